@@ -1,0 +1,11 @@
+"""How λ becomes a pull: one idea a file, each opens with its formula."""
+
+from weightdecay.decay.base import Decay, Number, Step
+from weightdecay.decay.decoupled import Decoupled
+from weightdecay.decay.elementwise import Elementwise
+from weightdecay.decay.independent import Independent
+from weightdecay.decay.l2 import L2
+from weightdecay.decay.stable import Stable
+from weightdecay.decay.vanilla import Vanilla
+
+__all__ = ["L2", "Decay", "Decoupled", "Elementwise", "Independent", "Number", "Stable", "Step", "Vanilla"]

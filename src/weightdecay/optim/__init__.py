@@ -1,0 +1,26 @@
+"""How a gradient becomes a direction: the papers' boxes, each with every decay."""
+
+from weightdecay.optim.adabound import AdaBound
+from weightdecay.optim.adai import Adai
+from weightdecay.optim.adam import Adam
+from weightdecay.optim.amsgrad import AMSGrad
+from weightdecay.optim.base import Optimizer, Options
+from weightdecay.optim.padam import Padam
+from weightdecay.optim.radam import RAdam
+from weightdecay.optim.sgd import SGD, HeavyBall, TensorFlowSGD
+from weightdecay.optim.yogi import Yogi
+
+__all__ = [
+    "SGD",
+    "AMSGrad",
+    "AdaBound",
+    "Adai",
+    "Adam",
+    "HeavyBall",
+    "Optimizer",
+    "Options",
+    "Padam",
+    "RAdam",
+    "TensorFlowSGD",
+    "Yogi",
+]

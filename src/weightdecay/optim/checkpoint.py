@@ -1,0 +1,132 @@
+"""What an optimizer writes into a checkpoint, and what it takes out of one: its own, or torch's."""
+
+from __future__ import annotations
+
+import warnings
+from copy import deepcopy
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.optim.parameters import working_dtype
+
+if TYPE_CHECKING:
+    from weightdecay.optim.base import Optimizer
+
+NOT_LOADED = (
+    "params",
+    "decay",
+    "amsgrad",
+    "foreach",
+    "fused",
+    "capturable",
+    "differentiable",
+    "decoupled_weight_decay",
+)
+
+
+def pack(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Replace objects by their names and add what belongs to no single parameter."""
+    for group in state_dict["param_groups"]:
+        group["decay"] = repr(group["decay"])
+    own = {"method": optimizer.method, "seed": optimizer.seed}
+    counters = {name: int(count) for name, count in optimizer.counters.items()}
+    return {**state_dict, "weightdecay": {**own, **counters}}
+
+
+def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+    """Check the whole checkpoint, then take it over; on error the optimizer is as it was.
+
+    Differs from ``torch.optim.Optimizer.load_state_dict`` on purpose: moments keep the working precision (torch
+    rounds them to the parameter's), tensors are copied, λ travels only with the decay that gives it its meaning.
+    """
+    state_dict = state_dict.copy()
+    for before in optimizer._optimizer_load_state_dict_pre_hooks.values():
+        state_dict = before(optimizer, state_dict) or state_dict
+    saved_groups = state_dict["param_groups"]
+    _check_groups(optimizer, saved_groups)
+    own = state_dict.get("weightdecay", {})
+    if own.get("method", optimizer.method) != optimizer.method:
+        raise ValueError(
+            f"the checkpoint holds the state of {own['method']}, this is {optimizer.method}: their moments do not mean "
+            "the same. Build the same method, or start its state anew."
+        )
+    groups = [_merged(group, saved) for group, saved in zip(optimizer.param_groups, saved_groups, strict=True)]
+    for i, group in enumerate(groups):
+        optimizer.check(group, f"group {i} of the checkpoint")
+    params = list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
+    ids = list(chain.from_iterable(saved["params"] for saved in saved_groups))
+    by_id = dict(zip(ids, params, strict=True))
+    state = {
+        by_id[key]: _tensors(optimizer, by_id[key], values, f"parameter {key}") if key in by_id else values
+        for key, values in state_dict["state"].items()
+        if values or key not in by_id
+    }
+    _say_what_was_kept(optimizer, saved_groups)
+
+    for group, new in zip(optimizer.param_groups, groups, strict=True):
+        group.update(new)
+    optimizer.state.clear()
+    optimizer.state.update(state)
+    optimizer.seed = own.get("seed", optimizer.seed)
+    for name in optimizer.counters:
+        optimizer.counters[name] = own.get(name, 0)
+    for after in optimizer._optimizer_load_state_dict_post_hooks.values():
+        after(optimizer)
+
+
+def _check_groups(optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
+    ours, theirs = ([len(g["params"]) for g in groups] for groups in (optimizer.param_groups, saved))
+    if ours != theirs:
+        raise ValueError(
+            f"the checkpoint has parameter groups of {theirs} tensors, this optimizer of {ours}. "
+            "Build the optimizer with the groups it was saved with."
+        )
+
+
+def _same_decay(group: dict[str, Any], saved: dict[str, Any]) -> bool:
+    return bool(saved.get("decay") == repr(group["decay"]))
+
+
+def _merged(group: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
+    kept = NOT_LOADED if _same_decay(group, saved) else (*NOT_LOADED, "weight_decay")
+    return {**group, **{name: deepcopy(value) for name, value in saved.items() if name not in kept}}
+
+
+def _tensors(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the state of one parameter: copied, on its device, in the working precision."""
+    weight = torch.view_as_real(param.detach()) if torch.is_complex(param) else param.detach()
+    present = {key: value for key, value in saved.items() if value is not None}
+    needed = set(optimizer.start(weight))
+    needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
+    missing, extra = needed - set(present), set(present) - {"step", *optimizer.slots}
+    if missing or extra:
+        raise ValueError(
+            f"{name} of the checkpoint has the state {sorted(present)}, but {optimizer.method} keeps "
+            f"{['step', *optimizer.slots]}: it was written by another method."
+        )
+    state: dict[str, Any] = {"step": torch.as_tensor(float(present.pop("step", 0.0)))}
+    for key, value in present.items():
+        value = torch.view_as_real(value) if torch.is_complex(value) else value
+        if value.shape != weight.shape:
+            raise ValueError(
+                f"{key} of {name} has the shape {tuple(value.shape)} in the checkpoint, the parameter "
+                f"{tuple(weight.shape)}. It belongs to another model, or to another order of parameters."
+            )
+        state[key] = torch.empty_like(weight, dtype=working_dtype(weight)).copy_(value)
+    return state
+
+
+def _say_what_was_kept(optimizer: Optimizer, saved_groups: list[dict[str, Any]]) -> None:
+    """One warning, whatever the number of groups: λ of another decay is another number."""
+    for group, saved in zip(optimizer.param_groups, saved_groups, strict=True):
+        if not _same_decay(group, saved):
+            written = f"decay={saved['decay']}" if "decay" in saved else "an optimizer of torch"
+            warnings.warn(
+                f"the checkpoint was written with {written}, weight_decay={saved.get('weight_decay')}: its moments are "
+                f"taken over; {group['decay']!r} keeps weight_decay={group['weight_decay']} of this optimizer.",
+                stacklevel=5,
+            )
+            return
