@@ -1,0 +1,10 @@
+"""What every test stands on: a fixed seed, one thread, and where the cases are."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,100 @@
+"""The arrows of the house: who may import whom. Read from the source, not from what happens to be loaded."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parent.parent / "src" / "weightdecay"
+CORE_ROOMS = ("decay", "optim", "named", "lab", "__init__", "__main__")
+
+# Room → what it may import of the package; third-party names beside it.
+MAY_IMPORT = {
+    "decay": ({"decay"}, {"torch"}),
+    "optim": ({"optim", "decay"}, {"torch"}),
+    "named": ({"optim", "decay"}, {"torch"}),
+    "__init__": ({"named", "optim", "decay"}, set()),
+}
+# Inside the lab, bottom to top: a file may import those before it, and the core.
+LAB_ORDER = ["run", "data", "models", "store", "train", "sweep", "compare", "statistics", "report", "cli"]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative imports hide where an arrow goes"
+            yield node.module
+            if node.module in ("weightdecay", "weightdecay.lab"):
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(path):
+    parts = path.relative_to(SRC).parts
+    return parts[0].removesuffix(".py")
+
+
+FILES = [p for p in SRC.rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) in MAY_IMPORT], ids=lambda p: str(p.relative_to(SRC)))
+def test_the_core_imports_torch_and_the_standard_library_and_only_downwards(path):
+    rooms, third = MAY_IMPORT[room(path)]
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "weightdecay":
+            assert rest
+            assert rest[0] in rooms, f"{path.name} imports {name}"
+        else:
+            assert top in third or top in sys.stdlib_module_names, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) == "lab"], ids=lambda p: str(p.relative_to(SRC)))
+def test_the_lab_imports_only_downwards(path):
+    inside = path.relative_to(SRC / "lab").parts[0].removesuffix(".py")
+    if inside == "__init__":
+        assert set(imports(path)) <= {"__future__"}
+        return
+    rank = LAB_ORDER.index(inside)
+    for name in imports(path):
+        if name.startswith("weightdecay.lab."):
+            other = name.split(".")[2]
+            assert LAB_ORDER.index(other) <= rank, f"{inside} imports {name}"
+
+
+def test_every_room_is_known():
+    assert {room(p) for p in FILES} <= set(CORE_ROOMS)
+
+
+def test_the_core_works_without_the_extras():
+    """In a fresh interpreter, building and stepping every optimizer loads no package of an extra."""
+    code = """
+import sys, torch, weightdecay
+p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
+for name in weightdecay.available():
+    weightdecay.create(name, [p], lr=0.1, weight_decay=0.1).step()
+extras = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'rich', 'tyro', 'joblib', 'torchvision'}
+assert not extras & {name for name in sys.modules}, extras & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_package_does_not_import_torch():
+    """`weightdecay --help` answers at once; the first name asked for loads the core."""
+    code = (
+        "import sys, weightdecay; assert 'torch' not in sys.modules; weightdecay.AdamS; assert 'torch' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_can_be_asked_for():
+    import weightdecay
+
+    for name in weightdecay.__all__:
+        assert getattr(weightdecay, name).__doc__
+        assert name in dir(weightdecay)
+    with pytest.raises(AttributeError, match="no attribute 'AdamZ'"):
+        weightdecay.AdamZ  # noqa: B018
