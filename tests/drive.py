@@ -53,8 +53,12 @@ def drive(optimizer, params, run, lrs=None, start=0):
         optimizer.step()
 
 
+def joined(params):
+    return [p for group in params for p in group]
+
+
 def flat(params):
-    return [p.detach().clone() for group in params for p in group]
+    return [p.detach().clone() for p in joined(params)]
 
 
 def assert_close(ours, theirs, tolerance=1e-12):

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 from cases import METHODS, PAIRS
-from drive import assert_close, drive, flat, gradients, schedule, set_gradients, weights
+from drive import assert_close, drive, flat, gradients, joined, schedule, set_gradients, weights
 
 import weightdecay as wd
 
@@ -26,9 +26,9 @@ def test_gradients_are_never_written(method, case):
     optimizer = build(method, params, case, maximize=True)
     for step in gradients(3, missing=False):
         set_gradients(params, step)
-        kept = [(p.grad, p.grad.clone()) for p in sum(params, [])]
+        kept = [(p.grad, p.grad.clone()) for p in joined(params)]
         optimizer.step()
-        for p, (same, value) in zip(sum(params, []), kept, strict=True):
+        for p, (same, value) in zip(joined(params), kept, strict=True):
             assert p.grad is same
             assert torch.equal(p.grad, value)
 
@@ -77,8 +77,8 @@ def test_closure_is_called_once_with_gradients_on_and_its_loss_returned(method):
 def test_tensor_lr_is_the_float_lr_and_is_followed(method, case):
     a, b = weights(), weights()
     lr = torch.tensor(method.lr, dtype=torch.float64)
-    tensor = method.cls(sum(a, []), lr=lr, weight_decay=case.strength, decay=case.decay)
-    number = method.cls(sum(b, []), lr=method.lr, weight_decay=case.strength, decay=case.decay)
+    tensor = method.cls(joined(a), lr=lr, weight_decay=case.strength, decay=case.decay)
+    number = method.cls(joined(b), lr=method.lr, weight_decay=case.strength, decay=case.decay)
     for t, step in enumerate(gradients(STEPS)):
         lr.fill_(method.lr / (1 + t))
         number.param_groups[0]["lr"] = method.lr / (1 + t)
@@ -103,8 +103,8 @@ def test_tensor_lr_is_the_float_lr_and_is_followed(method, case):
 )
 def test_schedulers_of_torch_drive_both_lr_and_decay(make):
     ours, theirs = weights(), weights()
-    mine = wd.AdamW(sum(ours, []), lr=0.01, weight_decay=0.1)
-    torchs = torch.optim.AdamW(sum(theirs, []), lr=0.01, weight_decay=0.1)
+    mine = wd.AdamW(joined(ours), lr=0.01, weight_decay=0.1)
+    torchs = torch.optim.AdamW(joined(theirs), lr=0.01, weight_decay=0.1)
     schedulers = [make(mine), make(torchs)]
     for step in gradients(STEPS):
         drive(mine, ours, [step])
@@ -207,7 +207,7 @@ def test_a_checkpoint_in_mid_run_resumes_bit_exactly(method, case, dtype):
     saved = through_a_file(first.state_dict())
     second = build(method, half, case, **options)
     second.load_state_dict(saved)
-    for p in sum(half, []):
+    for p in joined(half):
         for slot, value in first.state[p].items():
             assert second.state[p][slot].dtype == value.dtype
             assert torch.equal(second.state[p][slot], value)
@@ -220,7 +220,7 @@ def test_a_checkpoint_in_mid_run_resumes_bit_exactly(method, case, dtype):
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_copies_walk_the_same_path(method, how):
     params = weights()
-    model = torch.nn.ParameterList(sum(params, []))
+    model = torch.nn.ParameterList(joined(params))
     optimizer = method.cls(model.parameters(), lr=method.lr, weight_decay=0.01, decay=wd.Stable(), nonfinite="raise")
     run = gradients(STEPS)
     drive(optimizer, params, run[:10])
@@ -248,7 +248,7 @@ def test_counters_travel_with_the_checkpoint():
 
 def test_loading_checks_everything_before_it_changes_anything():
     params = weights()
-    optimizer = wd.AdamS(sum(params, []))
+    optimizer = wd.AdamS(joined(params))
     drive(optimizer, params, gradients(6))
     before = optimizer.state_dict()
     good = copy.deepcopy(before)
@@ -258,7 +258,7 @@ def test_loading_checks_everything_before_it_changes_anything():
         change(bad)
         return bad
 
-    other = wd.Yogi(sum(weights(), []))
+    other = wd.Yogi(joined(weights()))
     cases = {
         "holds the state of Yogi, this is Adam": other.state_dict(),
         "parameter groups of \\[4\\]": spoilt(lambda d: d["param_groups"][0]["params"].pop()),
@@ -300,12 +300,12 @@ def test_load_hooks_of_torch_run():
 def test_our_checkpoint_continues_in_torch():
     ours, theirs = weights(), weights()
     run = gradients(STEPS)
-    mine = wd.AdamW(sum(ours, []), weight_decay=0.1)
+    mine = wd.AdamW(joined(ours), weight_decay=0.1)
     drive(mine, ours, run[:12])
     with torch.no_grad():
-        for p, q in zip(sum(theirs, []), sum(ours, []), strict=True):
+        for p, q in zip(joined(theirs), joined(ours), strict=True):
             p.copy_(q)
-    torchs = torch.optim.AdamW(sum(theirs, []), weight_decay=0.1)
+    torchs = torch.optim.AdamW(joined(theirs), weight_decay=0.1)
     saved = copy.deepcopy(mine.state_dict())  # torch keeps the tensors it is given
     saved["param_groups"] = torchs.state_dict()["param_groups"]
     torchs.load_state_dict(saved)

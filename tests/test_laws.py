@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from cases import DECAYS, METHODS, PAIRS
-from drive import assert_close, drive, flat, gradients, schedule, weights
+from drive import assert_close, drive, flat, gradients, joined, schedule, weights
 
 import weightdecay as wd
 
@@ -15,9 +15,9 @@ STEPS = 40
 def walk(make, scale=1.0, lr=1e-3, lrs=None, missing=True, start_scale=1.0):
     params = weights()
     with torch.no_grad():
-        for p in sum(params, []):
+        for p in joined(params):
             p.mul_(start_scale)
-    optimizer = make(sum(params, []))
+    optimizer = make(joined(params))
     drive(optimizer, params, gradients(STEPS, scale, missing=missing), None if lrs is None else [lrs])
     return flat(params)
 
@@ -91,7 +91,7 @@ def test_tensorflow_sgd_is_sgd_while_the_lr_is_constant_and_not_after():
 def test_heavy_ball_is_sgd_without_dampening_and_not_with():
     for dampening, same in [(0.0, True), (0.5, False)]:
         options = {"lr": 0.05, "momentum": 0.9, "dampening": dampening, "weight_decay": 0.01}
-        a, b = (walk(lambda p, c=cls: c(p, **options)) for cls in (wd.SGD, wd.HeavyBall))
+        a, b = (walk(lambda p, c=cls, o=options: c(p, **o)) for cls in (wd.SGD, wd.HeavyBall))
         assert (max((x - y).abs().max().item() for x, y in zip(a, b, strict=True)) < 1e-12) is same
 
 
@@ -143,7 +143,7 @@ def test_decay_acts_on_every_tensor_and_by_its_formula(method, case):
 
     def one(strength):
         params = weights()
-        optimizer = method.cls(sum(params, []), lr=method.lr, weight_decay=strength, decay=case.decay)
+        optimizer = method.cls(joined(params), lr=method.lr, weight_decay=strength, decay=case.decay)
         drive(optimizer, params, gradients(1, missing=False))
         return flat(params)
 
@@ -164,7 +164,7 @@ def test_the_pull_of_adams_is_that_of_the_whole_model():
             step[1][j] = None if g is None else 100 * g  # the groups' own means are far apart
     options = {"lr": 1e-2, "weight_decay": 0.1}
     drive(wd.AdamS([{"params": split[0]}, {"params": split[1]}], **options), split, run)
-    drive(wd.AdamS(sum(merged, []), **options), merged, run)
+    drive(wd.AdamS(joined(merged), **options), merged, run)
     assert_close(flat(split), flat(merged))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from cases import METHODS, PAIRS
-from drive import assert_close, drive, flat, gradients, weights
+from drive import assert_close, drive, flat, gradients, joined, weights
 
 import weightdecay as wd
 from weightdecay.optim.rounding import stochastic_round
@@ -20,10 +20,10 @@ def test_one_step_is_the_float32_step_rounded_once(method, case, dtype):
     wide = [[torch.nn.Parameter(p.detach().float()) for p in group] for group in wide]
     run = gradients(1, missing=False)
     run = [[[torch.as_tensor(g).to(dtype).float().numpy() for g in group] for group in step] for step in run]
-    optimizers = [method.cls(sum(p, []), lr=method.lr, weight_decay=0.05, decay=case.decay) for p in (low, wide)]
+    optimizers = [method.cls(joined(p), lr=method.lr, weight_decay=0.05, decay=case.decay) for p in (low, wide)]
     for optimizer, params in zip(optimizers, (low, wide), strict=True):
         drive(optimizer, params, run)
-    for p, q in zip(sum(low, []), sum(wide, []), strict=True):
+    for p, q in zip(joined(low), joined(wide), strict=True):
         assert torch.equal(p.detach(), q.detach().to(dtype))
         for slot in method.cls.slots:
             if slot in optimizers[1].state[q]:
@@ -84,13 +84,13 @@ def test_stochastic_rounding_resumes_bit_exactly_and_depends_on_the_seed():
 
     def walk(seed, stop=None):
         params = weights(torch.bfloat16)
-        optimizer = wd.AdamS(sum(params, []), rounding="stochastic", seed=seed)
+        optimizer = wd.AdamS(joined(params), rounding="stochastic", seed=seed)
         drive(optimizer, params, run[:stop])
         return params, optimizer
 
     whole, _ = walk(1)
     half, first = walk(1, 10)
-    second = wd.AdamS(sum(half, []), rounding="stochastic", seed=99)
+    second = wd.AdamS(joined(half), rounding="stochastic", seed=99)
     second.load_state_dict(first.state_dict())
     drive(second, half, run[10:])
     assert_close(flat(half), flat(whole), 0)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from cases import DECAYS, METHODS, PAIRS
-from drive import assert_close, drive, flat, gradients, weights
+from drive import assert_close, drive, flat, gradients, joined, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import weightdecay as wd
@@ -16,7 +16,7 @@ COUPLED = [pytest.param(m, id=str(m)) for m in (*STABLE, *(m for m in METHODS if
 
 def build(method, params, strength=0.01, decay=None, **options):
     decay = wd.Stable() if decay is None else decay
-    return method.cls(sum(params, []), lr=method.lr, weight_decay=strength, decay=decay, **options)
+    return method.cls(joined(params), lr=method.lr, weight_decay=strength, decay=decay, **options)
 
 
 def snapshot(optimizer):
@@ -28,7 +28,7 @@ def snapshot(optimizer):
 
 
 def zeros(params):
-    for p in sum(params, []):
+    for p in joined(params):
         p.grad = torch.zeros_like(p)
 
 
@@ -115,7 +115,7 @@ def test_one_bad_gradient_leaves_weights_and_state_untouched_and_is_counted(meth
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_nonfinite_raise_names_the_tensor_and_touches_nothing(method):
     params = weights()
-    names = [(f"layer{i}.weight", p) for i, p in enumerate(sum(params, []))]
+    names = [(f"layer{i}.weight", p) for i, p in enumerate(joined(params))]
     optimizer = method.cls(names, lr=method.lr, weight_decay=0.01, nonfinite="raise")
     run = gradients(2, missing=False)
     run[0][1][2][3] = math.nan
@@ -131,8 +131,8 @@ def test_an_uncoupled_step_spoils_only_its_own_tensor_as_in_torch():
     ours, theirs = weights(), weights()
     run = gradients(3, missing=False)
     run[1][0][0][0, 0] = math.nan
-    drive(wd.AdamW(sum(ours, []), weight_decay=0.1), ours, run)
-    drive(torch.optim.AdamW(sum(theirs, []), weight_decay=0.1), theirs, run)
+    drive(wd.AdamW(joined(ours), weight_decay=0.1), ours, run)
+    drive(torch.optim.AdamW(joined(theirs), weight_decay=0.1), theirs, run)
     for a, b in zip(flat(ours), flat(theirs), strict=True):
         torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-12, atol=0)
     assert torch.isnan(ours[0][0][0, 0])
@@ -185,7 +185,7 @@ def test_reductions_are_paid_only_for_a_mean_that_is_asked_for(method, case):
             optimizer.step()
         return counted.seen.count("sum"), counted.seen.count("all")
 
-    tensors = sum(p.numel() > 1 for p in sum(weights(), []))
+    tensors = sum(p.numel() > 1 for p in joined(weights()))
     assert reductions(0.0) == (0, 0)
     coupled = case.oracle == "stable" and method in STABLE
     assert reductions(0.1)[0] == (tensors + 1 if coupled else 0)  # each tensor once, then their totals

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from drive import assert_close, drive, flat, gradients, schedule, weights
+from drive import assert_close, drive, flat, gradients, joined, schedule, weights
 
 import weightdecay as wd
 
@@ -51,7 +51,7 @@ def test_equals_torch(name, scale):
     drive(mine, a, run, lrs)
     drive(torchs, b, run, lrs)
     assert_close(flat(a), flat(b))
-    for p, q in zip(sum(a, []), sum(b, []), strict=True):
+    for p, q in zip(joined(a), joined(b), strict=True):
         theirs_state = {k: v for k, v in torchs.state[q].items() if v is not None and k != "step"}
         assert theirs_state.keys() == mine.state[p].keys() - {"step"}
         assert_close([mine.state[p][k] for k in theirs_state], list(theirs_state.values()))
@@ -80,7 +80,7 @@ def test_continues_a_checkpoint_of_torch(name, dtype):
     run = gradients(STEPS)
     drive(torchs, b, run[:30])
     with torch.no_grad():
-        for p, q in zip(sum(a, []), sum(b, []), strict=True):
+        for p, q in zip(joined(a), joined(b), strict=True):
             p.copy_(q)
     saved = copy.deepcopy(torchs.state_dict())
     saved["param_groups"][0]["weight_decay"] = 0.77

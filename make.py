@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""The project's commands. Needs Python 3.11 or newer and nothing else: it builds its own environment in .venv.
+
+    python3.11 make.py demo    install, then run `weightdecay compare` (about three minutes on two cores)
+    python3.11 make.py test    install, then lint, type-check and test
+    python3.11 make.py docs    install, then build the documentation into docs/_build
+
+What stands behind the command goes to the program it runs:  python3.11 make.py demo --seeds 5
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+EXTRAS = {"demo": "lab", "test": "lab,test,docs", "docs": "lab,docs"}
+
+
+def run(*command, **options):
+    """Run a program of the environment; stop with its exit status if it fails."""
+    print("+", *command, flush=True)
+    status = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=ROOT, check=False, **options).returncode
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
+
+
+def install(extras):
+    """Create the environment if it is not there, and bring it up to date with pyproject.toml."""
+    if not (BIN / ("python.exe" if os.name == "nt" else "python")).exists():
+        print(f"+ creating {VENV}", flush=True)
+        venv.create(VENV, with_pip=True)
+    run("python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
+    run("uv", "pip", "install", "--python", str(BIN / "python"), "--editable", f".[{extras}]")
+
+
+def main(arguments):
+    """Dispatch the command."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"weightdecay needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
+    command, *rest = arguments or ["help"]
+    if command not in EXTRAS:
+        sys.exit(__doc__)
+    install(EXTRAS[command])
+    if command == "demo":
+        try:
+            run("weightdecay", "compare", *rest)
+        except KeyboardInterrupt:  # the program has said what it kept
+            sys.exit(130)
+    elif command == "test":
+        run("ruff", "check", ".")
+        run("ruff", "format", "--check", ".")
+        run("mypy")
+        run("pytest", "-n", "2", *rest)
+    else:
+        run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build", *rest)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
