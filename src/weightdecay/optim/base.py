@@ -66,17 +66,23 @@ class Optimizer(torch.optim.Optimizer):
 
     Options that every optimizer takes:
 
-    ``maximize``   ascend instead of descend.
-    ``peak_lr``    η_max of the group, the lr it was built with unless given (read by Independent and AdaBound).
-    ``engine``     how the step is computed: "auto" or "reference".
-    ``nonfinite``  what an inf or NaN gradient does. "skip" (default): where one number couples all tensors, the whole
-                   step is left out, weights and state untouched, and counted in :attr:`skipped_steps`; elsewhere
-                   it spoils its own tensor, as in torch, and no reduction is paid for. "raise": every step is
-                   checked, and FloatingPointError names the tensor before anything has moved.
-    ``rounding``   of float16 and bfloat16 weights: "nearest" as in torch, or "stochastic", which keeps decay and
-                   update that are smaller than the spacing of the numbers. Moments and arithmetic are float32.
-    ``seed``       of the stochastic rounding; the noise is a function of (seed, tensor, step), so that a resumed
-                   run repeats the uninterrupted one.
+    ``maximize``
+        Ascend instead of descend.
+    ``peak_lr``
+        η_max of the group: the lr it was built with unless given (read by Independent and AdaBound).
+    ``engine``
+        How the step is computed: "auto" or "reference".
+    ``nonfinite``
+        What an inf or NaN gradient does. "skip" (default): where one number couples all tensors, the whole step is
+        left out, weights and state untouched, and counted in :attr:`skipped_steps`; elsewhere it spoils its own
+        tensor, as in torch, and no reduction is paid for. "raise": every step is checked, and FloatingPointError
+        names the tensor before anything has moved.
+    ``rounding``
+        Of float16 and bfloat16 weights: "nearest" as in torch, or "stochastic", which keeps decay and update that
+        are smaller than the spacing of the numbers. Moments and arithmetic are float32 either way.
+    ``seed``
+        Of the stochastic rounding; the noise is a function of (seed, tensor, step), so that a resumed run repeats
+        the uninterrupted one.
     """
 
     method: ClassVar[str] = ""

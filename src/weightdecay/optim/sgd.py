@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, Unpack
 
 import torch
@@ -34,7 +35,7 @@ class SGD(Optimizer):
     method: ClassVar[str] = "SGD"
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
     # A dampening of 1 or more would stop or reverse the steps.
-    ranges: ClassVar[Ranges] = {**Optimizer.ranges, "momentum": FRACTION, "dampening": Interval(-torch.inf, 1)}
+    ranges: ClassVar[Ranges] = {**Optimizer.ranges, "momentum": FRACTION, "dampening": Interval(-math.inf, 1, open_low=True)}
 
     def __init__(
         self,

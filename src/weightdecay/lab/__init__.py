@@ -1,0 +1,1 @@
+"""The lab: one command that puts a claim about weight decay to the test. May import the core; the core never imports it."""

@@ -1,0 +1,7 @@
+"""Figures, one page and one table of raw numbers, from results alone."""
+
+from __future__ import annotations
+
+from weightdecay.lab.report.page import Report, write
+
+__all__ = ["Report", "write"]

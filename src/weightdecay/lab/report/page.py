@@ -1,0 +1,264 @@
+"""One self-contained page for a comparison: the answer in words, then the table, the figures and every number."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from weightdecay.lab.compare import DIGITS, command
+from weightdecay.lab.report import figures
+from weightdecay.lab.report.raw import results_csv
+from weightdecay.lab.statistics import Cell, Comparison, Difference, Standing
+
+PAPER_STEPS = 78_200
+PAPER_WEIGHT_DECAY = 5e-4
+
+
+@dataclass(frozen=True)
+class Report:
+    """The files of a report."""
+
+    page: Path
+    results: Path
+    figures: tuple[Path, ...]
+
+
+def write(comparison: Comparison, folder: Path) -> Report:
+    """Write page, figures (PNG and SVG) and results.csv into the folder, which is made if needed.
+
+    Raises: OSError, where the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    curves, decays = figures.learning_curves(comparison), figures.error_against_decay(comparison)
+    drawn = figures.save(curves, folder, "learning-curves") + figures.save(decays, folder, "error-against-decay")
+    text = results_csv(comparison.results)
+    results = _write(folder / "results.csv", text)
+    page = _write(
+        folder / "compare.html",
+        render(
+            comparison,
+            curves=figures.inline(curves, "curves"),
+            decays=figures.inline(decays, "decays"),
+            raw=text,
+        ),
+    )
+    return Report(page, results, drawn)
+
+
+def render(comparison: Comparison, curves: str, decays: str, raw: str) -> str:
+    """Return the page. ``curves`` and ``decays`` are SVG of our own making; all else is escaped."""
+    environment = Environment(
+        loader=PackageLoader("weightdecay.lab", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"spread": spread, "difference": difference, "decay": decay, "digits": digits}
+    run = comparison.cells[0].results[0].run
+    colours = {name: look["color"] for name, look in figures.looks(comparison).items()}
+    return environment.get_template("compare.html.j2").render(
+        comparison=comparison,
+        settings=comparison.settings,
+        standings=comparison.standings,
+        colours=colours,
+        answer=answer(comparison),
+        notes=notes(comparison),
+        command=command(comparison.settings),
+        run=run,
+        test_size=DIGITS - run.train_size,
+        seconds=sum(result.seconds for result in comparison.results),
+        versions=versions(comparison),
+        curves=Markup(curves),
+        decays=Markup(decays),
+        download="data:text/csv;charset=utf-8;base64," + base64.b64encode(raw.encode()).decode(),
+        raw_rows=raw.count("\n") - 1,
+    )
+
+
+def answer(comparison: Comparison) -> str:
+    """Return the outcome as one paragraph of plain words, every number computed."""
+    settings, (winner, *others) = comparison.settings, comparison.standings
+    many = settings.seeds > 1
+    how = f"mean ± standard deviation over {settings.seeds} seeds" if many else "one seed"
+    where = "scikit-learn’s handwritten digits"
+    if settings.label_noise:
+        where += f" with {100 * settings.label_noise:g} % of the training labels wrong"
+    sentences = [
+        f"On {where}, {winner.method.title} {'did best:' if others else 'makes'} {spread(winner.best)} % test error "
+        f"at λ = {decay(winner.best.point.weight_decay)} ({how}, last epoch)."
+    ]
+    if winner.without is not None and winner.without is not winner.best:
+        gain = winner.without.mean - winner.best.mean
+        sentences.append(
+            f"Without weight decay it makes {spread(winner.without)} %, so the right λ removes {gain:.1f} points"
+            + (f", {100 * gain / winner.without.mean:.0f} % of the errors." if winner.without.mean else ".")
+        )
+    for verdict, text in (
+        ("within seed noise", "{} {} not distinguishable from it with these seeds."),
+        ("beyond seed noise", "{} {} worse beyond seed noise."),
+    ):
+        names = [f"{one.method.title} ({one.best.mean:.1f} %)" for one in others if one.verdict == verdict]
+        if names:
+            sentences.append(text.format(_list(names), "is" if len(names) == 1 else "are"))
+    if others and not many:
+        sentences.append("With one seed nothing can be said about noise: use --seeds 3 or more.")
+    if others:
+        sentences.append(_decay_or_optimizer(comparison))
+    sentences.append(_against_the_paper(comparison))
+    # A number does not part from its sign at the end of a line.
+    return (
+        " ".join(filter(None, sentences)).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%").replace(" = ", "\xa0=\xa0")
+    )
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Return the warnings a careful reader needs, in whole sentences."""
+    found = []
+    for standing in comparison.standings:
+        if standing.edges:
+            point = standing.best.point
+            found.append(
+                f"{standing.method.title}: the best value (λ = {decay(point.weight_decay)}, lr = {point.lr:g}) lies at "
+                f"the edge of its grid; a better one may lie beyond. Widen {' and '.join(standing.edges)}."
+            )
+    diverged = [cell for cell in comparison.cells if cell.diverged]
+    if diverged:
+        runs = sum(cell.diverged for cell in diverged)
+        names = [f"{cell.point.optimizer} at λ = {decay(cell.point.weight_decay)}" for cell in diverged]
+        found.append(
+            f"{runs} {'run' if runs == 1 else 'runs'} diverged (the loss stopped being finite) and "
+            f"{'counts' if runs == 1 else 'count'} with the error reached: {_list(names)}."
+        )
+    clamped = sum(result.clamped_steps for result in comparison.results)
+    if clamped:
+        found.append(f"In {clamped} steps the decay would have taken more than the whole weight and was held at it.")
+    skipped = sum(result.skipped_steps for result in comparison.results)
+    if skipped:
+        found.append(f"{skipped} steps had a gradient that was not finite and were skipped.")
+    return found
+
+
+def versions(comparison: Comparison) -> dict[str, str]:
+    """Return the versions the runs were made with; several, where kept runs are older than this machine's packages."""
+    found: dict[str, dict[str, None]] = {}
+    for result in comparison.results:
+        for name, version in result.versions.items():
+            found.setdefault(name, {})[version] = None
+    return {name: ", ".join(several) for name, several in sorted(found.items())}
+
+
+def spread(cell: Cell, epoch: str = "last") -> str:
+    """Return ``3.7 ± 0.3``, or ``3.7`` for one seed; of the last epoch, or of each run's best."""
+    import statistics
+
+    errors = cell.errors if epoch == "last" else cell.best_epoch_errors
+    mean = f"{statistics.fmean(errors):.1f}"
+    return mean if len(errors) == 1 else f"{mean} ± {statistics.stdev(errors):.1f}"
+
+
+def difference(value: Difference | None) -> str:
+    """Return ``+1.1 [+0.4, +1.8]``, or nothing for the best."""
+    if value is None:
+        return "–"
+    text = _signed(value.mean)
+    if value.interval is not None:
+        low, high = value.interval
+        text += f" [{_signed(low)}, {_signed(high)}]"
+    return text
+
+
+def decay(value: float) -> str:
+    """Return a λ with the digits that it has."""
+    return f"{value:.4g}"
+
+
+def digits(value: float) -> str:
+    """Return three digits of a number that may be large: 0.0123, 1,200.
+
+    >>> digits(0.01234), digits(1234.0)
+    ('0.0123', '1,230')
+    """
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def _signed(value: float) -> str:
+    """Return the number with a sign that is as wide as a digit."""
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def _decay_or_optimizer(comparison: Comparison) -> str:
+    """Return which choice mattered more: λ, or the optimizer at its best λ."""
+    with_zero = [one for one in comparison.standings if one.without is not None and one.without is not one.best]
+    if not with_zero:
+        return ""
+    gains = sorted(one.without.mean - one.best.mean for one in with_zero if one.without is not None)
+    bests = [one.best.mean for one in comparison.standings]
+    moved = f"{gains[0]:.1f}" if f"{gains[0]:.1f}" == f"{gains[-1]:.1f}" else f"{gains[0]:.1f} to {gains[-1]:.1f}"
+    return (
+        f"Choosing λ well moves the error by {moved} points; choosing the optimizer, each at its best λ, by up to "
+        f"{max(bests) - min(bests):.1f}."
+    )
+
+
+def _against_the_paper(comparison: Comparison) -> str:
+    """Return how the best λ compares with the paper's 5e-4 once both are multiplied by the number of steps."""
+    candidates = [one for one in comparison.standings if _means_what_l2_means(one)]
+    if not candidates:
+        return ""
+    one, steps = candidates[0], comparison.settings.steps
+    best = one.best.point.weight_decay
+    here, there = best * steps, PAPER_WEIGHT_DECAY * PAPER_STEPS
+    if steps < PAPER_STEPS and 1 / 4 < here / there < 4:
+        return (
+            f"The best λ of {one.method.title} here is {digits(best / PAPER_WEIGHT_DECAY)} times the paper’s "
+            f"{PAPER_WEIGHT_DECAY}, and this training is {digits(PAPER_STEPS / steps)} times shorter: λ × steps is "
+            f"{digits(here)} here and {digits(there)} there, as the rule λ ∝ 1/steps has it."
+        )
+    return (
+        f"λ × steps of {one.method.title} is {digits(here)} at its best here; the paper’s {PAPER_WEIGHT_DECAY} × "
+        f"{PAPER_STEPS:,} steps is {digits(there)}."
+    )
+
+
+def _means_what_l2_means(standing: Standing) -> bool:
+    """Whether the λ is comparable with the paper's 5e-4: SGD's, and every stable one above 0."""
+    comparable = standing.method.decay == "stable" or standing.method.base == "sgd"
+    return comparable and standing.method.decay != "decoupled" and standing.best.point.weight_decay > 0
+
+
+def _list(names: Iterable[str]) -> str:
+    *head, last = names
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write aside, then rename: a reader never meets half a file."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(text, encoding="utf-8")
+    os.replace(aside, path)
+    return path
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the final table as plain values: one row an optimizer, best first; for terminals and tests."""
+    return [
+        {
+            "optimizer": one.method.title,
+            "decay": one.method.decay_in_words,
+            "lr": f"{one.best.point.lr:g}",
+            "λ": decay(one.best.point.weight_decay) + (" (edge)" if one.edges else ""),
+            "error": spread(one.best),
+            "without": spread(one.without) if one.without is not None else "not run",
+            "difference": difference(one.difference),
+            "verdict": one.verdict,
+        }
+        for one in comparison.standings
+    ]

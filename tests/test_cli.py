@@ -1,0 +1,218 @@
+"""The command: its help, its exit statuses, its one-line errors, and that nothing is lost when it stops."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import fake_result
+
+from weightdecay.lab import store as store_module
+from weightdecay.lab import sweep as sweep_module
+from weightdecay.lab.cli import main
+from weightdecay.lab.compare import Settings, plan
+
+
+class FakeStore:
+    """Keeps results in memory, one memory a folder."""
+
+    folders: dict[Path, dict] = {}  # noqa: RUF012
+
+    def __init__(self, folder):
+        self.kept = self.folders.setdefault(Path(folder), {})
+
+    def results(self):
+        return list(self.kept.values())
+
+
+class FakeSweep:
+    """Trains by formula; counts; can be stopped after some runs."""
+
+    def __init__(self):
+        self.trained, self.stop_after = 0, None
+
+    def __call__(self, runs, store, jobs=None, on_result=None):
+        for run in runs:
+            reused = run in store.kept
+            if not reused:
+                if self.trained == self.stop_after:
+                    raise KeyboardInterrupt
+                store.kept[run] = fake_result(run)
+                self.trained += 1
+            on_result(store.kept[run], reused)
+        return [store.kept[run] for run in runs]
+
+
+@pytest.fixture
+def sweep(monkeypatch):
+    fake = FakeSweep()
+    monkeypatch.setattr(FakeStore, "folders", {})
+    monkeypatch.setattr(store_module, "Store", FakeStore)
+    monkeypatch.setattr(sweep_module, "sweep", fake)
+    return fake
+
+
+def test_a_comparison_ends_with_a_table_and_its_files(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["compare", "--out", str(tmp_path / "made")]) == 0
+    out, err = capsys.readouterr()
+    assert sweep.trained == 66
+    for name in ("AdamS", "AdamW", "SGD", "SGDS", "Adam", "best", "beyond seed noise"):
+        assert name in out
+    for name in ("compare.html", "results.csv", "learning-curves.png", "error-against-decay.svg"):
+        assert str(tmp_path / "made" / name) in out
+        assert (tmp_path / "made" / name).is_file()
+    # Without a terminal progress is one line a run.
+    assert "[66/66]" in err
+    assert len(err.splitlines()) == 66
+
+
+def test_a_finished_comparison_is_drawn_again_without_training(sweep, tmp_path, capsys):
+    arguments = ["compare", "--optimizers", "adams", "sgd", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    first, page = sweep.trained, (tmp_path / "compare.html").read_bytes()
+    (tmp_path / "compare.html").unlink()
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert sweep.trained == first
+    assert (tmp_path / "compare.html").read_bytes() == page
+    assert f"{first} of {first} runs were kept from before." in capsys.readouterr().err
+
+
+def test_a_stopped_comparison_says_what_is_kept_and_continues(sweep, tmp_path, capsys):
+    sweep.stop_after = 31
+    assert main(["compare", "--out", str(tmp_path)]) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"stopped: 31 of 66 runs are kept in {tmp_path}; the same command continues."
+    sweep.stop_after = None
+    assert main(["compare", "--out", str(tmp_path)]) == 0
+    assert sweep.trained == 66
+
+
+def test_more_seeds_train_only_the_new_ones(sweep, tmp_path):
+    assert main(["compare", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    assert main(["compare", "--seeds", "3", "--out", str(tmp_path)]) == 0
+    assert sweep.trained == 66
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--optimizers", "adms"], "error: no optimizer is called 'adms'. Did you mean 'adams'?"),
+        (["--weight-decays", "-0.1"], "error: --weight-decays -0.1: a weight decay is a finite number, 0 or above"),
+        (["--weight-decays", "adams=nan"], "error: --weight-decays adams=nan: a weight decay is a finite number"),
+        (["--lrs", "0"], "error: --lrs 0: a learning rate is a finite number above 0"),
+        (["--seeds", "0"], "error: --seeds 0: it must be 1 or more"),
+        (["--epochs", "many"], "error: Error parsing --epochs"),
+        (["--epoch", "3"], "error: Unrecognized options: --epoch, 3. Did you mean --epochs?"),
+        (["--label-noise", "1"], "error: --label-noise 1: it is a fraction"),
+    ],
+)
+def test_a_bad_argument_is_one_line_and_status_2(sweep, arguments, words, tmp_path, capsys):
+    folder = tmp_path / "not made"
+    assert main(["compare", "--out", str(folder), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(words)
+    assert err.count("\n") == 1
+    assert out == ""
+    assert sweep.trained == 0
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("arguments", [["compar"], ["--frobnicate"]])
+def test_an_unknown_command_is_one_line_and_status_2(arguments, capsys):
+    assert main(arguments) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: Unrecognized options: " + arguments[0])
+    assert err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_and_status_1(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main(["compare", "--out", str(tmp_path / "file" / "below")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert str(tmp_path / "file") in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_store_problem_is_one_line_and_status_1(sweep, tmp_path, capsys, monkeypatch):
+    def broken(self):
+        raise store_module.StoreError("run 0123456789abcdef:\nresult.json is corrupt")
+
+    def refuse(*arguments, **options):
+        broken(None)
+
+    monkeypatch.setattr(sweep_module, "sweep", refuse)
+    assert main(["compare", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: run 0123456789abcdef: result.json is corrupt\n"
+
+
+def test_a_full_disk_is_one_line_and_status_1(sweep, tmp_path, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device", str(tmp_path / "compare.html"))
+
+    monkeypatch.setattr("weightdecay.lab.report.write", full)
+    assert main(["compare", "--optimizers", "adams", "--seeds", "1", "--out", str(tmp_path)]) == 1
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith(f"error: {tmp_path / 'compare.html'}: No space left on device.")
+    )
+
+
+def test_a_missing_package_is_named(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "weightdecay.lab.report", None)
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert main(["compare", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "error: tyro is not installed; the lab needs it. Install weightdecay[lab].\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["compare", "--help"]])
+def test_help_is_given_and_shows_examples(arguments, capsys):
+    assert main(arguments) == 0
+    assert "weightdecay compare --optimizers adamw adams --seeds 5" in capsys.readouterr().out
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("weightdecay 0.")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments):
+    code = (
+        "import sys; from weightdecay.lab.cli import main; main(sys.argv[1:]);"
+        "print(sorted({'torch', 'sklearn', 'scipy', 'matplotlib', 'joblib', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_live_view_knows_the_best_so_far(sweep, tmp_path):
+    from rich.console import Console
+
+    from weightdecay.lab.cli import _View
+
+    settings = Settings(optimizers=("adams", "sgd"), seeds=2)
+    runs = plan(settings)
+    console = Console(force_terminal=True, width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    view = _View(settings, runs, console)
+    assert view.best() == {}
+    for run in runs[: len(runs) // 2]:  # the first seed
+        view.add(fake_result(run), reused=False)
+    best = view.best()
+    assert best["adams"][0].weight_decay == 0.1
+    assert best["adams"][2] == 1
+    console.print(view)
+    shown = console.export_text()
+    assert "AdamS" in shown
+    assert f"{best['sgd'][1]:.1f} %" in shown
+    assert f"{len(runs) // 2}/{len(runs)}" in shown
+    console.file.close()

@@ -1,0 +1,246 @@
+"""The page is self-contained, escaped and complete; the figures are files that refer to nothing."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from fakes import fake_results
+
+from weightdecay.lab import statistics
+from weightdecay.lab.compare import METHODS, Method, Settings
+from weightdecay.lab.report import figures, page, write
+from weightdecay.lab.report.raw import COLUMNS, results_csv
+
+HOSTILE = '<script>alert("x")</script>&\'"$_{'
+
+
+def comparison(**changes):
+    settings = Settings(**changes)
+    return statistics.compare(settings, fake_results(settings))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return comparison()
+
+
+@pytest.fixture(scope="module")
+def written(whole, tmp_path_factory):
+    return write(whole, tmp_path_factory.mktemp("report") / "made" / "for it")
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, and checks that they nest."""
+
+    VOID = frozenset({"meta", "br", "use", "path", "rect"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.seen, self.open, self.text = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_opens_without_a_network(written):
+    reader = Reader(written.page.read_text(encoding="utf-8"))
+    assert {tag for tag, _ in reader.seen} & {"script", "link", "iframe", "img", "object", "embed", "base"} == set()
+    for _, attributes in reader.seen:
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in ("href", "xlink:href", "src", "action"):
+                assert value.startswith(("#", "data:text/csv"))
+    text = re.sub(r'xmlns(:xlink)?="[^"]*"', "", written.page.read_text(encoding="utf-8"))
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", re.sub(r'href="data:[^"]*"', "", text))
+    assert "default-src 'none'" in text
+
+
+def test_no_two_ids_of_the_page_are_the_same(written):
+    ids = [
+        attributes["id"]
+        for _, attributes in Reader(written.page.read_text(encoding="utf-8")).seen
+        if "id" in attributes
+    ]
+    assert len(ids) == len(set(ids)) > 0
+
+
+def test_every_reference_of_the_page_finds_its_id(written):
+    text = written.page.read_text(encoding="utf-8")
+    ids = set(re.findall(r'\bid="([^"]+)"', text))
+    references = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert references
+    assert references <= ids
+
+
+def test_the_page_follows_light_and_dark(written):
+    text = written.page.read_text(encoding="utf-8")
+    assert "prefers-color-scheme: dark" in text
+    assert "currentColor" in text
+    assert figures.INK not in re.findall(r"<figure>.*</figure>", text, re.DOTALL)[0]
+
+
+def test_a_hostile_name_is_text_and_nothing_else(monkeypatch, tmp_path):
+    base = comparison(optimizers=("adams", "sgd"), seeds=2)
+    evil = Method(HOSTILE, "adam", "stable", 1e-3, 40.0)
+    monkeypatch.setitem(METHODS, "adams", evil)
+    cells = tuple(
+        replace(cell, results=tuple(replace(result, versions={HOSTILE: HOSTILE}) for result in cell.results))
+        for cell in base.cells
+    )
+    standings = tuple(
+        replace(
+            one,
+            method=evil if one.optimizer == "adams" else one.method,
+            best=cells[base.cells.index(one.best)],
+        )
+        for one in base.standings
+    )
+    settings = replace(base.settings, out=tmp_path / HOSTILE.replace("/", ""), weight_decays=(HOSTILE,))
+    report = write(replace(base, settings=settings, cells=cells, standings=standings), tmp_path)
+    text = report.page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "script" not in {tag for tag, _ in Reader(text).seen}
+    assert HOSTILE in "".join(Reader(text).text)
+    for path in report.figures:
+        if path.suffix == ".svg":
+            assert "<script" not in path.read_text(encoding="utf-8")
+            ElementTree.parse(path)
+
+
+def test_the_page_says_what_was_found_and_what_was_run(whole, written):
+    words = " ".join("".join(Reader(written.page.read_text(encoding="utf-8")).text).split())
+    for standing in whole.standings:
+        assert standing.method.title in words
+        assert standing.verdict in words
+    for text in (
+        "weightdecay compare",
+        "peeks at the test set",
+        "66,",
+        "torch 2.15.0",
+        "resnet8, width 16",
+        "400 steps",
+    ):
+        assert text in words
+    for cell in whole.cells:
+        assert ", ".join(f"{error:.2f}" for error in cell.errors) in words
+
+
+def test_the_answer_is_computed(whole):
+    text = page.answer(whole).replace("\xa0", " ")
+    best = whole.standings[0]
+    assert f"AdamS did best: {best.best.mean:.1f} ± {best.best.std:.1f} % test error at λ = 0.1" in text
+    assert f"Without weight decay it makes {best.without.mean:.1f}" in text
+    for standing in whole.standings[1:]:
+        assert f"{standing.method.title} ({standing.best.mean:.1f} %)" in text
+    assert "200 times the paper’s 0.0005" in text
+    assert "196 times shorter" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seeds": 1}, "With one seed nothing can be said about noise"),
+        ({"optimizers": ("adams",)}, "AdamS makes"),
+        ({"optimizers": ("adamw", "adam")}, "AdamW did best"),
+        ({"weight_decays": ("0",)}, "not distinguishable"),
+        ({"label_noise": 0.0, "optimizers": ("sgd", "adams")}, "On scikit-learn’s handwritten digits, AdamS"),
+    ],
+)
+def test_the_answer_fits_the_question(changes, words):
+    assert words in page.answer(comparison(**changes))
+
+
+def test_edges_and_divergence_are_said():
+    found = " ".join(page.notes(comparison(optimizers=("adams",), weight_decays=("0.03", "0.05", "1"))))
+    assert "3 runs diverged" in found
+    assert "adams at λ = 1" in found
+    found = " ".join(page.notes(comparison(optimizers=("adams",), weight_decays=("0.03", "0.05"))))
+    assert "Widen --weight-decays." in found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seeds": 1},
+        {"optimizers": ("adams",), "weight_decays": ("0.1",), "seeds": 1},
+        {"weight_decays": ("0",)},
+        {"optimizers": ("adams",), "lrs": ("1e-3", "2e-3")},
+        {"optimizers": tuple(METHODS), "seeds": 1},
+        {"epochs": 1},
+        {"weight_decays": ("1", "1000")},
+    ],
+    ids=["one seed", "one run", "only zero", "two lrs", "all optimizers", "one epoch", "all diverged"],
+)
+def test_every_shape_of_comparison_is_drawn(changes, tmp_path):
+    report = write(comparison(**changes), tmp_path)
+    Reader(report.page.read_text(encoding="utf-8"))
+    assert all(path.stat().st_size > 1000 for path in report.figures)
+
+
+def test_the_figures_are_png_and_svg_that_refer_to_nothing(written):
+    assert sorted(path.suffix for path in written.figures) == [".png", ".png", ".svg", ".svg"]
+    for path in written.figures:
+        if path.suffix == ".png":
+            assert path.read_bytes().startswith(b"\x89PNG")
+            continue
+        text = path.read_text(encoding="utf-8")
+        assert "<!DOCTYPE" not in text
+        assert "<metadata" not in text
+        for element in ElementTree.fromstring(text).iter():
+            for name, value in element.attrib.items():
+                assert not name.endswith("href") or value.startswith("#")
+                assert "url(" not in value or "url(#" in value
+
+
+def test_drawing_twice_gives_the_same_bytes(whole, written, tmp_path):
+    again = write(whole, tmp_path)
+    for old, new in zip((written.page, *written.figures), (again.page, *again.figures), strict=True):
+        assert old.read_bytes() == new.read_bytes()
+
+
+def test_no_two_optimizers_look_alike():
+    looks = [figures.look(position) for position in range(len(METHODS))]
+    assert len({(str(one["color"]), str(one["linestyle"])) for one in looks}) == len(METHODS)
+    assert len({(one["color"], one["marker"]) for one in looks}) == len(METHODS)
+
+
+def test_the_table_of_raw_numbers_holds_every_epoch_of_every_run(whole, written):
+    text = written.results.read_text(encoding="utf-8")
+    assert text == results_csv(whole.results)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == sum(len(result.epochs) for result in whole.results)
+    last = {row["address"]: float(row["test_error"]) for row in rows}
+    assert last == {result.run.address: result.last_error for result in whole.results}
+    for row, result in zip(rows, whole.results, strict=False):
+        assert float(row["lr"]) == result.run.lr
+        break
+    assert {row["milestones"] for row in rows} == {"0.4 0.8"}
+
+
+def test_the_download_is_the_table(written):
+    links = [attributes for tag, attributes in Reader(written.page.read_text(encoding="utf-8")).seen if tag == "a"]
+    assert [link["download"] for link in links] == ["results.csv"]
+    assert base64.b64decode(links[0]["href"].split("base64,")[1]) == written.results.read_bytes()
