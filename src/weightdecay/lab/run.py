@@ -50,12 +50,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch measured. Losses are means over examples, errors are percent."""
+    """What one epoch measured. Losses are means over examples (None: not finite), errors are percent."""
 
     epoch: int  # 1, 2, …
     lr: float  # of the epoch's last step
-    train_loss: float  # running mean over the epoch's batches, against the (noisy) training labels
-    test_loss: float
+    train_loss: float | None  # running mean over the epoch's batches, against the (noisy) training labels
+    test_loss: float | None
     test_error: float
 
 

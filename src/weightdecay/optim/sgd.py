@@ -35,7 +35,11 @@ class SGD(Optimizer):
     method: ClassVar[str] = "SGD"
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
     # A dampening of 1 or more would stop or reverse the steps.
-    ranges: ClassVar[Ranges] = {**Optimizer.ranges, "momentum": FRACTION, "dampening": Interval(-math.inf, 1, open_low=True)}
+    ranges: ClassVar[Ranges] = {
+        **Optimizer.ranges,
+        "momentum": FRACTION,
+        "dampening": Interval(-math.inf, 1, open_low=True),
+    }
 
     def __init__(
         self,
