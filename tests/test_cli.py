@@ -216,3 +216,21 @@ def test_the_live_view_knows_the_best_so_far(sweep, tmp_path):
     assert f"{best['sgd'][1]:.1f} %" in shown
     assert f"{len(runs) // 2}/{len(runs)}" in shown
     console.file.close()
+
+
+@pytest.mark.slow
+def test_the_real_thing_trains_once_and_then_draws_the_same_page(tmp_path, capsys):
+    arguments = ["compare", "--optimizers", "sgd", "adams", "--weight-decays", "0", "0.1", "--seeds", "2"]
+    arguments += ["--epochs", "2", "--train-size", "128", "--jobs", "1", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    page = (tmp_path / "compare.html").read_bytes()
+    assert len(list((tmp_path / "runs").glob("*.json"))) == 8
+    assert main(arguments) == 0
+    assert "8 of 8 runs were kept from before." in capsys.readouterr().err
+    assert (tmp_path / "compare.html").read_bytes() == page
+    next((tmp_path / "runs").glob("*.json")).write_text("{")
+    assert main(arguments) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "is not a whole result" in err

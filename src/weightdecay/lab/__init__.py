@@ -1,1 +1,1 @@
-"""The lab: one command that puts a claim about weight decay to the test. Imports the core; the core never imports it."""
+"""The lab: one command that puts a claim about weight decay to the test. The core never imports it."""

@@ -92,7 +92,7 @@ def _compare(settings: Settings) -> int:
     """Train what is missing, with a live view; then table, figures and page."""
     runs = plan(settings)  # raises before anything starts
     from weightdecay.lab.store import Store, StoreError
-    from weightdecay.lab.sweep import sweep
+    from weightdecay.lab.sweep import RunError, sweep
 
     try:
         store = Store(settings.out)
@@ -111,7 +111,7 @@ def _compare(settings: Settings) -> int:
 
         comparison = compare(settings, results)
         _show(comparison, write(comparison, settings.out))
-    except StoreError as error:
+    except (StoreError, RunError) as error:
         return _fail(str(error), FAILED)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

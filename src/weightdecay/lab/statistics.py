@@ -133,8 +133,8 @@ def compare(settings: Settings, results: Iterable[Result]) -> Comparison:
 def paired(errors: Sequence[float], reference: Sequence[float]) -> Difference:
     """Return the mean of ``errors − reference``, seed by seed, with the 95 % t interval.
 
-    Pairs, because the same seed means the same wrong labels, split and initial weights for every optimizer: what
-    they share cancels. The interval is that of ``scipy.stats.ttest_rel``.
+    Pairs, because the same seed means the same wrong labels, initial weights and order of the data for every
+    optimizer: what they share cancels. The interval is that of ``scipy.stats.ttest_rel``.
     """
     from scipy.stats import t
 

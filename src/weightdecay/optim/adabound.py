@@ -67,13 +67,13 @@ class AdaBound(Adam):
                 "both. Build the group with the highest lr of its schedule, or set peak_lr."
             )
 
-    def gain(self, state: State, group: Group) -> Tensor:
-        """r_t (1−β₁ᵗ); 0 for an element that never had a gradient."""
+    def multiplier(self, state: State, group: Group) -> Tensor:
+        """r_t (1−β₁ᵗ)."""
         beta1, beta2 = group["betas"]
         v, root, start = state["exp_avg_sq"], math.sqrt(correction(beta2, state)), correction(beta1, state)
         low, high = bounds(state, group)
         rate: Tensor = (root / start / (v.sqrt() + group["eps"])).clamp(low, high)
-        return (rate * start).masked_fill(v == 0, 0)
+        return rate * start
 
     def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
         """The gain of an element with v̂ = v̄."""

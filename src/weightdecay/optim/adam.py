@@ -61,20 +61,24 @@ class Adam(Optimizer):
         state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)  # v_t = β₂ v_{t−1} + (1 − β₂) g_t²
 
     def second_moment(self, state: State, group: Group) -> Tensor:
-        """v̂_t."""
+        """v̂_t, in memory of its own."""
         v_hat: Tensor = state["exp_avg_sq"] / correction(group["betas"][1], state)
         return v_hat
 
-    def gain(self, state: State, group: Group) -> Tensor:
-        """1/(√v̂_t + ε); 0 for an element that never had a gradient."""
-        v_hat = self.second_moment(state, group)
-        gain: Tensor = 1 / (v_hat.sqrt() + group["eps"])
-        return gain.masked_fill(v_hat == 0, 0)
+    def multiplier(self, state: State, group: Group) -> Tensor:
+        """1/(√v̂_t + ε): what every element of m̂ is multiplied by."""
+        return self.second_moment(state, group).sqrt_().add_(group["eps"]).reciprocal_()
 
     def direction(self, state: State, grad: Tensor, group: Group, mean_square: MeanSquare) -> Tensor:
-        """u_t = m̂_t · gain."""
+        """u_t = m̂_t/(√v̂_t + ε)."""
         m_hat: Tensor = state["exp_avg"] / correction(group["betas"][0], state)
-        return m_hat * self.gain(state, group)
+        # With ε = 0 an element that never had a gradient would be 0/0.
+        multiplier = self.multiplier if group["eps"] else self.gain
+        return m_hat.mul_(multiplier(state, group))
+
+    def gain(self, state: State, group: Group) -> Tensor:
+        """1/(√v̂_t + ε); 0 for an element that never had a gradient."""
+        return self.multiplier(state, group).masked_fill_(self.second_moment(state, group) == 0, 0)
 
     def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
         """v̄_t^(−1/2); 0 where all gradients have been zero."""

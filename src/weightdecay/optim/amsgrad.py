@@ -33,6 +33,6 @@ class AMSGrad(Adam):
         torch.maximum(v_max, state["exp_avg_sq"], out=v_max)
 
     def second_moment(self, state: State, group: Group) -> Tensor:
-        """v̂_t, of the maximum."""
+        """v̂_t, of the maximum, in memory of its own."""
         v_hat: Tensor = state["max_exp_avg_sq"] / correction(group["betas"][1], state)
         return v_hat

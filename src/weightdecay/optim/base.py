@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def finite(self, grad: Tensor) -> bool:
         """Whether the moments can take this gradient."""
-        return bool(torch.isfinite(grad).all())
+        return grad.numel() == 0 or math.isfinite(grad.abs().max().item())
 
     # ---------------------------------------------------------------- the step
 
@@ -192,10 +193,11 @@ class Optimizer(torch.optim.Optimizer):
         clamped = False
         for m in members:
             pull = self.pull(m, mean_square)
-            clamped |= bool((pull > 1).any())
+            if (pull > 1).any():
+                pull, clamped = pull.clamp(max=1), True
             move = self.displacement(m.state, m.grad, m.group, mean_square)
             # One expression in the working precision, rounded once.
-            self.write(m, (1 - pull.clamp(max=1)) * m.weight.to(m.grad.dtype) - move)
+            self.write(m, (1 - pull) * m.weight.to(m.grad.dtype) - move)
         self.counters["clamped"] += clamped
 
     def gather(self) -> list[Member]:

@@ -56,12 +56,12 @@ class Padam(AMSGrad):
         }
         Optimizer.__init__(self, params, defaults, **options)
 
-    def gain(self, state: State, group: Group) -> Tensor:
-        """√(1−β₂ᵗ)/(√v_max + ε)^(2q); 0 for an element that never had a gradient."""
+    def multiplier(self, state: State, group: Group) -> Tensor:
+        """√(1−β₂ᵗ)/(√v_max + ε)^(2q)."""
         v_max: Tensor = state["max_exp_avg_sq"]
         root = math.sqrt(correction(group["betas"][1], state))
-        gain: Tensor = root * (v_max.sqrt() + group["eps"]) ** (-2 * group["partial"])
-        return gain.masked_fill(v_max == 0, 0)
+        multiplier: Tensor = root * (v_max.sqrt() + group["eps"]) ** (-2 * group["partial"])
+        return multiplier
 
     def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
         """v̄_t^(−q)."""

@@ -33,14 +33,14 @@ class RAdam(Adam):
 
     method: ClassVar[str] = "RAdam"
 
-    def gain(self, state: State, group: Group) -> Tensor:
-        """r_t √(1−β₂ᵗ)/(√v_t + ε), or 1; 0 for an element that never had a gradient."""
+    def multiplier(self, state: State, group: Group) -> Tensor:
+        """r_t √(1−β₂ᵗ)/(√v_t + ε), or 1."""
         v, factor = state["exp_avg_sq"], rectification(group["betas"][1], state)
         if factor is None:
-            return torch.ones_like(v).masked_fill(v == 0, 0)
+            return torch.ones_like(v)
         root = math.sqrt(correction(group["betas"][1], state))
-        gain: Tensor = factor * root / (v.sqrt() + group["eps"])
-        return gain.masked_fill(v == 0, 0)
+        multiplier: Tensor = factor * root / (v.sqrt() + group["eps"])
+        return multiplier
 
     def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
         """r_t v̄_t^(−1/2), or 1."""

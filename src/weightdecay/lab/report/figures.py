@@ -84,7 +84,8 @@ def looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
 def learning_curves(comparison: Comparison) -> Figure:
     """Draw test error and training loss by epoch, at each optimizer's best λ: mean over seeds, min to max shaded."""
     with _style():
-        figure = Figure(figsize=(7.0, 7.4), layout="constrained")
+        rows = math.ceil(len(comparison.standings) / 3)
+        figure = Figure(figsize=(7.0, 6.9 + 0.22 * rows), layout="constrained")
         error_axes, loss_axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
         lines = looks(comparison)
         errors: list[float] = []
@@ -109,24 +110,28 @@ def learning_curves(comparison: Comparison) -> Figure:
 def error_against_decay(comparison: Comparison) -> Figure:
     """Draw last-epoch test error against λ, λ = 0 apart at the left; bars are one std, the best is ringed."""
     with _style():
-        figure = Figure(figsize=(7.0, 5.2), layout="constrained")
-        axes = figure.subplots()
         lines = looks(comparison)
         positive = [cell.drawn_at for cell in comparison.cells if cell.drawn_at > 0]
         # λ = 0 has no place on a logarithmic axis: it gets its own, most of a decade before the first.
         zero = min(positive, default=1.0) / 5
         has_zero = any(cell.point.weight_decay == 0 for cell in comparison.cells)
         lowest: list[float] = []
-        curves = [(name, lr) for name in lines for lr in sorted({cell.point.lr for cell in comparison.cells_of(name)})]
+        lrs = {name: sorted({cell.point.lr for cell in comparison.cells_of(name)}) for name in lines}
+        curves = [(name, lr) for name in lines for lr in lrs[name]]
+        columns = 2 if len(curves) < 5 or max(map(len, lrs.values())) > 1 else 3
+        figure = Figure(figsize=(7.0, 4.6 + 0.22 * math.ceil(len(curves) / columns)), layout="constrained")
+        axes = figure.subplots()
+        step = min(0.04, 0.3 / len(curves))  # decades between the points at 0, so that shared ones are all seen
         for position, (name, lr) in enumerate(curves):
             cells = [cell for cell in comparison.cells_of(name) if cell.point.lr == lr]
             standing = next(one for one in comparison.standings if one.optimizer == name)
-            nudge = 10 ** (0.04 * (position - (len(curves) - 1) / 2))  # so that shared points are all seen
+            nudge = 10 ** (step * (position - (len(curves) - 1) / 2))
             style = dict(lines[name])
-            if lr != standing.best.point.lr:
-                style["alpha"] = 0.45
+            if len(lrs[name]) > 1:
+                style["linestyle"] = DASHES[lrs[name].index(lr) % len(DASHES)]
+                style["alpha"] = 1.0 if lr == standing.best.point.lr else 0.6
             label = standing.method.title
-            if sum(one == name for one, _ in curves) > 1:
+            if len(lrs[name]) > 1:
                 label += f", lr {lr:g}"
             if standing.method.decay == "decoupled":
                 label += " (drawn at λ·η)"
@@ -139,6 +144,8 @@ def error_against_decay(comparison: Comparison) -> Figure:
                     markerfacecolor="none", markeredgecolor=style["color"], zorder=5,
                 )  # fmt: skip
         axes.set_xscale("log")
+        if not positive:
+            axes.set_xlim(zero / 10, zero * 10)
         _decay_ticks(axes, positive, zero if has_zero else None)
         _error_scale(axes, lowest)
         axes.set_xlabel(
@@ -146,7 +153,7 @@ def error_against_decay(comparison: Comparison) -> Figure:
         )
         axes.set_ylabel("test error at the last epoch, %")
         axes.set_title("Test error against weight decay")
-        figure.legend(loc="outside lower center", ncols=2 if len(curves) < 5 else 3)
+        figure.legend(loc="outside lower center", ncols=columns)
         return figure
 
 
