@@ -16,7 +16,7 @@ def fake_result(run: Run, shift: float = 0.0) -> Result:
     draw = random.Random(f"{run.optimizer} {run.lr} {run.weight_decay} {run.seed}")
     luck = random.Random(f"seed {run.seed}").gauss(0, 0.4)
     settings = Settings(epochs=run.epochs, batch_size=run.batch_size, train_size=run.train_size, momentum=run.momentum)
-    centre = default_weight_decays(run.optimizer, run.lr, settings)[3]
+    centre = default_weight_decays(run.optimizer, run.lr, settings)[2]
     floor = FLOOR.get(run.optimizer, 5.0) + shift
     off = math.log10(run.weight_decay / centre) if run.weight_decay else None
     last = 8.0 if off is None else floor + (8.0 - floor) * (1 - math.exp(-3 * off * off))

@@ -59,15 +59,15 @@ def test_a_comparison_ends_with_a_table_and_its_files(sweep, tmp_path, capsys, m
     monkeypatch.setenv("COLUMNS", "120")
     assert main(["compare", "--out", str(tmp_path / "made")]) == 0
     out, err = capsys.readouterr()
-    assert sweep.trained == 66
+    assert sweep.trained == 51
     for name in ("AdamS", "AdamW", "SGD", "SGDS", "Adam", "best", "beyond seed noise"):
         assert name in out
     for name in ("compare.html", "results.csv", "learning-curves.png", "error-against-decay.svg"):
         assert str(tmp_path / "made" / name) in out
         assert (tmp_path / "made" / name).is_file()
     # Without a terminal progress is one line a run.
-    assert "[66/66]" in err
-    assert len(err.splitlines()) == 66
+    assert "[51/51]" in err
+    assert len(err.splitlines()) == 51
 
 
 def test_a_finished_comparison_is_drawn_again_without_training(sweep, tmp_path, capsys):
@@ -86,16 +86,16 @@ def test_a_stopped_comparison_says_what_is_kept_and_continues(sweep, tmp_path, c
     sweep.stop_after = 31
     assert main(["compare", "--out", str(tmp_path)]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"stopped: 31 of 66 runs are kept in {tmp_path}; the same command continues."
+    assert last == f"stopped: 31 of 51 runs are kept in {tmp_path}; the same command continues."
     sweep.stop_after = None
     assert main(["compare", "--out", str(tmp_path)]) == 0
-    assert sweep.trained == 66
+    assert sweep.trained == 51
 
 
 def test_more_seeds_train_only_the_new_ones(sweep, tmp_path):
     assert main(["compare", "--seeds", "2", "--out", str(tmp_path)]) == 0
     assert main(["compare", "--seeds", "3", "--out", str(tmp_path)]) == 0
-    assert sweep.trained == 66
+    assert sweep.trained == 51
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_the_live_view_knows_the_best_so_far(sweep, tmp_path):
 @pytest.mark.slow
 def test_the_real_thing_trains_once_and_then_draws_the_same_page(tmp_path, capsys):
     arguments = ["compare", "--optimizers", "sgd", "adams", "--weight-decays", "0", "0.1", "--seeds", "2"]
-    arguments += ["--epochs", "2", "--train-size", "128", "--jobs", "1", "--out", str(tmp_path)]
+    arguments += ["--epochs", "1", "--train-size", "1600", "--batch-size", "400", "--jobs", "1", "--out", str(tmp_path)]
     assert main(arguments) == 0
     page = (tmp_path / "compare.html").read_bytes()
     assert len(list((tmp_path / "runs").glob("*.json"))) == 8

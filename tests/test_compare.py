@@ -26,9 +26,9 @@ from weightdecay.lab.statistics import compare, paired
 
 
 def test_the_default_plan_is_66_different_runs():
-    # 5 optimizers × 4 λ × 3 seeds, and λ = 0 once for SGD and once for Adam
+    # 5 optimizers × 3 λ × 3 seeds, and λ = 0 once for SGD and once for Adam
     runs = plan(Settings())
-    assert len(runs) == len(set(runs)) == len({run.address for run in runs}) == 5 * 4 * 3 + 2 * 3
+    assert len(runs) == len(set(runs)) == len({run.address for run in runs}) == 5 * 3 * 3 + 2 * 3
 
 
 def test_without_decay_a_family_shares_its_runs():
@@ -76,7 +76,7 @@ def test_the_default_grid_scales_as_one_over_steps(optimizer, times):
 )
 def test_the_default_grid_has_the_measured_optimum_inside(optimizer, best):
     values = default_weight_decays(optimizer, method(optimizer).lr, Settings())
-    assert values[1] < values[2] < best < values[4]
+    assert values[1] < best < values[3]
     assert min(abs(value / best - 1) for value in values) < 0.15
 
 
@@ -91,7 +91,7 @@ def test_plain_numbers_are_for_all_and_named_ones_for_one():
         Settings(optimizers=("SGD", "adams,adamw"), weight_decays=("0", "1e-2", "adams=0.2,0.1", "adamw=auto,7"))
     )
     values = {name: [p.weight_decay for p in points if p.optimizer == name] for name in ("sgd", "adams", "adamw")}
-    assert values == {"sgd": [0, 0.01], "adams": [0.1, 0.2], "adamw": [0, 1.5, 4.5, 7, 15, 45]}
+    assert values == {"sgd": [0, 0.01], "adams": [0.1, 0.2], "adamw": [0, 4.5, 7, 15, 45]}
 
 
 @pytest.mark.parametrize(

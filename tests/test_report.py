@@ -137,7 +137,7 @@ def test_the_page_says_what_was_found_and_what_was_run(whole, written):
     for text in (
         "weightdecay compare",
         "peeks at the test set",
-        "66,",
+        "51,",
         "torch 2.15.0",
         "resnet8, width 16",
         "400 steps",

@@ -16,7 +16,7 @@ DIGITS = 1797
 AUTO = "auto"
 """Where a number is expected: the default of each optimizer."""
 
-MULTIPLES = (0.1, 0.3, 1.0, 3.0)
+MULTIPLES = (0.3, 1.0, 3.0)
 """The default λ's, beside 0, as multiples of where the optimum is expected."""
 
 
@@ -108,7 +108,7 @@ class Settings:
     optimizers: tuple[str, ...] = ("sgd", "sgds", "adam", "adamw", "adams")
     """Names, as in weightdecay.available()."""
     weight_decays: tuple[str, ...] = (AUTO,)
-    """λ's for every optimizer, or NAME=λ[,λ...] for one. auto: 0 and four around the expected optimum."""
+    """λ's for every optimizer, or NAME=λ[,λ...] for one. auto: 0 and three around the expected optimum."""
     lrs: tuple[str, ...] = (AUTO,)
     """Learning rates for every optimizer, or NAME=LR[,LR...] for one. auto: 0.1 for SGD, 0.001 for Adam."""
     seeds: int = 3

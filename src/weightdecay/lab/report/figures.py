@@ -272,6 +272,7 @@ def _error_scale(axes: Axes, values: Sequence[float]) -> None:
         return
     if low > 0:
         axes.set_yscale("log")
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], 0.6 * low))  # a bar that nearly reaches 0 is cut, not the rest
     else:
         axes.set_yscale("symlog", linthresh=1)
     _plain_ticks(axes.yaxis)
