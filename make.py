@@ -2,7 +2,7 @@
 """The project's commands. Needs Python 3.11 or newer and nothing else: it builds its own environment in .venv.
 
     python3.11 make.py demo    install, then run `weightdecay compare` (about three minutes on two cores)
-    python3.11 make.py test    install, then lint, type-check and test
+    python3.11 make.py test    install, then lint, type-check, build the docs and test
     python3.11 make.py docs    install, then build the documentation into docs/_build
 
 What stands behind the command goes to the program it runs:  python3.11 make.py demo --seeds 5
@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
 EXTRAS = {"demo": "lab", "test": "lab,test,docs", "docs": "lab,docs"}
 
 
@@ -53,9 +54,10 @@ def main(arguments):
         run("ruff", "check", ".")
         run("ruff", "format", "--check", ".")
         run("mypy")
+        run("sphinx-build", *DOCS)
         run("pytest", "-n", "2", *rest)
     else:
-        run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build", *rest)
+        run("sphinx-build", *DOCS, *rest)
 
 
 if __name__ == "__main__":

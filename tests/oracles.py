@@ -171,20 +171,21 @@ def adai_update(s, g, h, lr, v_bar):
 
 def yogi_moments(s, g, h, lr):
     beta1, beta2 = h["betas"]
-    start = np.full_like(g, h["initial_accumulator"])
+    start = np.full_like(g, h.get("initial_accumulator", 1e-6))
     m, v = s.get("m", start), s.get("v", start)
     s["m"] = beta1 * m + (1 - beta1) * g
     s["v"] = v - (1 - beta2) * np.sign(v - g**2) * g**2
 
 
 def adabound_update(s, g, h, lr, v_bar):
+    """The rate is η · (size, clipped): the gains are written without η, so that η = 0 has them too."""
     beta1, beta2 = h["betas"]
-    t, gamma, final = s["t"], h["gamma"], h["final_lr"] * lr / h["peak_lr"]
+    t, gamma, final = s["t"], h["gamma"], h["final_lr"] / h["peak_lr"]
     low, high = final * (1 - 1 / (gamma * t + 1)), final * (1 + 1 / (gamma * t))
-    size = lr * math.sqrt(1 - beta2**t) / (1 - beta1**t)
-    rate = np.clip(size / (np.sqrt(s["v"]) + h["eps"]), low, high)
-    mean_rate = 0.0 if v_bar == 0 else np.clip(lr / (1 - beta1**t) / math.sqrt(v_bar), low, high)
-    return rate * s["m"], mean_rate * (1 - beta1**t) / lr, alive(s["v"], rate * (1 - beta1**t) / lr)
+    correction = 1 - beta1**t
+    size = np.clip(math.sqrt(1 - beta2**t) / correction / (np.sqrt(s["v"]) + h["eps"]), low, high)
+    mean_size = 0.0 if v_bar == 0 else np.clip(1 / math.sqrt(v_bar) / correction, low, high)
+    return lr * size * s["m"], mean_size * correction, alive(s["v"], size * correction)
 
 
 def padam_update(s, g, h, lr, v_bar):
