@@ -252,7 +252,7 @@ import sys
 from weightdecay.lab.run import Run
 from weightdecay.lab.store import Store
 from weightdecay.lab.sweep import sweep
-runs = [Run("adams", 1e-3, 0.1, seed, epochs=60, train_size=128, width=4) for seed in range(6)]
+runs = [Run("adams", 1e-3, 0.1, seed, epochs=8, train_size=128, width=4) for seed in range(16)]
 if __name__ == "__main__":
     sweep(runs, Store(sys.argv[1]), jobs=2, on_result=lambda result, reused: print(result.run.seed, reused, flush=True))
 """
@@ -283,14 +283,14 @@ def test_a_sweep_stopped_in_the_middle_continues_and_equals_the_uninterrupted_on
     assert not _alive_in_session(process.pid)
     process.stdout.close()
     kept = len(Store(tmp_path / "stopped").results())
-    assert 1 <= kept < 6
+    assert 1 <= kept < 16  # most of them wait in the queue when the signal comes
     outputs = []
     for folder in ("stopped", "whole"):
         again = start(folder)
         outputs.append(again.communicate(timeout=120)[0].split())
         assert again.returncode == 0
     assert outputs[0].count("True") == kept
-    assert outputs[1].count("False") == 6
+    assert outputs[1].count("False") == 16
     a, b = ([numbers(r) for r in Store(tmp_path / folder).results()] for folder in ("stopped", "whole"))
     assert a == b
 
