@@ -145,7 +145,7 @@ BAD_INPUTS = {
     ),
     "engine": BadInput(lambda p: wd.Adam(p, engine="referense"), ValueError, r"Did you mean 'reference'\?"),
     "nonfinite": BadInput(lambda p: wd.Adam(p, nonfinite="skp"), ValueError, r"Did you mean 'skip'\?"),
-    "rounding": BadInput(lambda p: wd.Adam(p, rounding="up"), ValueError, r"Known: nearest, stochastic"),
+    "rounding": BadInput(lambda p: wd.Adam(p, rounding="up"), ValueError, r"Known: compensated, nearest, stochastic"),
     "no parameters": BadInput(lambda p: wd.AdamS([]), ValueError, r"empty parameter list"),
     "a tensor": BadInput(lambda p: wd.AdamS(p[0]), TypeError, r"iterable of Tensors"),
     "a number": BadInput(lambda p: wd.AdamS([1.0]), TypeError, r"can only optimize Tensors"),

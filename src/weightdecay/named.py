@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from torch import Tensor
 
+import weightdecay.engine  # noqa: F401 - registers the engines
 from weightdecay.decay import Decoupled, Stable
 from weightdecay.optim import (
     SGD,

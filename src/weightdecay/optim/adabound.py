@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Unpack
 
 from torch import Tensor
 
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.adam import Adam, correction, inverse_power
-from weightdecay.optim.base import Group, MeanSquare, Optimizer, Options, Params, State
+from weightdecay.optim.adam import Adam
+from weightdecay.optim.base import Optimizer, Options, Params
 from weightdecay.optim.hyper import FRACTION, POSITIVE, Ranges
+from weightdecay.optim.member import Group, State
+from weightdecay.optim.scalars import choose, clip, correction, inverse_power
 
 
 class AdaBound(Adam):
@@ -70,20 +71,19 @@ class AdaBound(Adam):
     def multiplier(self, state: State, group: Group) -> Tensor:
         """r_t (1−β₁ᵗ)."""
         beta1, beta2 = group["betas"]
-        v, root, start = state["exp_avg_sq"], math.sqrt(correction(beta2, state)), correction(beta1, state)
+        v, root, start = state["exp_avg_sq"], correction(beta2, state) ** 0.5, correction(beta1, state)
         low, high = bounds(state, group)
         rate: Tensor = (root / start / (v.sqrt() + group["eps"])).clamp(low, high)
         return rate * start
 
-    def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
+    def mean_gain(self, state: State, group: Group, mean_square: Number) -> Number:
         """The gain of an element with v̂ = v̄."""
         start = correction(group["betas"][0], state)
         low, high = bounds(state, group)
-        mean = mean_square()
-        return ((inverse_power(mean, 0.5) / start).clamp(low, high) * start).masked_fill(mean == 0, 0)
+        return choose(mean_square == 0, 0.0, clip(inverse_power(mean_square, 0.5) / start, low, high) * start)
 
 
-def bounds(state: State, group: Group) -> tuple[float, float]:
+def bounds(state: State, group: Group) -> tuple[Number, Number]:
     """l_t and h_t, for a step whose lr multiplies them."""
-    t, final = state["step"].item(), group["final_lr"] / group["peak_lr"]
+    t, final = state["step"], group["final_lr"] / group["peak_lr"]
     return final * (1 - 1 / (group["gamma"] * t + 1)), final * (1 + 1 / (group["gamma"] * t))

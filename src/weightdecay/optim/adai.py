@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.adam import correction
-from weightdecay.optim.base import Group, MeanSquare, Optimizer, Options, Params, State
+from weightdecay.optim.base import Optimizer, Options, Params
 from weightdecay.optim.hyper import FRACTION, NON_NEGATIVE, POSITIVE, Interval, Ranges
+from weightdecay.optim.member import Group, State
+from weightdecay.optim.scalars import correction, inverse_power
 
 
 class Adai(Optimizer):
@@ -31,6 +32,7 @@ class Adai(Optimizer):
 
     method: ClassVar[str] = "Adai"
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "beta1_prod")
+    linear_in_squares: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {
         **Optimizer.ranges,
         "betas": (NON_NEGATIVE, FRACTION),
@@ -52,7 +54,7 @@ class Adai(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "decay": decay}
         super().__init__(params, defaults, **options)
 
-    def start(self, weight: Tensor) -> State:
+    def start(self, weight: Tensor, group: Group) -> State:
         """m_0 = v_0 = 0, and the empty product."""
         return {
             "exp_avg": torch.zeros_like(weight),
@@ -70,10 +72,10 @@ class Adai(Optimizer):
         v_hat: Tensor = state["exp_avg_sq"] / correction(group["betas"][1], state)
         return v_hat
 
-    def direction(self, state: State, grad: Tensor, group: Group, mean_square: MeanSquare) -> Tensor:
+    def direction(self, state: State, grad: Tensor, group: Group, mean_square: Number) -> Tensor:
         """m̂_t; moves m and the product, once a step."""
-        m, product, mean = state["exp_avg"], state["beta1_prod"], mean_square().item()
-        share = self.second_moment(state, group) / mean if mean else torch.zeros_like(m)  # v̂/v̄
+        m, product = state["exp_avg"], state["beta1_prod"]
+        share = self.second_moment(state, group).mul_(inverse_power(mean_square, 1))  # v̂/v̄
         beta1 = (1 - group["betas"][0] * share).clamp(0, 1 - group["eps"])
         product.mul_(beta1)
         m.mul_(beta1).addcmul_(1 - beta1, grad)
@@ -84,7 +86,7 @@ class Adai(Optimizer):
         """1."""
         return 1.0
 
-    def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
+    def mean_gain(self, state: State, group: Group, mean_square: Number) -> Number:
         """1."""
         return 1.0
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.base import Group, MeanSquare, Optimizer, Options, Params, State
+from weightdecay.optim.base import Optimizer, Options, Params
 from weightdecay.optim.hyper import FRACTION, NON_NEGATIVE, Ranges
+from weightdecay.optim.member import Group, State
+from weightdecay.optim.scalars import correction, inverse_power
 
 
 class Adam(Optimizer):
@@ -34,6 +36,7 @@ class Adam(Optimizer):
 
     method: ClassVar[str] = "Adam"
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
+    linear_in_squares: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {**Optimizer.ranges, "betas": (FRACTION, FRACTION), "eps": NON_NEGATIVE}
 
     def __init__(
@@ -50,7 +53,7 @@ class Adam(Optimizer):
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "decay": decay}
         super().__init__(params, defaults, **options)
 
-    def start(self, weight: Tensor) -> State:
+    def start(self, weight: Tensor, group: Group) -> State:
         """m_0 = v_0 = 0."""
         return {slot: torch.zeros_like(weight) for slot in self.slots}
 
@@ -69,7 +72,7 @@ class Adam(Optimizer):
         """1/(√v̂_t + ε): what every element of m̂ is multiplied by."""
         return self.second_moment(state, group).sqrt_().add_(group["eps"]).reciprocal_()
 
-    def direction(self, state: State, grad: Tensor, group: Group, mean_square: MeanSquare) -> Tensor:
+    def direction(self, state: State, grad: Tensor, group: Group, mean_square: Number) -> Tensor:
         """u_t = m̂_t/(√v̂_t + ε)."""
         m_hat: Tensor = state["exp_avg"] / correction(group["betas"][0], state)
         # With ε = 0 an element that never had a gradient would be 0/0.
@@ -80,21 +83,10 @@ class Adam(Optimizer):
         """1/(√v̂_t + ε); 0 for an element that never had a gradient."""
         return self.multiplier(state, group).masked_fill_(self.second_moment(state, group) == 0, 0)
 
-    def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
+    def mean_gain(self, state: State, group: Group, mean_square: Number) -> Number:
         """v̄_t^(−1/2); 0 where all gradients have been zero."""
-        return inverse_power(mean_square(), 0.5)
+        return inverse_power(mean_square, 0.5)
 
     def finite(self, grad: Tensor) -> bool:
         """The square must be finite too: v is made of it."""
         return super().finite(grad * grad)
-
-
-def correction(beta: float, state: State) -> float:
-    """1 − βᵗ, with the tensor's own step count."""
-    step: float = state["step"].item()
-    return float(1 - beta**step)
-
-
-def inverse_power(mean_square: Tensor, power: float) -> Tensor:
-    """v̄^(−power), and 0 for v̄ = 0: no gradient, no effective learning rate."""
-    return (mean_square**-power).masked_fill(mean_square == 0, 0)

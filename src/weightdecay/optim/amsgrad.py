@@ -7,8 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from weightdecay.optim.adam import Adam, correction
-from weightdecay.optim.base import Group, State
+from weightdecay.optim.adam import Adam
+from weightdecay.optim.member import Group, State
+from weightdecay.optim.scalars import correction
 
 
 class AMSGrad(Adam):
@@ -25,6 +26,7 @@ class AMSGrad(Adam):
 
     method: ClassVar[str] = "AMSGrad"
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    linear_in_squares: ClassVar[bool] = False  # a maximum
 
     def observe(self, state: State, grad: Tensor, group: Group) -> None:
         """m_t, v_t, and their maximum."""

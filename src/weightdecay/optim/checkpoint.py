@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from weightdecay.optim.parameters import working_dtype
+from weightdecay.optim.member import COMPENSATION, State, kept_dtype
+from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.sharding import like, piece
 
 if TYPE_CHECKING:
     from weightdecay.optim.base import Optimizer
@@ -59,8 +61,14 @@ def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     params = list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
     ids = list(chain.from_iterable(saved["params"] for saved in saved_groups))
     by_id = dict(zip(ids, params, strict=True))
+    group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+
+    def taken(key: Any, values: State) -> State:
+        param = by_id[key]
+        return _tensors(optimizer, param, group_of[id(param)], values, f"parameter {key}")
+
     state = {
-        by_id[key]: _tensors(optimizer, by_id[key], values, f"parameter {key}") if key in by_id else values
+        by_id.get(key, key): taken(key, values) if key in by_id else values
         for key, values in state_dict["state"].items()
         if values or key not in by_id
     }
@@ -95,27 +103,37 @@ def _merged(group: dict[str, Any], saved: dict[str, Any]) -> dict[str, Any]:
     return {**group, **{name: deepcopy(value) for name, value in saved.items() if name not in kept}}
 
 
-def _tensors(optimizer: Optimizer, param: Tensor, saved: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the state of one parameter: copied, on its device, in the working precision."""
-    weight = torch.view_as_real(param.detach()) if torch.is_complex(param) else param.detach()
+def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: State, name: str) -> State:
+    """Return the state of one parameter: copied, on its device, each tensor in the type in which it is kept."""
+    weight = piece(param.detach())
+    weight = torch.view_as_real(weight) if torch.is_complex(weight) else weight
     present = {key: value for key, value in saved.items() if value is not None}
-    needed = set(optimizer.start(weight))
+    needed = set(optimizer.start(weight, group))
     needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
-    missing, extra = needed - set(present), set(present) - {"step", *optimizer.slots}
+    missing, extra = needed - set(present), set(present) - {"step", "v_sum", COMPENSATION, *optimizer.slots}
     if missing or extra:
         raise ValueError(
             f"{name} of the checkpoint has the state {sorted(present)}, but {optimizer.method} keeps "
             f"{['step', *optimizer.slots]}: it was written by another method."
         )
-    state: dict[str, Any] = {"step": torch.as_tensor(float(present.pop("step", 0.0)))}
+    state: State = {"step": torch.as_tensor(float(present.pop("step", 0.0)))}
+    if "v_sum" in present:
+        state["v_sum"] = torch.as_tensor(float(present.pop("v_sum")), dtype=torch.float64)
+    compensated = optimizer.rounding == "compensated" and low_precision(weight)
+    if COMPENSATION in present and not compensated:
+        del present[COMPENSATION]  # the weights stand where they were rounded to
+    elif compensated:
+        present.setdefault(COMPENSATION, torch.zeros_like(weight))
     for key, value in present.items():
+        value = piece(value)
         value = torch.view_as_real(value) if torch.is_complex(value) else value
         if value.shape != weight.shape:
             raise ValueError(
                 f"{key} of {name} has the shape {tuple(value.shape)} in the checkpoint, the parameter "
                 f"{tuple(weight.shape)}. It belongs to another model, or to another order of parameters."
             )
-        state[key] = torch.empty_like(weight, dtype=working_dtype(weight)).copy_(value)
+        kept = kept_dtype(key, weight, optimizer.moments)
+        state[key] = like(param, torch.empty_like(weight, dtype=kept).copy_(value))
     return state
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Unpack
 
 from torch import Tensor
 
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.adam import correction, inverse_power
 from weightdecay.optim.amsgrad import AMSGrad
-from weightdecay.optim.base import Group, MeanSquare, Optimizer, Options, Params, State
+from weightdecay.optim.base import Optimizer, Options, Params
 from weightdecay.optim.hyper import Interval, Ranges
+from weightdecay.optim.member import Group, State
+from weightdecay.optim.scalars import correction, inverse_power
 
 
 class Padam(AMSGrad):
@@ -59,10 +59,10 @@ class Padam(AMSGrad):
     def multiplier(self, state: State, group: Group) -> Tensor:
         """√(1−β₂ᵗ)/(√v_max + ε)^(2q)."""
         v_max: Tensor = state["max_exp_avg_sq"]
-        root = math.sqrt(correction(group["betas"][1], state))
+        root = correction(group["betas"][1], state) ** 0.5
         multiplier: Tensor = root * (v_max.sqrt() + group["eps"]) ** (-2 * group["partial"])
         return multiplier
 
-    def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
+    def mean_gain(self, state: State, group: Group, mean_square: Number) -> Number:
         """v̄_t^(−q)."""
-        return inverse_power(mean_square(), group["partial"])
+        return inverse_power(mean_square, group["partial"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from weightdecay.decay import Number
-from weightdecay.optim.adam import Adam, correction, inverse_power
-from weightdecay.optim.base import Group, MeanSquare, State
+from weightdecay.optim.adam import Adam
+from weightdecay.optim.member import Group, State
+from weightdecay.optim.scalars import choose, clip, correction, inverse_power
 
 
 class RAdam(Adam):
@@ -35,24 +34,27 @@ class RAdam(Adam):
 
     def multiplier(self, state: State, group: Group) -> Tensor:
         """r_t √(1−β₂ᵗ)/(√v_t + ε), or 1."""
-        v, factor = state["exp_avg_sq"], rectification(group["betas"][1], state)
-        if factor is None:
-            return torch.ones_like(v)
-        root = math.sqrt(correction(group["betas"][1], state))
-        multiplier: Tensor = factor * root / (v.sqrt() + group["eps"])
+        beta2 = group["betas"][1]
+        rectified, factor = rectification(beta2, state)
+        scale = choose(rectified, factor * correction(beta2, state) ** 0.5, 1.0)
+        on = choose(rectified, 1.0, 0.0)
+        multiplier: Tensor = scale / ((state["exp_avg_sq"].sqrt() + group["eps"]) * on + (1 - on))
         return multiplier
 
-    def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
+    def mean_gain(self, state: State, group: Group, mean_square: Number) -> Number:
         """r_t v̄_t^(−1/2), or 1."""
-        factor = rectification(group["betas"][1], state)
-        return 1.0 if factor is None else factor * inverse_power(mean_square(), 0.5)
+        rectified, factor = rectification(group["betas"][1], state)
+        return choose(rectified, factor * inverse_power(mean_square, 0.5), 1.0)
 
 
-def rectification(beta2: float, state: State) -> float | None:
-    """r_t; None while the variance of the second moment is not tractable (ρ_t ≤ 5)."""
-    t = state["step"].item()
+def rectification(beta2: float, state: State) -> tuple[bool | Tensor, Number]:
+    """Whether the variance of the second moment is tractable (ρ_t > 5), and r_t where it is."""
+    t = state["step"]
     longest = 2 / (1 - beta2) - 1  # ρ∞
+    if longest <= 5:
+        return False, 1.0
     length = longest - 2 * t * beta2**t / (1 - beta2**t)  # ρ_t
-    if length <= 5:
-        return None
-    return math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+    rectified = length > 5
+    length = clip(length, 5.0, longest)  # where r_t is defined
+    factor = ((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)) ** 0.5
+    return rectified, factor

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.base import Group, MeanSquare, Optimizer, Options, Params, State
+from weightdecay.optim.base import Optimizer, Options, Params
 from weightdecay.optim.hyper import FRACTION, Interval, Ranges
+from weightdecay.optim.member import Group, State
 
 
 class SGD(Optimizer):
@@ -81,7 +82,7 @@ class SGD(Optimizer):
         else:
             state["momentum_buffer"] = grad.clone()
 
-    def direction(self, state: State, grad: Tensor, group: Group, mean_square: MeanSquare) -> Tensor:
+    def direction(self, state: State, grad: Tensor, group: Group, mean_square: Number) -> Tensor:
         """u_t = m_t, or g_t + β₁ m_t."""
         if group["momentum"] == 0:
             return grad
@@ -93,7 +94,7 @@ class SGD(Optimizer):
         momentum: float = group["momentum"]
         return (1 - group["dampening"]) / (1 - momentum) if momentum else 1.0
 
-    def mean_gain(self, state: State, group: Group, mean_square: MeanSquare) -> Number:
+    def mean_gain(self, state: State, group: Group, mean_square: Number) -> Number:
         """β₃/(1−β₁)."""
         return self.gain(state, group)
 
@@ -115,7 +116,7 @@ class HeavyBall(SGD):
 
     method: ClassVar[str] = "HeavyBall"
 
-    def start(self, weight: Tensor) -> State:
+    def start(self, weight: Tensor, group: Group) -> State:
         """m_0 = 0."""
         return {"momentum_buffer": torch.zeros_like(weight)}
 
@@ -123,7 +124,7 @@ class HeavyBall(SGD):
         """m_t = β₁ m_{t−1} + β₃ g_t."""
         state["momentum_buffer"].mul_(group["momentum"]).add_(grad, alpha=1 - group["dampening"])
 
-    def direction(self, state: State, grad: Tensor, group: Group, mean_square: MeanSquare) -> Tensor:
+    def direction(self, state: State, grad: Tensor, group: Group, mean_square: Number) -> Tensor:
         """u_t = m_t, or g_t + β₁ m_t."""
         m: Tensor = state["momentum_buffer"]
         return grad + group["momentum"] * m if group["nesterov"] else m
@@ -166,7 +167,7 @@ class TensorFlowSGD(HeavyBall):
         """−m_t = β₁ (−m_{t−1}) + η_t g_t."""
         state["momentum_buffer"].mul_(group["momentum"]).add_(group["lr"] * grad)
 
-    def displacement(self, state: State, grad: Tensor, group: Group, mean_square: MeanSquare) -> Tensor:
+    def displacement(self, state: State, grad: Tensor, group: Group, mean_square: Number) -> Tensor:
         """−m_t, which carries its learning rates already."""
         m: Tensor = state["momentum_buffer"]
         return group["lr"] * grad + group["momentum"] * m if group["nesterov"] else m

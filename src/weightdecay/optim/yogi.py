@@ -9,8 +9,9 @@ from torch import Tensor
 
 from weightdecay.decay import L2, Decay
 from weightdecay.optim.adam import Adam
-from weightdecay.optim.base import Group, Options, Params, State
+from weightdecay.optim.base import Options, Params
 from weightdecay.optim.hyper import NON_NEGATIVE, Ranges
+from weightdecay.optim.member import Group, State
 
 
 class Yogi(Adam):
@@ -29,6 +30,7 @@ class Yogi(Adam):
     """
 
     method: ClassVar[str] = "Yogi"
+    linear_in_squares: ClassVar[bool] = False  # a sign
     ranges: ClassVar[Ranges] = {**Adam.ranges, "initial_accumulator": NON_NEGATIVE}
 
     def __init__(
@@ -53,12 +55,13 @@ class Yogi(Adam):
         }
         super(Adam, self).__init__(params, defaults, **options)
 
+    def start(self, weight: Tensor, group: Group) -> State:
+        """m_0 and v_0 are the initial accumulator."""
+        return {slot: torch.full_like(weight, group["initial_accumulator"]) for slot in self.slots}
+
     def observe(self, state: State, grad: Tensor, group: Group) -> None:
-        """m_t and v_t, both from the initial accumulator."""
+        """m_t and v_t."""
         beta1, beta2 = group["betas"]
-        m, v, square = state["exp_avg"], state["exp_avg_sq"], grad * grad
-        if state["step"] == 1:
-            m.fill_(group["initial_accumulator"])
-            v.fill_(group["initial_accumulator"])
-        m.lerp_(grad, 1 - beta1)
+        v, square = state["exp_avg_sq"], grad * grad
+        state["exp_avg"].lerp_(grad, 1 - beta1)
         v.sub_((1 - beta2) * torch.sign(v - square) * square)

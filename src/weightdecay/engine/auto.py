@@ -1,0 +1,38 @@
+"""The engine that is chosen for whom does not choose."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from weightdecay.engine.base import Engine
+from weightdecay.engine.foreach import Foreach
+from weightdecay.engine.fused import Fused, refusal
+from weightdecay.optim.base import Optimizer, Reference
+
+
+class Auto(Reference):
+    """Fused where torch's kernels can move every group, else foreach; asked anew before every step."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__(optimizer)
+        self.chosen: Engine | None = None
+
+    def step(self) -> None:
+        """Take one step by the engine that fits the groups as they now are."""
+        fits = not any(refusal(self.optimizer, group) for group in self.optimizer.param_groups)
+        wanted = Fused if fits else Foreach
+        if type(self.chosen) is not wanted:
+            self.settle()
+            self.chosen = wanted(self.optimizer)
+        assert self.chosen is not None
+        self.chosen.step()
+
+    def settle(self) -> None:
+        """Write what the chosen engine keeps for itself into the optimizer's state."""
+        if self.chosen is not None:
+            self.chosen.settle()
+
+    def device_of_steps(self, weight: Tensor) -> torch.device:
+        """Return the device of the weight."""
+        return weight.device

@@ -1,0 +1,79 @@
+"""What the faster engines share: state on the device, tensors in buckets, the facts of the step, and whether to move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from weightdecay.decay import Number
+from weightdecay.engine.bucket import Bucket, Cohorts
+from weightdecay.engine.facts import Accountant, Facts
+from weightdecay.optim.base import Optimizer, Reference
+from weightdecay.optim.member import Member
+
+
+class Engine(Reference):
+    """A way to compute the step in which nothing waits for an accelerator."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        super().__init__(optimizer)
+        for i, group in enumerate(optimizer.param_groups):
+            self.check(group, f"group {i}")
+        self.cohorts, self.accountant = Cohorts(), Accountant(optimizer)
+
+    def step(self) -> None:
+        """Gather, find the facts of the whole model, and move the buckets."""
+        optimizer = self.optimizer
+        members = optimizer.gather()
+        if not members and optimizer.spread.alone:
+            return
+        fresh = [m for m in members if "step" not in m.memory]
+        for i, group in enumerate(optimizer.param_groups):
+            self.check(group, f"group {i}")
+        facts = self.accountant.facts(members, lambda scale: self.look_ahead(self.buckets(members), scale))
+        if facts.ok is False:
+            for m in fresh:
+                m.memory.clear()
+            return
+        buckets = self.buckets(members)
+        for bucket in buckets:
+            bucket.state = {"step": bucket.count + facts.ok}
+            torch._foreach_add_(bucket.steps, facts.ok.float() if isinstance(facts.ok, Tensor) else 1)
+        self.advance(buckets, facts)
+
+    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
+        """Move the weights of all buckets; ``bucket.state["step"]`` is t, and everything else is known."""
+        raise NotImplementedError
+
+    def buckets(self, members: Sequence[Member]) -> list[Bucket]:
+        """Return the members in buckets, those that meet their first gradient with their state."""
+        for m in members:
+            self.optimizer.begin(m)
+            if m.memory["step"].device != self.device_of_steps(m.weight):
+                m.memory["step"] = m.memory["step"].to(self.device_of_steps(m.weight))  # after a checkpoint, once
+        return self.cohorts.sort(members, {m.param: self.optimizer.spread.copies(m.param) for m in members})
+
+    def look_ahead(self, buckets: Sequence[Bucket], scale: Number) -> Tensor | None:
+        """Return Σ v̂ as it will be after this step, over this process's pieces, each element counted once."""
+        total: Tensor | None = None
+        for bucket in buckets:
+            ahead = bucket.copy()
+            self.optimizer.see(ahead, scale)
+            mine = self.optimizer.second_moment(ahead.state, ahead.group).sum() / bucket.copies
+            total = mine if total is None else total + mine
+        return total
+
+    def settle(self) -> None:
+        """Write the account of v into the state."""
+        self.accountant.settle()
+
+    def device_of_steps(self, weight: Tensor) -> torch.device:
+        """Return the device of the weight, so that a captured graph counts its own steps."""
+        return weight.device
+
+
+def refuse(engine: str, where: str, reason: str, instead: str) -> ValueError:
+    """Return the error of an engine that cannot honour a group."""
+    return ValueError(f'engine="{engine}" cannot move {where}: {reason}. Use engine="{instead}".')

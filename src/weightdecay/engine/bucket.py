@@ -1,0 +1,143 @@
+"""Which tensors move as one: those of one group, type and device that have lived through the same steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.decay import Number
+from weightdecay.engine.bundle import Bundle
+from weightdecay.optim.member import COMPENSATION, Member, kept_dtype
+from weightdecay.optim.rounding import noise, stochastic_round
+from weightdecay.optim.sharding import like, piece
+
+
+@dataclass
+class Bucket(Member):
+    """Several members as one: weight, gradient and every state are bundles, the step count is one number."""
+
+    members: list[Member] = field(default_factory=list)
+    copies: int = 1  # how many processes hold each element
+
+    @classmethod
+    def of(cls, members: list[Member], copies: int) -> Bucket:
+        """Return the members as one."""
+        first: Any = members[0]
+        weight: Any = Bundle(m.weight for m in members)
+        grad: Any = Bundle(m.grad for m in members)
+        return cls(
+            first.index,
+            first.param,
+            weight,
+            grad,
+            first.memory,
+            first.group,
+            first.name,
+            members=members,
+            copies=copies,
+        )
+
+    @property
+    def count(self) -> Number:
+        """The step count before this step: a float on the CPU, a 0-d float64 tensor where reading it would wait."""
+        step: Tensor = self.memory["step"]
+        return step.double() if step.device.type != "cpu" else step.item()
+
+    @property
+    def steps(self) -> list[Tensor]:
+        """The step counts of all members."""
+        return [m.memory["step"] for m in self.members]
+
+    @staticmethod
+    def keep(m: Member, name: str, tensor: Tensor) -> None:
+        """Make the tensor a state of the member."""
+        m.memory[name] = like(m.param, tensor)
+
+    def slot(self, name: str) -> Bundle:
+        """Return this process's pieces of one state of all members."""
+        return Bundle(piece(m.memory[name]) for m in self.members)
+
+    def noise(self, seed: int, slot: int) -> Any:
+        """Return uniform numbers, one an element."""
+        step = self.state["step"]
+        return Bundle(noise(m.weight, seed, m.index * 16 + slot, step) for m in self.members)
+
+    def open(self, step: Number) -> None:
+        """Show the states in the working precision; ``step`` is t."""
+        self.state = {name: self.slot(name).to(self.dtype) for name in self.memory if name not in ("step", "v_sum")}
+        self.state["step"] = step
+
+    def copy(self, step: Number | None = None) -> Bucket:
+        """Return the bucket, opened at the next step, with weight and states in memory of their own."""
+        aside = replace(self, weight=self.weight.clone())
+        aside.open(self.count + 1 if step is None else step)
+        aside.state = {name: value if name == "step" else value.clone() for name, value in aside.state.items()}
+        return aside
+
+    def keep_where(self, ok: Tensor, target: Bucket) -> None:
+        """Copy weight and states into the target's memory where ``ok`` holds; they stand for the target's then."""
+        target.weight.copy_(torch.where(ok, self.weight, target.weight))
+        for name, value in self.state.items():
+            if name == "step" or name not in self.memory:
+                continue
+            kept = target.slot(name)
+            before = kept.to(self.dtype)
+            self.state[name] = torch.where(ok, value, before)
+            if kept.dtype == self.dtype:
+                kept.copy_(self.state[name])
+
+    def close(self, moments: torch.dtype | None, seed: int) -> None:
+        """Keep what the step made of the states: new slots, and rounded ones. The others were changed in place."""
+        for slot, (name, value) in enumerate(self.state.items(), start=1):
+            if name == "step":
+                continue
+            if name not in self.memory:
+                for m, tensor in zip(self.members, value.tensors, strict=True):
+                    dtype = kept_dtype(name, m.weight, moments)
+                    self.keep(m, name, torch.empty_like(tensor, dtype=dtype).copy_(tensor))
+                continue
+            kept = self.slot(name)
+            if kept.dtype != self.dtype:
+                rounds = name != COMPENSATION
+                kept.copy_(stochastic_round(value, kept.dtype, self.noise(seed, slot)) if rounds else value)
+
+
+class Cohorts:
+    """Remembers which tensors have had the same steps, so that one step count serves them all.
+
+    Counts live on the device, and reading them would wait for it; but tensors that have always moved together have
+    equal counts, and tensors that part never meet again. Only after a checkpoint are counts read, once.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[Tensor, Any] = {}
+        self.clock = 0
+        self.last: list[int] = []
+
+    def sort(self, members: Sequence[Member], copies: dict[Tensor, int]) -> list[Bucket]:
+        """Return the members in buckets. All of them must have their state."""
+        self._follow(members)
+        buckets: dict[Any, list[Member]] = {}
+        for m in members:
+            key = (id(m.group), m.weight.dtype, m.weight.device, self.of[m.param], len(m.memory), copies[m.param])
+            buckets.setdefault(key, []).append(m)
+        return [Bucket.of(joined, copies[joined[0].param]) for joined in buckets.values()]
+
+    def _follow(self, members: Sequence[Member]) -> None:
+        present = [id(m.param) for m in members]
+        if present == self.last:
+            return
+        self.last, self.clock = present, self.clock + 1
+        for m in members:
+            if m.param not in self.of:
+                self.of[m.param] = (self.clock, m.memory["step"].item())
+        population, here = Counter(self.of.values()), Counter(self.of[m.param] for m in members)
+        for m in members:
+            cohort = self.of[m.param]
+            if here[cohort] < population[cohort]:
+                self.of[m.param] = (self.clock, cohort)

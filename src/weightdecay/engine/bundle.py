@@ -1,0 +1,184 @@
+"""Several tensors that are computed with as one, each operation one call for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Bundle:
+    """A list of tensors with the arithmetic of one tensor, so that the boxes of ``optim`` work on it as they stand.
+
+    What has a ``torch._foreach_*`` form goes there, one call (on an accelerator one kernel) for the list; everything
+    else goes tensor by tensor. A bundle meets numbers, 0-d tensors, and bundles of the same length.
+    """
+
+    __slots__ = ("tensors",)
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self.tensors = list(tensors)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the tensors, which is the same for all."""
+        return self.tensors[0].dtype
+
+    @property
+    def device(self) -> torch.device:
+        """That of the tensors, which is the same for all."""
+        return self.tensors[0].device
+
+    def numel(self) -> int:
+        """Return the number of elements of all tensors."""
+        return sum(t.numel() for t in self.tensors)
+
+    def to(self, dtype: torch.dtype) -> Bundle:
+        """Return the tensors in that type; the same ones where they have it."""
+        return self if self.dtype == dtype else self._each(torch.Tensor.to, self, dtype)
+
+    def any(self) -> Tensor:
+        """Return whether any element of any tensor is true."""
+        return torch.stack([t.any() for t in self.tensors]).any()
+
+    def sum(self) -> Tensor:
+        """Return the sum of all elements of all tensors, in float64."""
+        return torch.stack([t.sum() for t in self.tensors]).double().sum()
+
+    # ---------------------------------------------------------------- arithmetic with a foreach form
+
+    def __add__(self, other: Any) -> Bundle:
+        return Bundle(torch._foreach_add(self.tensors, _operand(other)))
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> Bundle:
+        if isinstance(other, Tensor):
+            return Bundle(torch._foreach_add(self.tensors, other, alpha=-1))
+        return Bundle(torch._foreach_sub(self.tensors, _operand(other)))
+
+    def __rsub__(self, other: Any) -> Bundle:
+        negative = torch._foreach_neg(self.tensors)
+        torch._foreach_add_(negative, _operand(other))
+        return Bundle(negative)
+
+    def __mul__(self, other: Any) -> Bundle:
+        return Bundle(torch._foreach_mul(self.tensors, _operand(other)))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Bundle:
+        return Bundle(torch._foreach_div(self.tensors, _operand(other)))
+
+    def __rtruediv__(self, other: Any) -> Bundle:
+        return Bundle([other / t for t in self.tensors])
+
+    def __pow__(self, exponent: float) -> Bundle:
+        return Bundle(torch._foreach_pow(self.tensors, exponent))
+
+    def __neg__(self) -> Bundle:
+        return Bundle(torch._foreach_neg(self.tensors))
+
+    def add_(self, other: Any, alpha: float = 1) -> Bundle:
+        if isinstance(other, Bundle) or alpha != 1:
+            torch._foreach_add_(self.tensors, _operand(other), alpha=alpha)
+        else:
+            torch._foreach_add_(self.tensors, other)
+        return self
+
+    def sub_(self, other: Any) -> Bundle:
+        torch._foreach_sub_(self.tensors, _operand(other))
+        return self
+
+    def mul_(self, other: Any) -> Bundle:
+        torch._foreach_mul_(self.tensors, _operand(other))
+        return self
+
+    def addcmul_(self, one: Bundle, other: Bundle, *, value: float = 1) -> Bundle:
+        torch._foreach_addcmul_(self.tensors, one.tensors, other.tensors, value=value)
+        return self
+
+    def lerp_(self, end: Bundle, weight: float) -> Bundle:
+        torch._foreach_lerp_(self.tensors, end.tensors, weight)
+        return self
+
+    def copy_(self, other: Bundle) -> Bundle:
+        torch._foreach_copy_(self.tensors, other.tensors)
+        return self
+
+    def sqrt(self) -> Bundle:
+        return Bundle(torch._foreach_sqrt(self.tensors))
+
+    def sqrt_(self) -> Bundle:
+        torch._foreach_sqrt_(self.tensors)
+        return self
+
+    def reciprocal_(self) -> Bundle:
+        torch._foreach_reciprocal_(self.tensors)
+        return self
+
+    # ---------------------------------------------------------------- everything else, tensor by tensor
+
+    def __eq__(self, other: Any) -> Bundle:  # type: ignore[override]
+        return self._each(torch.eq, self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __gt__(self, other: Any) -> Bundle:
+        return self._each(torch.gt, self, other)
+
+    def __le__(self, other: Any) -> Bundle:
+        return self._each(torch.le, self, other)
+
+    def __and__(self, other: Any) -> Bundle:
+        return self._each(torch.logical_and, self, other)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(torch.Tensor, name)
+        if not callable(method):
+            raise AttributeError(f"a Bundle has no {name!r}: its tensors differ in it")
+        return lambda *args, **kwargs: self._each(method, self, *args, **kwargs)
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        forward = REFLECTED.get(function)
+        if forward is not None and isinstance(args[0], Tensor):  # 0-d tensor ∘ bundle
+            return getattr(args[1], forward)(args[0])
+        if function is torch.maximum and (kwargs or {}).get("out") is args[0]:
+            torch._foreach_maximum_(args[0].tensors, args[1].tensors)
+            return args[0]
+        return cls._each(function, *args, **(kwargs or {}))
+
+    @staticmethod
+    def _each(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call the function once a tensor, each bundle among the arguments replaced by its tensor."""
+        inputs = [*args, *kwargs.values()]
+        length = next(len(x.tensors) for x in inputs if isinstance(x, Bundle))
+        results = [
+            function(
+                *(x.tensors[i] if isinstance(x, Bundle) else x for x in args),
+                **{name: x.tensors[i] if isinstance(x, Bundle) else x for name, x in kwargs.items()},
+            )
+            for i in range(length)
+        ]
+        if isinstance(results[0], tuple):
+            return tuple(Bundle(column) for column in zip(*results, strict=True))
+        return Bundle(results)
+
+
+REFLECTED: dict[Any, str] = {
+    torch.Tensor.add: "__radd__",
+    torch.Tensor.mul: "__rmul__",
+    torch.Tensor.sub: "__rsub__",
+    torch.Tensor.div: "__rtruediv__",
+    torch.Tensor.__add__: "__radd__",
+    torch.Tensor.__mul__: "__rmul__",
+    torch.Tensor.__sub__: "__rsub__",
+    torch.Tensor.__truediv__: "__rtruediv__",
+}
+
+
+def _operand(value: Any) -> Any:
+    return value.tensors if isinstance(value, Bundle) else value

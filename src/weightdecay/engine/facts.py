@@ -1,0 +1,233 @@
+"""What a step must know of the whole model before any weight moves, in one reduction over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.decay import Decay, Number
+from weightdecay.optim.base import Optimizer, decays, not_finite
+from weightdecay.optim.member import Group, Member
+from weightdecay.optim.scalars import choose
+
+CHUNK = 1 << 20  # float32 dot products stay exact to 1e-6 up to this length
+
+
+@dataclass
+class Facts:
+    """Python numbers on the CPU; 0-d tensors on an accelerator, where nothing is waited for."""
+
+    ok: bool | Tensor = True  # whether the step may be taken
+    scale: Number = 1.0  # what every gradient is multiplied by: unscaling and clipping
+    mean_square: Number = math.nan  # v̄
+
+
+class Accountant:
+    r"""Finds the facts of each step.
+
+    For a method whose v is linear in g², the sum of v over a tensor follows from the norms of its gradients,
+
+    .. math:: S_t = \beta_2 S_{t-1} + (1-\beta_2)\,c_t^2\|g_t\|^2 = \textstyle\sum v_t, \qquad
+              \bar v_t = \sum_i \frac{S_{t,i}}{1-\beta_{2,i}^{t_i}} \Big/ \sum_i n_i
+
+    where c_t is the clipping coefficient, itself a function of the same norms: one pass over the gradients and one
+    all-reduce give v̄, the norm and whether all is finite. S travels in checkpoints as ``v_sum``. Other methods
+    (a maximum, a sign; a gradient coupled with the weight by L2) look ahead instead: they compute v_t on copies.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self.optimizer = optimizer
+        self.members: list[Member] = []
+        self.key: Any = None
+        self.sums = self.beta2 = self.share = torch.empty(0)
+        self.elements: Tensor = torch.empty(0)
+
+    def facts(self, members: list[Member], look_ahead: Callable[[Number], Tensor | None]) -> Facts:
+        """Return the facts; ``look_ahead(scale)`` returns Σ v̂ over this process's pieces, each element counted once."""
+        optimizer, unscale = self.optimizer, inverse(getattr(self.optimizer, "grad_scale", None))
+        found = getattr(optimizer, "found_inf", None)
+        found = None if found is None else found.reshape(())
+        host = all(m.weight.device.type == "cpu" for m in members)
+        coupled, clips = optimizer.coupled, optimizer.max_grad_norm is not None
+        if not (coupled or clips or optimizer.nonfinite == "raise"):
+            self._forget(members)
+            return Facts(ok=True if found is None else self._read(found == 0, host), scale=unscale)
+        linear = coupled and optimizer.linear_in_squares and optimizer.moments is None
+        if linear and not any(enters_gradient(m.group) for m in members):
+            return self._linear(members, unscale, found, host)
+        self._forget(members)
+        return self._general(members, unscale, found, host, look_ahead)
+
+    def _linear(self, members: list[Member], unscale: Number, found: Tensor | None, host: bool) -> Facts:
+        self._recall(members)
+        squares = self._squares(members)
+        corrected = self.share / (1 - self.beta2 ** (_counts(members, squares) + 1))
+        old, new = (self.beta2 * self.sums * corrected).sum(), ((1 - self.beta2) * squares * corrected).sum()
+        total = self.optimizer.spread.sum(torch.stack([old, new, (squares * self.share).sum(), self.elements]))
+        facts, norm = Facts(), total[2] ** 0.5
+        ok = torch.isfinite(total[2]) if found is None else torch.isfinite(total[2]) & (found == 0)
+        facts.ok = self._read(ok, host)
+        facts.scale = self._clip(unscale, norm.item() if host else norm)
+        self._refuse_or_count(facts, members)
+        old, new, _, count = total.tolist() if host else total.unbind()
+        mean = (old + facts.scale**2 * new) / count if not host or count else 0.0
+        facts.mean_square = mean
+        if facts.ok is True:
+            self.sums.mul_(self.beta2).add_((1 - self.beta2) * squares * facts.scale**2)
+        elif isinstance(facts.ok, Tensor):
+            after = self.beta2 * self.sums + (1 - self.beta2) * squares * facts.scale**2
+            self.sums = torch.where(facts.ok, after, self.sums)
+            facts.mean_square = torch.where(facts.ok, mean, 0.0)
+        return facts
+
+    def _general(
+        self,
+        members: list[Member],
+        unscale: Number,
+        found: Tensor | None,
+        host: bool,
+        look_ahead: Callable[[Number], Tensor | None],
+    ) -> Facts:
+        optimizer, facts = self.optimizer, Facts(scale=unscale)
+        copies = [optimizer.spread.copies(m.param) for m in members]
+        device = self._device(members)
+        ok = torch.tensor(True, device=device) if found is None else found == 0
+        if optimizer.max_grad_norm is not None or not optimizer.coupled:
+            share = [1 / k for k in copies]
+            squares = self._squares(members)
+            total = (squares * torch.tensor(share, dtype=squares.dtype, device=device)).sum()
+            norm = optimizer.spread.sum(total.reshape(1))[0] ** 0.5
+            ok = ok & torch.isfinite(norm)
+            facts.scale = self._clip(unscale, norm.item() if host else norm)
+        if optimizer.coupled and (not host or bool(ok)):
+            mine = look_ahead(facts.scale)
+            count = sum(m.weight.numel() / k for m, k in zip(members, copies, strict=True))
+            zero = torch.zeros((), dtype=torch.float64, device=device)
+            total = optimizer.spread.sum(torch.stack([zero if mine is None else mine, zero + count]))
+            ok = ok & torch.isfinite(total[0])
+            mean = total[0] / total[1].clamp(min=1)
+            facts.mean_square = mean.item() if host else torch.where(ok, mean, 0.0)
+        facts.ok = self._read(ok, host)
+        self._refuse_or_count(facts, members)
+        return facts
+
+    def _clip(self, unscale: Number, norm: Number) -> Number:
+        limit = self.optimizer.max_grad_norm
+        if limit is None:
+            return unscale
+        norm = norm * unscale
+        self.optimizer.grad_norm = norm
+        ratio = limit / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_
+        return unscale * choose(ratio < 1, ratio, 1.0)
+
+    def _refuse_or_count(self, facts: Facts, members: Sequence[Member]) -> None:
+        counters = self.optimizer.counters
+        if self.optimizer.nonfinite == "raise":
+            if not bool(facts.ok):
+                raise not_finite(next((m for m in members if not self.optimizer.finite(m.grad)), None))
+            facts.ok = True
+        elif isinstance(facts.ok, Tensor):
+            counters["skipped"] = counters["skipped"] + (~facts.ok).to(torch.int64)
+        elif not facts.ok:
+            counters["skipped"] += 1
+
+    @staticmethod
+    def _read(ok: Tensor, host: bool) -> bool | Tensor:
+        return bool(ok) if host else ok
+
+    def _device(self, members: Sequence[Member]) -> torch.device:
+        if members:
+            return members[0].weight.device
+        return next((p.device for g in self.optimizer.param_groups for p in g["params"]), torch.device("cpu"))
+
+    def _squares(self, members: Sequence[Member]) -> Tensor:
+        """Return ‖g‖² of this process's piece of every tensor, float64."""
+        if not members:
+            return torch.zeros(0, dtype=torch.float64, device=self._device(members))
+        if members[0].weight.device.type == "cpu":
+            return torch.stack([square(m.grad) for m in members]).double()
+        return torch.stack(torch._foreach_norm([m.grad for m in members])).double().square()
+
+    # ---------------------------------------------------------------- what is remembered from step to step
+
+    def _recall(self, members: list[Member]) -> None:
+        """Bring S and the constants of these tensors, in their order."""
+        key = [(id(m.param), m.group["betas"][1]) for m in members]
+        if key == self.key:
+            self.members = members
+            return
+        self.settle()
+        device, copies = self._device(members), self.optimizer.spread.copies
+        share = [1 / copies(m.param) for m in members]
+        self.key, self.members = key, members
+        self.sums = torch.stack([_sum_of(m, device) for m in members]) if members else torch.zeros(0, device=device)
+        self.beta2 = torch.tensor([beta for _, beta in key], dtype=torch.float64, device=device)
+        self.share = torch.tensor(share, dtype=torch.float64, device=device)
+        count = sum(m.weight.numel() * s for m, s in zip(members, share, strict=True))
+        self.elements = torch.tensor(count, dtype=torch.float64, device=device)
+
+    def settle(self) -> None:
+        """Write S into the state of each tensor, and forget it."""
+        for m, total in zip(self.members, self.sums.unbind(), strict=True):
+            if "step" in m.memory:
+                m.memory["v_sum"] = total.clone()
+        self.key, self.members, self.sums = None, [], torch.empty(0)
+
+    def _forget(self, members: Sequence[Member]) -> None:
+        """Drop S: this step moves v without keeping account of it."""
+        self.settle()
+        for m in members:
+            m.memory.pop("v_sum", None)
+
+
+def _counts(members: Sequence[Member], like: Tensor) -> Tensor:
+    """Return how many steps each tensor has had, float64."""
+    if not members:
+        return like
+    zero = torch.zeros((), device=like.device)
+    return torch.stack([m.memory.get("step", zero) for m in members]).to(device=like.device, dtype=torch.float64)
+
+
+def _sum_of(m: Member, device: torch.device) -> Tensor:
+    """Return Σ v before this step: as remembered, or over the state itself."""
+    if "v_sum" in m.memory:
+        return m.memory["v_sum"].to(device=device, dtype=torch.float64)  # type: ignore[no-any-return]
+    if "exp_avg_sq" in m.memory:
+        return m.memory["exp_avg_sq"].double().sum().to(device)
+    return torch.zeros((), dtype=torch.float64, device=device)
+
+
+def square(tensor: Tensor) -> Tensor:
+    """Return ‖x‖², 0-d, on the CPU."""
+    x = flat(tensor)
+    if x is None:
+        x = tensor.reshape(-1)
+    if x.numel() <= CHUNK:
+        return torch.dot(x, x)
+    return torch.stack([torch.dot(part, part) for part in x.split(CHUNK)]).sum()
+
+
+def flat(tensor: Tensor) -> Tensor | None:
+    """Return the elements in the order of memory, sharing it; None where there are holes between them."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    if torch.ops.aten.is_non_overlapping_and_dense(tensor):
+        return tensor.as_strided((tensor.numel(),), (1,))
+    return None
+
+
+def enters_gradient(group: Group) -> bool:
+    """Whether the group's decay changes the gradient that the moments see."""
+    return decays(group) and type(group["decay"]).couple is not Decay.couple
+
+
+def inverse(scale: Tensor | None) -> Number:
+    """Return 1/scale; 1 where there is no scale."""
+    if scale is None:
+        return 1.0
+    return 1 / scale.item() if scale.device.type == "cpu" else 1 / scale.double()

@@ -1,0 +1,149 @@
+"""torch's own fused kernels, carrying any uniform decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.decay import L2, Number
+from weightdecay.engine.base import Engine, refuse
+from weightdecay.engine.bucket import Bucket
+from weightdecay.engine.facts import Facts, enters_gradient
+from weightdecay.optim.adam import Adam
+from weightdecay.optim.amsgrad import AMSGrad
+from weightdecay.optim.base import Optimizer, decays
+from weightdecay.optim.member import Group
+from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.sgd import SGD, HeavyBall
+
+BOXES = ("start", "observe", "second_moment", "multiplier", "direction", "gain", "mean_gain", "displacement")
+
+
+class Fused(Engine):
+    r"""Adam, AMSGrad, SGD and HeavyBall through ``torch._fused_adam_``, ``_fused_adamw_`` and ``_fused_sgd_``.
+
+    On the CPU pull rides in the AdamW kernel, as its weight decay pull/η; elsewhere the weights are multiplied by
+    1 − pull before the kernel. v̄ comes from the norms of the gradients, so that AMSGrad, whose v̄ does not, has no stable
+    decay here.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if kernel_of(optimizer) is None:
+            raise refuse("fused", f"{type(optimizer).__name__}", "torch has no fused kernel of its step", "foreach")
+        super().__init__(optimizer)
+
+    def check(self, group: Group, where: str) -> None:
+        """Refuse what the kernels cannot do."""
+        reason = refusal(self.optimizer, group)
+        if reason:
+            raise refuse("fused", where, reason, "foreach")
+
+    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
+        """One kernel a bucket."""
+        method = kernel_of(self.optimizer)
+        for bucket in buckets:
+            group = bucket.group
+            if not (isinstance(facts.scale, float) and facts.scale == 1):
+                bucket.grad = bucket.grad * facts.scale
+            penalty = 0.0
+            if enters_gradient(group):
+                if type(group["decay"]) is L2:
+                    penalty = float(group["weight_decay"])
+                else:
+                    bucket.grad = group["decay"].couple(bucket.grad, bucket.weight, group["weight_decay"])
+            pull = self.optimizer.pull(bucket, facts.mean_square)
+            if isinstance(facts.ok, Tensor):
+                pull = torch.where(facts.ok, pull, 0.0)
+            clamped = pull > 1
+            pull = pull.clamp(max=1) if isinstance(pull, Tensor) else min(pull, 1.0)
+            self.optimizer.counters["clamped"] = self.optimizer.counters["clamped"] + clamped
+            found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
+            if method is SGD:
+                self._sgd(bucket, pull, penalty, found)
+            else:
+                self._adam(bucket, pull, penalty, found)
+
+    def _adam(self, bucket: Bucket, pull: Number, penalty: float, found: Tensor | None) -> None:
+        group, lr = bucket.group, host_number(bucket.group["lr"])
+        pull = host_number(pull)
+        rides = not isinstance(lr, Tensor) and not isinstance(pull, Tensor) and lr > 0 and not penalty
+        if not rides:
+            shrink(bucket, pull)
+        kernel: Any = torch._fused_adamw_ if rides else torch._fused_adam_
+        maxima = bucket.slot("max_exp_avg_sq").tensors if isinstance(self.optimizer, AMSGrad) else []
+        kernel(
+            *(bucket.weight.tensors, bucket.grad.tensors),
+            *(bucket.slot("exp_avg").tensors, bucket.slot("exp_avg_sq").tensors, maxima, bucket.steps),
+            amsgrad=bool(maxima),
+            lr=lr,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=pull / lr if rides else penalty,
+            eps=group["eps"],
+            maximize=False,  # the gradient has its sign already
+            grad_scale=None,
+            found_inf=found,
+        )
+
+    def _sgd(self, bucket: Bucket, pull: Number, penalty: float, found: Tensor | None) -> None:
+        group = bucket.group
+        shrink(bucket, host_number(pull))
+        first = "momentum_buffer" not in bucket.memory
+        if first and group["momentum"]:
+            for m in bucket.members:
+                bucket.keep(m, "momentum_buffer", torch.empty_like(m.weight))
+        torch._fused_sgd_(
+            bucket.weight.tensors,
+            bucket.grad.tensors,
+            bucket.slot("momentum_buffer").tensors if group["momentum"] else [],
+            weight_decay=penalty,
+            momentum=group["momentum"],
+            lr=host_number(group["lr"]),
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+            maximize=False,
+            is_first_step=first,
+            grad_scale=None,
+            found_inf=found,
+        )
+
+
+def host_number(value: Number) -> Number:
+    """Return a tensor on the CPU as a float; one on an accelerator as it is."""
+    return value.item() if isinstance(value, Tensor) and value.device.type == "cpu" else value
+
+
+def shrink(bucket: Bucket, pull: Number) -> None:
+    """Multiply the weights by 1 − pull."""
+    if isinstance(pull, Tensor) or pull != 0:
+        bucket.weight.mul_(1 - pull)
+
+
+def kernel_of(optimizer: Optimizer) -> type[Optimizer] | None:
+    """Return the method whose kernel computes this optimizer's step: its own box, none of it overridden."""
+    for method, family in ((Adam, Adam), (AMSGrad, Adam), (SGD, SGD), (HeavyBall, SGD)):
+        if all(getattr(type(optimizer), box, None) is getattr(method, box, None) for box in BOXES):
+            return family
+    return None
+
+
+def refusal(optimizer: Optimizer, group: Group) -> str | None:
+    """Return why torch's kernels cannot move this group; None where they can."""
+    if kernel_of(optimizer) is None:
+        return f"torch has no fused kernel of {type(optimizer).__name__}"
+    if decays(group) and not group["decay"].uniform:
+        return f"{group['decay']!r} has a pull for every element, the kernel one for the tensor"
+    if optimizer.couples(group) and not optimizer.linear_in_squares:
+        return (
+            f"{group['decay']!r} reads the mean of {type(optimizer).__name__}'s v, which the kernel computes too late"
+        )
+    if optimizer.moments is not None or any(low_precision(p) for p in group["params"]):
+        return "the kernels keep moments in the weights' type, this optimizer in its own (16-bit weights, or moments=)"
+    if group.get("eps") == 0:
+        return "with eps=0 the kernel divides 0 by 0 where an element never had a gradient"
+    if isinstance(optimizer, HeavyBall) and group["momentum"] == 0 != group["dampening"]:
+        return "the kernel ignores dampening without momentum"
+    return None

@@ -1,0 +1,108 @@
+"""What takes part in a step: a tensor with its gradient and state, or several tensors that an engine moves as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.decay import Number
+from weightdecay.optim.parameters import low_precision, working_dtype
+from weightdecay.optim.rounding import noise, stochastic_round
+from weightdecay.optim.sharding import gradient_piece, is_sharded, like, piece
+
+State = dict[str, Any]
+Group = dict[str, Any]
+
+COMPENSATION = "compensation"
+"""The state that holds what a 16-bit weight could not: θ is weight + compensation."""
+
+
+def kept_dtype(slot: str, weight: Tensor, moments: torch.dtype | None) -> torch.dtype:
+    """Return the type in which a state tensor is kept between steps."""
+    if slot == COMPENSATION:
+        return weight.dtype
+    return moments or working_dtype(weight)
+
+
+@dataclass
+class Member:
+    """One tensor in one step, as the boxes see it: this process's piece, complex numbers as pairs of reals."""
+
+    index: int  # in the model, over all groups
+    param: Tensor
+    weight: Tensor  # θ_{t−1}, the parameter's own memory
+    grad: Tensor  # g_t in the working precision; never p.grad itself where that would be written
+    memory: State  # the optimizer's state of this parameter
+    group: Group
+    name: str
+    state: State = field(default_factory=dict)  # the same in the working precision, and "step": t
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The real type of update and decay."""
+        return working_dtype(self.weight)
+
+    def noise(self, seed: int, slot: int) -> Tensor:
+        """Return uniform numbers, one an element, for the rounding of the weight (slot 0) or of a state."""
+        return noise(self.weight, seed, self.index * 16 + slot, self.state["step"])
+
+    def open(self, step: Number) -> None:
+        """Show the state in the working precision; ``step`` is t."""
+        self.state = {
+            name: piece(value).to(self.dtype) for name, value in self.memory.items() if name not in ("step", "v_sum")
+        }
+        self.state["step"] = step
+
+    def close(self, moments: torch.dtype | None, seed: int) -> None:
+        """Keep what the step made of the state: new slots, and rounded ones. The others were changed in place."""
+        for slot, (name, value) in enumerate(self.state.items(), start=1):
+            if name == "step":
+                continue
+            if name not in self.memory:
+                dtype = kept_dtype(name, self.weight, moments)
+                self.memory[name] = like(self.param, torch.empty_like(value, dtype=dtype).copy_(value))
+                continue
+            kept = piece(self.memory[name])
+            if kept.dtype == self.dtype:
+                continue
+            if name != COMPENSATION:
+                # To nearest, a second moment with β₂ = 0.999 would never shrink: 0.1 % is under half a spacing.
+                value = stochastic_round(value, kept.dtype, self.noise(seed, slot))
+            kept.copy_(value)
+
+    def write(self, pull: Number | Tensor, move: Tensor, rounding: str, seed: int) -> None:
+        """θ_t = (1 − pull) θ_{t−1} − move, rounded once to the weight's precision."""
+        if not low_precision(self.weight):
+            self.weight.mul_(1 - pull).sub_(move)
+            return
+        weight = self.weight.to(self.dtype)
+        if COMPENSATION in self.state:
+            weight = weight + self.state[COMPENSATION]
+        value = (1 - pull) * weight - move
+        if rounding == "stochastic":
+            value = stochastic_round(value, self.weight.dtype, self.noise(seed, 0))
+        self.weight.copy_(value)
+        if COMPENSATION in self.state:
+            self.state[COMPENSATION].copy_(value - self.weight.to(self.dtype))
+
+
+def member(index: int, param: Tensor, memory: State, group: Group, name: str, method: str) -> Member:
+    """Return what the boxes see of a parameter with a gradient; refuse a gradient that is not dense."""
+    assert param.grad is not None
+    if param.grad.layout != torch.strided:
+        raise RuntimeError(
+            f"{method} does not support sparse gradients ({name}): moments and the mean over the model need every "
+            "element. Use sparse=False in the layer, or torch.optim.SparseAdam."
+        )
+    if is_sharded(param):
+        weight, grad = piece(param.detach()), gradient_piece(param)
+    else:
+        weight, grad = param.detach(), param.grad
+    if torch.is_complex(param):
+        weight, grad = torch.view_as_real(weight), torch.view_as_real(grad)
+    grad = grad.to(working_dtype(weight))
+    grad = -grad if group["maximize"] else grad
+    return Member(index, param, weight, grad, memory, group, name)

@@ -1,0 +1,36 @@
+"""Arithmetic on one number, whether it is a Python float or a 0-d tensor that must not be waited for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.decay import Number
+
+
+def choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
+    """Return ``yes`` where the condition holds, else ``no``; both are computed."""
+    if isinstance(condition, Tensor):
+        return torch.where(condition, yes, no)
+    return yes if condition else no
+
+
+def clip(value: Number, low: Number, high: Number) -> Number:
+    """Return the value, not below ``low`` and not above ``high``."""
+    value = choose(value < low, low, value)
+    return choose(value > high, high, value)
+
+
+def inverse_power(mean_square: Number, power: float) -> Number:
+    """v̄^(−power), and 0 for v̄ = 0: no gradient, no effective learning rate."""
+    if isinstance(mean_square, Tensor):
+        return torch.where(mean_square == 0, 0.0, mean_square**-power)
+    return 0.0 if mean_square == 0 else mean_square**-power
+
+
+def correction(beta: float, state: dict[str, Any]) -> Number:
+    """1 − βᵗ, with the tensor's own step count."""
+    corrected: Number = 1 - beta ** state["step"]
+    return corrected

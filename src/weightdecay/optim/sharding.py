@@ -1,0 +1,115 @@
+"""Where the elements of the model live: this process's piece of a tensor, and sums over all processes.
+
+A number over the whole model must count every element once, however the elements are spread: replicated (DDP), sharded
+(FSDP2, tensor parallel), both at once (HSDP), or dealt out by the user (ZeRO), who then names the ``process_group``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def is_sharded(tensor: Any) -> bool:
+    """Whether the tensor is a DTensor. Where nobody imported that module there is none."""
+    if type(tensor) in (Tensor, torch.nn.Parameter):
+        return False
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def piece(tensor: Tensor) -> Tensor:
+    """Return this process's part of the tensor, sharing its memory; the tensor itself where it is not sharded."""
+    if not is_sharded(tensor):
+        return tensor
+    sharded: Any = tensor
+    local: Tensor = sharded.to_local()
+    return local
+
+
+def gradient_piece(param: Tensor) -> Tensor:
+    """Return the part of the gradient that belongs to this process's part of the parameter."""
+    grad = param.grad
+    assert grad is not None
+    if is_sharded(grad) and grad.placements != param.placements:  # type: ignore[attr-defined]
+        grad = grad.redistribute(placements=param.placements)  # type: ignore[attr-defined]
+    return piece(grad)
+
+
+def like(param: Tensor, local: Tensor) -> Tensor:
+    """Return the local tensor as a piece of one that is spread as the parameter is."""
+    if not is_sharded(param):
+        return local
+    whole: Any = param
+    spread: Tensor = type(whole.data).from_local(
+        local, whole.device_mesh, whole.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+    )
+    return spread
+
+
+class Spread:
+    """How the tensors of one optimizer are spread over processes, and the sum over all of them.
+
+    With DTensors the processes are those of the largest mesh, which must contain the others; tensors that are not
+    sharded are taken as replicated on it. With ``process_group`` and no DTensor every process holds tensors of its own.
+    """
+
+    def __init__(self, params: Sequence[Tensor], process_group: Any = None) -> None:
+        self.group, self.processes = process_group, 1
+        meshes = [p.device_mesh for p in params if is_sharded(p)]  # type: ignore[attr-defined]
+        if meshes:
+            largest = max(meshes, key=lambda mesh: int(mesh.size()))
+            self._check_nested(largest, meshes)
+            self.processes = int(largest.size())
+            if process_group is None:
+                self.group = _group_of(largest)
+
+    @property
+    def alone(self) -> bool:
+        """Whether this process sees the whole model."""
+        return self.group is None
+
+    def copies(self, param: Tensor) -> int:
+        """Return how many processes hold each element of this parameter."""
+        shards = 1
+        if is_sharded(param):
+            mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
+            for dim, placement in enumerate(placements):
+                if placement.is_partial():
+                    raise ValueError(
+                        f"a parameter has the placement {placement}: it is no weight but a summand of one. "
+                        "Redistribute it before building the optimizer."
+                    )
+                shards *= 1 if placement.is_replicate() else int(mesh.size(dim))
+        return self.processes // shards
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sum over all processes, in one all-reduce; the values themselves where there is one process."""
+        if not self.alone:
+            torch.distributed.all_reduce(values, group=self.group)
+        return values
+
+    @staticmethod
+    def _check_nested(largest: Any, meshes: Sequence[Any]) -> None:
+        ranks = set(largest.mesh.flatten().tolist())
+        for mesh in meshes:
+            if not set(mesh.mesh.flatten().tolist()) <= ranks:
+                raise ValueError(
+                    f"parameters lie on the meshes {largest} and {mesh}, neither of which contains the other: over "
+                    "which processes the mean goes is not known. Pass process_group=."
+                )
+
+
+def _group_of(mesh: Any) -> Any:
+    if mesh.ndim == 1:
+        return mesh.get_group()
+    if mesh.size() == torch.distributed.get_world_size():
+        return torch.distributed.group.WORLD
+    raise ValueError(
+        f"the mesh {mesh} of the parameters has several dimensions and is not the whole world: one all-reduce needs "
+        "one group. Pass process_group= with its ranks."
+    )
