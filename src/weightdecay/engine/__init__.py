@@ -17,8 +17,9 @@ accelerator: v̄, pull and counters stay on the device until somebody asks.
 from __future__ import annotations
 
 from weightdecay.engine.auto import Auto
+from weightdecay.engine.compiled import Compiled
 from weightdecay.engine.foreach import Foreach
 from weightdecay.engine.fused import Fused
 from weightdecay.optim.base import ENGINES
 
-ENGINES.update(auto=Auto, foreach=Foreach, fused=Fused)
+ENGINES.update(auto=Auto, foreach=Foreach, fused=Fused, compiled=Compiled)

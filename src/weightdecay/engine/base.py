@@ -1,4 +1,4 @@
-"""What the faster engines share: state on the device, tensors in buckets, the facts of the step, and whether to move."""
+"""What the faster engines share: tensors in buckets, the facts of the step, and whether to move."""
 
 from __future__ import annotations
 
@@ -32,14 +32,20 @@ class Engine(Reference):
         fresh = [m for m in members if "step" not in m.memory]
         for i, group in enumerate(optimizer.param_groups):
             self.check(group, f"group {i}")
-        facts = self.accountant.facts(members, lambda scale: self.look_ahead(self.buckets(members), scale))
+        facts = Facts(ok=False)
+        try:
+            facts = self.accountant.facts(members, lambda scale: self.look_ahead(self.buckets(members), scale))
+        finally:
+            if facts.ok is False:  # nothing has happened to a tensor whose first gradient was not taken
+                for m in fresh:
+                    m.memory.clear()
         if facts.ok is False:
-            for m in fresh:
-                m.memory.clear()
             return
         buckets = self.buckets(members)
+        started = {m.index for m in fresh}
         for bucket in buckets:
-            bucket.state = {"step": bucket.count + facts.ok}
+            bucket.fresh = bucket.index in started
+            bucket.state = {"step": bucket.count + facts.ok}  # t; it stays where a step is left out
             torch._foreach_add_(bucket.steps, facts.ok.float() if isinstance(facts.ok, Tensor) else 1)
         self.advance(buckets, facts)
 

@@ -21,26 +21,19 @@ from weightdecay.optim.sharding import like, piece
 class Bucket(Member):
     """Several members as one: weight, gradient and every state are bundles, the step count is one number."""
 
+    weight: Any  # bundles, in the places of tensors
+    grad: Any
     members: list[Member] = field(default_factory=list)
     copies: int = 1  # how many processes hold each element
+    fresh: bool = False  # whether this is their first gradient
 
     @classmethod
     def of(cls, members: list[Member], copies: int) -> Bucket:
         """Return the members as one."""
-        first: Any = members[0]
-        weight: Any = Bundle(m.weight for m in members)
-        grad: Any = Bundle(m.grad for m in members)
-        return cls(
-            first.index,
-            first.param,
-            weight,
-            grad,
-            first.memory,
-            first.group,
-            first.name,
-            members=members,
-            copies=copies,
-        )
+        first = members[0]
+        weight, grad = Bundle(m.weight for m in members), Bundle(m.grad for m in members)
+        alike = (first.memory, first.group, first.name)  # in what is asked of them
+        return cls(first.index, first.param, weight, grad, *alike, members=members, copies=copies)
 
     @property
     def count(self) -> Number:
@@ -81,15 +74,14 @@ class Bucket(Member):
 
     def keep_where(self, ok: Tensor, target: Bucket) -> None:
         """Copy weight and states into the target's memory where ``ok`` holds; they stand for the target's then."""
-        target.weight.copy_(torch.where(ok, self.weight, target.weight))
+        target.weight.copy_(where(ok, self.weight, target.weight))
         for name, value in self.state.items():
             if name == "step" or name not in self.memory:
                 continue
             kept = target.slot(name)
-            before = kept.to(self.dtype)
-            self.state[name] = torch.where(ok, value, before)
+            value = self.state[name] = where(ok, value, kept.to(self.dtype))
             if kept.dtype == self.dtype:
-                kept.copy_(self.state[name])
+                kept.copy_(value)
 
     def close(self, moments: torch.dtype | None, seed: int) -> None:
         """Keep what the step made of the states: new slots, and rounded ones. The others were changed in place."""
@@ -103,8 +95,14 @@ class Bucket(Member):
                 continue
             kept = self.slot(name)
             if kept.dtype != self.dtype:
-                rounds = name != COMPENSATION
-                kept.copy_(stochastic_round(value, kept.dtype, self.noise(seed, slot)) if rounds else value)
+                exact = name == COMPENSATION
+                rounded: Any = value if exact else stochastic_round(value, kept.dtype, self.noise(seed, slot))
+                kept.copy_(rounded)
+
+
+def where(condition: Tensor, yes: Any, no: Any) -> Any:
+    """Return torch.where of bundles, which its type signature does not know."""
+    return torch.where(condition, yes, no)
 
 
 class Cohorts:

@@ -37,7 +37,7 @@ class Bundle:
 
     def to(self, dtype: torch.dtype) -> Bundle:
         """Return the tensors in that type; the same ones where they have it."""
-        return self if self.dtype == dtype else self._each(torch.Tensor.to, self, dtype)
+        return self if self.dtype == dtype else Bundle([t.to(dtype) for t in self.tensors])
 
     def any(self) -> Tensor:
         """Return whether any element of any tensor is true."""
@@ -82,6 +82,7 @@ class Bundle:
         return Bundle(torch._foreach_neg(self.tensors))
 
     def add_(self, other: Any, alpha: float = 1) -> Bundle:
+        """Add alpha · other, in place."""
         if isinstance(other, Bundle) or alpha != 1:
             torch._foreach_add_(self.tensors, _operand(other), alpha=alpha)
         else:
@@ -89,51 +90,63 @@ class Bundle:
         return self
 
     def sub_(self, other: Any) -> Bundle:
+        """Subtract, in place."""
         torch._foreach_sub_(self.tensors, _operand(other))
         return self
 
     def mul_(self, other: Any) -> Bundle:
+        """Multiply, in place."""
         torch._foreach_mul_(self.tensors, _operand(other))
         return self
 
     def addcmul_(self, one: Bundle, other: Bundle, *, value: float = 1) -> Bundle:
+        """Add value · one · other, in place."""
         torch._foreach_addcmul_(self.tensors, one.tensors, other.tensors, value=value)
         return self
 
     def lerp_(self, end: Bundle, weight: float) -> Bundle:
+        """Go that fraction of the way to the end, in place."""
         torch._foreach_lerp_(self.tensors, end.tensors, weight)
         return self
 
     def copy_(self, other: Bundle) -> Bundle:
+        """Take the values of the other."""
         torch._foreach_copy_(self.tensors, other.tensors)
         return self
 
     def sqrt(self) -> Bundle:
+        """Return √self."""
         return Bundle(torch._foreach_sqrt(self.tensors))
 
     def sqrt_(self) -> Bundle:
+        """√self, in place."""
         torch._foreach_sqrt_(self.tensors)
         return self
 
     def reciprocal_(self) -> Bundle:
+        """1/self, in place."""
         torch._foreach_reciprocal_(self.tensors)
         return self
 
     # ---------------------------------------------------------------- everything else, tensor by tensor
 
     def __eq__(self, other: Any) -> Bundle:  # type: ignore[override]
-        return self._each(torch.eq, self, other)
+        result: Bundle = self._each(torch.eq, self, other)
+        return result
 
     __hash__ = None  # type: ignore[assignment]
 
     def __gt__(self, other: Any) -> Bundle:
-        return self._each(torch.gt, self, other)
+        result: Bundle = self._each(torch.gt, self, other)
+        return result
 
     def __le__(self, other: Any) -> Bundle:
-        return self._each(torch.le, self, other)
+        result: Bundle = self._each(torch.le, self, other)
+        return result
 
     def __and__(self, other: Any) -> Bundle:
-        return self._each(torch.logical_and, self, other)
+        result: Bundle = self._each(torch.logical_and, self, other)
+        return result
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(torch.Tensor, name)
@@ -146,10 +159,11 @@ class Bundle:
         forward = REFLECTED.get(function)
         if forward is not None and isinstance(args[0], Tensor):  # 0-d tensor ∘ bundle
             return getattr(args[1], forward)(args[0])
-        if function is torch.maximum and (kwargs or {}).get("out") is args[0]:
+        kwargs = kwargs or {}
+        if function is torch.maximum and kwargs.get("out") is args[0]:
             torch._foreach_maximum_(args[0].tensors, args[1].tensors)
             return args[0]
-        return cls._each(function, *args, **(kwargs or {}))
+        return cls._each(function, *args, **kwargs)
 
     @staticmethod
     def _each(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

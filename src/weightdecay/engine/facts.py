@@ -14,6 +14,7 @@ from weightdecay.decay import Decay, Number
 from weightdecay.optim.base import Optimizer, decays, not_finite
 from weightdecay.optim.member import Group, Member
 from weightdecay.optim.scalars import choose
+from weightdecay.optim.sharding import piece
 
 CHUNK = 1 << 20  # float32 dot products stay exact to 1e-6 up to this length
 
@@ -196,9 +197,10 @@ def _counts(members: Sequence[Member], like: Tensor) -> Tensor:
 def _sum_of(m: Member, device: torch.device) -> Tensor:
     """Return Σ v before this step: as remembered, or over the state itself."""
     if "v_sum" in m.memory:
-        return m.memory["v_sum"].to(device=device, dtype=torch.float64)  # type: ignore[no-any-return]
+        total: Tensor = m.memory["v_sum"].to(device=device, dtype=torch.float64)
+        return total
     if "exp_avg_sq" in m.memory:
-        return m.memory["exp_avg_sq"].double().sum().to(device)
+        return piece(m.memory["exp_avg_sq"]).double().sum().to(device)
     return torch.zeros((), dtype=torch.float64, device=device)
 
 
@@ -209,7 +211,7 @@ def square(tensor: Tensor) -> Tensor:
         x = tensor.reshape(-1)
     if x.numel() <= CHUNK:
         return torch.dot(x, x)
-    return torch.stack([torch.dot(part, part) for part in x.split(CHUNK)]).sum()
+    return torch.stack([torch.dot(part, part) for part in torch.split(x, CHUNK)]).sum()
 
 
 def flat(tensor: Tensor) -> Tensor | None:

@@ -26,8 +26,7 @@ class Fused(Engine):
     r"""Adam, AMSGrad, SGD and HeavyBall through ``torch._fused_adam_``, ``_fused_adamw_`` and ``_fused_sgd_``.
 
     On the CPU pull rides in the AdamW kernel, as its weight decay pull/η; elsewhere the weights are multiplied by
-    1 − pull before the kernel. v̄ comes from the norms of the gradients, so that AMSGrad, whose v̄ does not, has no stable
-    decay here.
+    1 − pull before the kernel. v̄ comes from the norms of the gradients; AMSGrad's does not, so no stable decay of it.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:

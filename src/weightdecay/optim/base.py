@@ -407,9 +407,9 @@ OWN = (
 
 
 def decays(group: Group) -> bool:
-    """Whether the group's λ is above 0. One on an accelerator is taken as such: reading it would stall the device."""
+    """Whether the group's λ is above 0. A tensor is taken as such: reading it could mean to wait for a device."""
     strength = group["weight_decay"]
-    return on_accelerator(strength) or bool(strength != 0)
+    return isinstance(strength, Tensor) or bool(strength != 0)
 
 
 def on_accelerator(value: Any) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from weightdecay.optim.member import COMPENSATION, State, kept_dtype
 from weightdecay.optim.parameters import low_precision
-from weightdecay.optim.sharding import like, piece
+from weightdecay.optim.sharding import is_sharded, like, piece
 
 if TYPE_CHECKING:
     from weightdecay.optim.base import Optimizer
@@ -29,13 +29,25 @@ NOT_LOADED = (
 )
 
 
+V_SUM = "v_sum"
+"""Σ v over this process's piece of a parameter, which an engine keeps beside v."""
+
+
 def pack(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Replace objects by their names and add what belongs to no single parameter."""
+    """Replace objects by their names and move what belongs to no single parameter, or to this process, to one entry.
+
+    The states of the parameters are then those of the method and nothing else, each spread as its parameter is, so that
+    they can be saved by many processes and loaded by fewer. Σ v is a number of this process's piece: it stays out of
+    them, and is summed anew over the loaded v where the entry is missing or the pieces may have changed.
+    """
     for group in state_dict["param_groups"]:
         group["decay"] = repr(group["decay"])
-    own = {"method": optimizer.method, "seed": optimizer.seed}
+    whole = _unsharded(optimizer)
+    sums = {key: float(s[V_SUM]) for key, s in state_dict["state"].items() if key in whole and V_SUM in s}
+    state = {key: _without_sum(values) for key, values in state_dict["state"].items()}
+    own = {"method": optimizer.method, "seed": optimizer.seed, V_SUM: sums}
     counters = {name: int(count) for name, count in optimizer.counters.items()}
-    return {**state_dict, "weightdecay": {**own, **counters}}
+    return {**state_dict, "state": state, "weightdecay": {**own, **counters}}
 
 
 def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
@@ -63,9 +75,14 @@ def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     by_id = dict(zip(ids, params, strict=True))
     group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
 
+    sums = own.get(V_SUM, {})
+
     def taken(key: Any, values: State) -> State:
         param = by_id[key]
-        return _tensors(optimizer, param, group_of[id(param)], values, f"parameter {key}")
+        state = _tensors(optimizer, param, group_of[id(param)], values, f"parameter {key}")
+        if key in sums and not is_sharded(param):
+            state[V_SUM] = torch.tensor(sums[key], dtype=torch.float64)
+        return state
 
     state = {
         by_id.get(key, key): taken(key, values) if key in by_id else values
@@ -83,6 +100,16 @@ def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
         optimizer.counters[name] = own.get(name, 0)
     for after in optimizer._optimizer_load_state_dict_post_hooks.values():
         after(optimizer)
+
+
+def _unsharded(optimizer: Optimizer) -> set[int]:
+    """Return the numbers that a checkpoint gives to the parameters of which this process holds all."""
+    params = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    return {i for i, param in enumerate(params) if not is_sharded(param)}
+
+
+def _without_sum(values: Any) -> Any:
+    return {name: value for name, value in values.items() if name != V_SUM} if isinstance(values, dict) else values
 
 
 def _check_groups(optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
@@ -110,15 +137,13 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     present = {key: value for key, value in saved.items() if value is not None}
     needed = set(optimizer.start(weight, group))
     needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
-    missing, extra = needed - set(present), set(present) - {"step", "v_sum", COMPENSATION, *optimizer.slots}
+    missing, extra = needed - set(present), set(present) - {"step", COMPENSATION, *optimizer.slots}
     if missing or extra:
         raise ValueError(
             f"{name} of the checkpoint has the state {sorted(present)}, but {optimizer.method} keeps "
             f"{['step', *optimizer.slots]}: it was written by another method."
         )
     state: State = {"step": torch.as_tensor(float(present.pop("step", 0.0)))}
-    if "v_sum" in present:
-        state["v_sum"] = torch.as_tensor(float(present.pop("v_sum")), dtype=torch.float64)
     compensated = optimizer.rounding == "compensated" and low_precision(weight)
     if COMPENSATION in present and not compensated:
         del present[COMPENSATION]  # the weights stand where they were rounded to

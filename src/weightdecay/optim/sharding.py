@@ -44,8 +44,10 @@ def like(param: Tensor, local: Tensor) -> Tensor:
     """Return the local tensor as a piece of one that is spread as the parameter is."""
     if not is_sharded(param):
         return local
-    whole: Any = param
-    spread: Tensor = type(whole.data).from_local(
+    whole: Any = param.detach()
+    if torch.is_complex(whole) and not torch.is_complex(local):
+        whole = torch.view_as_real(whole)
+    spread: Tensor = type(whole).from_local(
         local, whole.device_mesh, whole.placements, run_check=False, shape=whole.shape, stride=whole.stride()
     )
     return spread
@@ -55,18 +57,27 @@ class Spread:
     """How the tensors of one optimizer are spread over processes, and the sum over all of them.
 
     With DTensors the processes are those of the largest mesh, which must contain the others; tensors that are not
-    sharded are taken as replicated on it. With ``process_group`` and no DTensor every process holds tensors of its own.
+    sharded are taken as replicated on it. ``process_group`` then only says over whom the sum goes: more processes than
+    the mesh has (pipeline stages), or all that hold a part of the model where no mesh contains the others. With
+    ``process_group`` and no DTensor every process holds tensors of its own.
     """
 
     def __init__(self, params: Sequence[Tensor], process_group: Any = None) -> None:
         self.group, self.processes = process_group, 1
+        self.device = piece(params[0]).device if params else None  # where the backend of the group can reduce
         meshes = [p.device_mesh for p in params if is_sharded(p)]  # type: ignore[attr-defined]
-        if meshes:
-            largest = max(meshes, key=lambda mesh: int(mesh.size()))
-            self._check_nested(largest, meshes)
-            self.processes = int(largest.size())
-            if process_group is None:
-                self.group = _group_of(largest)
+        if not meshes:
+            return
+        largest = max(meshes, key=lambda mesh: int(mesh.size()))
+        outside = [mesh for mesh in meshes if not _ranks(mesh) <= _ranks(largest)]
+        if outside and process_group is None:
+            raise ValueError(
+                f"parameters lie on the meshes {largest} and {outside[0]}, neither of which contains the other: over "
+                "which processes the mean goes is not known. Pass process_group=."
+            )
+        self.processes = torch.distributed.get_world_size(process_group) if outside else int(largest.size())
+        if process_group is None:
+            self.group = _group_of(largest)
 
     @property
     def alone(self) -> bool:
@@ -89,19 +100,15 @@ class Spread:
 
     def sum(self, values: Tensor) -> Tensor:
         """Return the sum over all processes, in one all-reduce; the values themselves where there is one process."""
-        if not self.alone:
-            torch.distributed.all_reduce(values, group=self.group)
-        return values
+        if self.alone:
+            return values
+        total = values.to(self.device or values.device)
+        torch.distributed.all_reduce(total, group=self.group)
+        return total.to(values.device)
 
-    @staticmethod
-    def _check_nested(largest: Any, meshes: Sequence[Any]) -> None:
-        ranks = set(largest.mesh.flatten().tolist())
-        for mesh in meshes:
-            if not set(mesh.mesh.flatten().tolist()) <= ranks:
-                raise ValueError(
-                    f"parameters lie on the meshes {largest} and {mesh}, neither of which contains the other: over "
-                    "which processes the mean goes is not known. Pass process_group=."
-                )
+
+def _ranks(mesh: Any) -> set[int]:
+    return set(mesh.mesh.flatten().tolist())
 
 
 def _group_of(mesh: Any) -> Any:
