@@ -42,9 +42,8 @@ class Compiled(Foreach):
         buckets = [b for b in buckets if not b.fresh]
         if not buckets:
             return
-        scales = not isinstance(facts.scale, float) or self.optimizer.max_grad_norm is not None or facts.scale != 1
         masked = isinstance(facts.ok, Tensor)
-        program = self._program("move", buckets, scales, masked)
+        program = self._program("move", buckets, masked)
         numbers = [facts.scale, facts.mean_square, *([facts.ok] if masked else [])]
         clamped = program(tensors_of(buckets), numbers_of(buckets, numbers))
         self.optimizer.counters["clamped"] = self.optimizer.counters["clamped"] + clamped
@@ -55,12 +54,13 @@ class Compiled(Foreach):
             return super().look_ahead(buckets, scale)
         for bucket in buckets:
             bucket.state = {"step": bucket.count + 1}
-        scales = not (isinstance(scale, float) and scale == 1)
-        program = self._program("look", buckets, scales, False)
+        program = self._program("look", buckets, masked=False)
         total: Tensor = program(tensors_of(buckets), numbers_of(buckets, [scale, math.nan]))
         return total
 
-    def _program(self, what: str, buckets: Sequence[Bucket], scales: bool, masked: bool) -> Program:
+    def _program(self, what: str, buckets: Sequence[Bucket], masked: bool) -> Program:
+        optimizer = self.optimizer
+        scales = optimizer.max_grad_norm is not None or getattr(optimizer, "grad_scale", None) is not None
         key = (what, scales, masked, *map(signature, buckets))
         if key not in self.programs:
             body = self._move if what == "move" else self._look

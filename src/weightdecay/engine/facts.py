@@ -59,7 +59,8 @@ class Accountant:
             self._forget(members)
             return Facts(ok=True if found is None else self._read(found == 0, host), scale=unscale)
         linear = coupled and optimizer.linear_in_squares and optimizer.moments is None
-        if linear and not any(enters_gradient(m.group) for m in members):
+        # Over the groups, not the members: every process must choose the same reduction, whatever gradients it holds.
+        if linear and not any(enters_gradient(group) for group in optimizer.param_groups):
             return self._linear(members, unscale, found, host)
         self._forget(members)
         return self._general(members, unscale, found, host, look_ahead)

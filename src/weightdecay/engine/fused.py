@@ -11,6 +11,7 @@ from torch import Tensor
 from weightdecay.decay import L2, Number
 from weightdecay.engine.base import Engine, refuse
 from weightdecay.engine.bucket import Bucket
+from weightdecay.engine.bundle import Bundle
 from weightdecay.engine.facts import Facts, enters_gradient
 from weightdecay.optim.adam import Adam
 from weightdecay.optim.amsgrad import AMSGrad
@@ -47,6 +48,7 @@ class Fused(Engine):
             group = bucket.group
             if not (isinstance(facts.scale, float) and facts.scale == 1):
                 bucket.grad = bucket.grad * facts.scale
+            bucket.grad = Bundle(map(aligned, bucket.weight.tensors, bucket.grad.tensors))
             penalty = 0.0
             if enters_gradient(group):
                 if type(group["decay"]) is L2:
@@ -110,6 +112,11 @@ class Fused(Engine):
         )
 
 
+def aligned(weight: Tensor, grad: Tensor) -> Tensor:
+    """Return the gradient in the memory layout of its weight, through which the kernels walk."""
+    return grad if grad.stride() == weight.stride() else torch.empty_like(weight, dtype=grad.dtype).copy_(grad)
+
+
 def host_number(value: Number) -> Number:
     """Return a tensor on the CPU as a float; one on an accelerator as it is."""
     return value.item() if isinstance(value, Tensor) and value.device.type == "cpu" else value
@@ -143,6 +150,8 @@ def refusal(optimizer: Optimizer, group: Group) -> str | None:
         return "the kernels keep moments in the weights' type, this optimizer in its own (16-bit weights, or moments=)"
     if group.get("eps") == 0:
         return "with eps=0 the kernel divides 0 by 0 where an element never had a gradient"
-    if isinstance(optimizer, HeavyBall) and group["momentum"] == 0 != group["dampening"]:
-        return "the kernel ignores dampening without momentum"
+    if isinstance(optimizer, HeavyBall) and group["momentum"] == 0:
+        return "without momentum the kernel knows neither buffer nor dampening"
+    if not all(torch.ops.aten.is_non_overlapping_and_dense(p) for p in group["params"]):
+        return "a weight is a view with holes, and the kernels walk through memory without looking"
     return None

@@ -260,7 +260,8 @@ class Optimizer(torch.optim.Optimizer):
         square = 0.0
         if self.max_grad_norm is not None and bad is None:
             square = sum(m.grad.double().square().sum().item() / self.spread.copies(m.param) for m in members)
-        bad_processes, square = self.spread.sum(torch.tensor([bad is not None, square]).double()).tolist()
+        mine = torch.tensor([float(bad is not None), square], dtype=torch.float64)
+        bad_processes, square = self.spread.sum(mine).tolist()
         if bad_processes:
             if self.nonfinite == "raise":
                 raise not_finite(bad)
@@ -298,6 +299,11 @@ class Optimizer(torch.optim.Optimizer):
     def coupled(self) -> bool:
         """Whether v̄ is needed in this step: the same answer in every process, whatever gradients it holds."""
         return any(self.couples(group) for group in self.param_groups)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Tells torch's GradScaler to hand over its scale and its finding instead of reading them on the host."""
+        return self._engine != "reference"
 
     @property
     def spread(self) -> Spread:
