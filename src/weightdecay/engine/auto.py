@@ -7,7 +7,7 @@ from torch import Tensor
 
 from weightdecay.engine.base import Engine
 from weightdecay.engine.foreach import Foreach
-from weightdecay.engine.fused import Fused, refusal
+from weightdecay.engine.fused import Fused, refusal_of_numbers, refusal_of_params
 from weightdecay.optim.base import Optimizer, Reference
 
 
@@ -17,10 +17,14 @@ class Auto(Reference):
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__(optimizer)
         self.chosen: Engine | None = None
+        self.groups, self.possible = 0, False
 
     def step(self) -> None:
         """Take one step by the engine that fits the groups as they now are."""
-        fits = not any(refusal(self.optimizer, group) for group in self.optimizer.param_groups)
+        groups = self.optimizer.param_groups
+        if len(groups) != self.groups:  # what cannot change in a group is asked once
+            self.groups, self.possible = len(groups), not any(refusal_of_params(self.optimizer, g) for g in groups)
+        fits = self.possible and not any(refusal_of_numbers(self.optimizer, group) for group in groups)
         wanted = Fused if fits else Foreach
         if type(self.chosen) is not wanted:
             self.settle()

@@ -13,6 +13,11 @@ from weightdecay.engine.facts import Accountant, Facts
 from weightdecay.optim.base import Optimizer, Reference
 from weightdecay.optim.member import Member
 
+CACHE = 1 << 18
+"""Elements that a CPU moves at a time where a step makes intermediate results, which then stay in its cache."""
+
+ONE = torch.tensor(1.0)  # a Python number would be made a tensor once a tensor
+
 
 class Engine(Reference):
     """A way to compute the step in which nothing waits for an accelerator."""
@@ -30,8 +35,6 @@ class Engine(Reference):
         if not members and optimizer.spread.alone:
             return
         fresh = [m for m in members if "step" not in m.memory]
-        for i, group in enumerate(optimizer.param_groups):
-            self.check(group, f"group {i}")
         facts = Facts(ok=False)
         try:
             facts = self.accountant.facts(members, lambda scale: self.look_ahead(self.buckets(members), scale))
@@ -46,7 +49,7 @@ class Engine(Reference):
         for bucket in buckets:
             bucket.fresh = bucket.index in started
             bucket.state = {"step": bucket.count + facts.ok}  # t; it stays where a step is left out
-            torch._foreach_add_(bucket.steps, facts.ok.float() if isinstance(facts.ok, Tensor) else 1)
+            torch._foreach_add_(bucket.steps, facts.ok.float() if isinstance(facts.ok, Tensor) else ONE)
         self.advance(buckets, facts)
 
     def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
@@ -56,20 +59,25 @@ class Engine(Reference):
     def buckets(self, members: Sequence[Member]) -> list[Bucket]:
         """Return the members in buckets, those that meet their first gradient with their state."""
         for m in members:
-            self.optimizer.begin(m)
-            if m.memory["step"].device != self.device_of_steps(m.weight):
-                m.memory["step"] = m.memory["step"].to(self.device_of_steps(m.weight))  # after a checkpoint, once
-        return self.cohorts.sort(members, {m.param: self.optimizer.spread.copies(m.param) for m in members})
+            if "step" not in m.memory:
+                self.optimizer.begin(m)
+            elif m.memory["step"].device != m.weight.device:
+                m.memory["step"] = m.memory["step"].to(m.weight.device)  # after a checkpoint, once
+        return self.cohorts.sort(members, self.optimizer.spread.copies)
 
     def look_ahead(self, buckets: Sequence[Bucket], scale: Number) -> Tensor | None:
         """Return Σ v̂ as it will be after this step, over this process's pieces, each element counted once."""
         total: Tensor | None = None
-        for bucket in buckets:
+        for bucket in (part for whole in buckets for part in self.parts(whole)):
             ahead = bucket.copy()
             self.optimizer.see(ahead, scale)
             mine = self.optimizer.second_moment(ahead.state, ahead.group).sum() / bucket.copies
             total = mine if total is None else total + mine
         return total
+
+    def parts(self, bucket: Bucket) -> list[Bucket]:
+        """Return what of a bucket is computed at a time."""
+        return bucket.parts(CACHE if bucket.weight.device.type == "cpu" else None)
 
     def settle(self) -> None:
         """Write the account of v into the state."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,8 +32,25 @@ class Bucket(Member):
         """Return the members as one."""
         first = members[0]
         weight, grad = Bundle(m.weight for m in members), Bundle(m.grad for m in members)
-        alike = (first.memory, first.group, first.name)  # in what is asked of them
+        alike = (first.memory, first.group)  # in what is asked of them
         return cls(first.index, first.param, weight, grad, *alike, members=members, copies=copies)
+
+    def parts(self, elements: int | None) -> list[Bucket]:
+        """Return the bucket cut into smaller ones, each of about so many elements; None leaves it whole."""
+        if elements is None:
+            return [self]
+        parts: list[list[Member]] = [[]]
+        size = 0
+        for m in self.members:
+            if size and size + m.weight.numel() > elements:
+                parts.append([])
+                size = 0
+            parts[-1].append(m)
+            size += m.weight.numel()
+        buckets = [Bucket.of(members, self.copies) for members in parts]
+        for bucket in buckets:
+            bucket.state, bucket.fresh = dict(self.state), self.fresh
+        return buckets
 
     @property
     def count(self) -> Number:
@@ -115,22 +132,25 @@ class Cohorts:
     def __init__(self) -> None:
         self.of: dict[Tensor, Any] = {}
         self.clock = 0
-        self.last: list[int] = []
+        self.last: list[Any] = []
+        self.parts: list[tuple[int, list[int]]] = []
 
-    def sort(self, members: Sequence[Member], copies: dict[Tensor, int]) -> list[Bucket]:
+    def sort(self, members: Sequence[Member], copies: Callable[[Tensor], int]) -> list[Bucket]:
         """Return the members in buckets. All of them must have their state."""
-        self._follow(members)
-        buckets: dict[Any, list[Member]] = {}
-        for m in members:
-            key = (id(m.group), m.weight.dtype, m.weight.device, self.of[m.param], len(m.memory), copies[m.param])
-            buckets.setdefault(key, []).append(m)
-        return [Bucket.of(joined, copies[joined[0].param]) for joined in buckets.values()]
+        present = [(m.index, len(m.memory), m.weight.dtype) for m in members]
+        if present != self.last:
+            self._follow(members)
+            parts: dict[Any, list[int]] = {}
+            for i, m in enumerate(members):
+                held = copies(m.param)
+                key = (held, id(m.group), m.weight.dtype, m.weight.device, self.of[m.param], len(m.memory))
+                parts.setdefault(key, []).append(i)
+            self.last, self.parts = present, [(held, places) for (held, *_), places in parts.items()]
+        return [Bucket.of([members[i] for i in places], held) for held, places in self.parts]
 
     def _follow(self, members: Sequence[Member]) -> None:
-        present = [id(m.param) for m in members]
-        if present == self.last:
-            return
-        self.last, self.clock = present, self.clock + 1
+        """Part the cohorts of which some members have a gradient in this step and some have none."""
+        self.clock += 1
         for m in members:
             if m.param not in self.of:
                 self.of[m.param] = (self.clock, m.memory["step"].item())

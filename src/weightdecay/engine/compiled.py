@@ -110,8 +110,16 @@ def signature(bucket: Bucket) -> Any:
     """Return all that a graph has built in: which tensors, their layout, and every number that is not an input."""
     group = bucket.group
     fixed = tuple((name, value) for name, value in group.items() if name not in VARYING and isinstance(value, FIXED))
-    layout = tuple((m.index, m.weight.shape, m.weight.stride(), m.grad.stride(), m.dtype) for m in bucket.members)
-    return layout, tuple(bucket.memory), fixed, repr(group["decay"]), decays(group), bucket.weight.device
+    layout = tuple((m.index, m.weight.shape, m.weight.stride(), m.grad.stride()) for m in bucket.members)
+    return (
+        layout,
+        tuple(bucket.memory),
+        fixed,
+        repr(group["decay"]),
+        decays(group),
+        bucket.weight.dtype,
+        bucket.weight.device,
+    )
 
 
 FIXED = (int, float, bool, str, tuple)
@@ -124,7 +132,9 @@ def tensors_of(buckets: Sequence[Bucket]) -> list[Tensor]:
         names = slots_of(bucket)
         for m in bucket.members:
             own = [m.weight, m.grad, *(piece(m.memory[name]) for name in names)]
-            tensors += [t.view(-1) for t in own] if all(t.is_contiguous() for t in own) else own
+            if m.weight.dim() != 1 and all(t.is_contiguous() for t in own):
+                own = [t.view(-1) for t in own]
+            tensors += own
     return tensors
 
 

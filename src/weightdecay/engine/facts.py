@@ -18,6 +18,8 @@ from weightdecay.optim.sharding import piece
 
 CHUNK = 1 << 20  # float32 dot products stay exact to 1e-6 up to this length
 
+SMALL = 1 << 12
+
 
 @dataclass
 class Facts:
@@ -131,7 +133,7 @@ class Accountant:
         counters = self.optimizer.counters
         if self.optimizer.nonfinite == "raise":
             if not bool(facts.ok):
-                raise not_finite(next((m for m in members if not self.optimizer.finite(m.grad)), None))
+                raise not_finite(self.optimizer, next((m for m in members if not self.optimizer.finite(m.grad)), None))
             facts.ok = True
         elif isinstance(facts.ok, Tensor):
             counters["skipped"] = counters["skipped"] + (~facts.ok).to(torch.int64)
@@ -152,7 +154,7 @@ class Accountant:
         if not members:
             return torch.zeros(0, dtype=torch.float64, device=self._device(members))
         if members[0].weight.device.type == "cpu":
-            return torch.stack([square(m.grad) for m in members]).double()
+            return squares([m.grad for m in members])
         return torch.stack(torch._foreach_norm([m.grad for m in members])).double().square()
 
     # ---------------------------------------------------------------- what is remembered from step to step
@@ -203,6 +205,15 @@ def _sum_of(m: Member, device: torch.device) -> Tensor:
     if "exp_avg_sq" in m.memory:
         return piece(m.memory["exp_avg_sq"]).double().sum().to(device)
     return torch.zeros((), dtype=torch.float64, device=device)
+
+
+def squares(tensors: Sequence[Tensor]) -> Tensor:
+    """Return ‖x‖² of each tensor, float64, on the CPU: small ones in one call, large ones by dot products."""
+    is_small = [x.numel() <= SMALL for x in tensors]
+    small = [x for x, yes in zip(tensors, is_small, strict=True) if yes]
+    norms = iter(torch._foreach_norm(small) if small else ())
+    found = torch.stack([next(norms) if yes else square(x) for x, yes in zip(tensors, is_small, strict=True)]).double()
+    return torch.where(torch.tensor(is_small), found.square(), found)
 
 
 def square(tensor: Tensor) -> Tensor:

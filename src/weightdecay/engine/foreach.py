@@ -17,7 +17,7 @@ class Foreach(Engine):
     def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
         """See the gradients and move the weights, bucket by bucket."""
         optimizer = self.optimizer
-        for bucket in buckets:
+        for bucket in (part for whole in buckets for part in self.parts(whole)):
             step = bucket.state["step"]
             masked = isinstance(facts.ok, Tensor)
             moving = bucket.copy(step) if masked else bucket

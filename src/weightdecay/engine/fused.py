@@ -41,6 +41,13 @@ class Fused(Engine):
         if reason:
             raise refuse("fused", where, reason, "foreach")
 
+    def step(self) -> None:
+        """Take one step, if the groups still allow it: schedulers and users write into them."""
+        for i, group in enumerate(self.optimizer.param_groups):
+            if reason := refusal_of_numbers(self.optimizer, group):
+                raise refuse("fused", f"group {i}", reason, "foreach")
+        super().step()
+
     def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
         """One kernel a bucket."""
         method = kernel_of(self.optimizer)
@@ -138,20 +145,30 @@ def kernel_of(optimizer: Optimizer) -> type[Optimizer] | None:
 
 def refusal(optimizer: Optimizer, group: Group) -> str | None:
     """Return why torch's kernels cannot move this group; None where they can."""
+    return refusal_of_params(optimizer, group) or refusal_of_numbers(optimizer, group)
+
+
+def refusal_of_params(optimizer: Optimizer, group: Group) -> str | None:
+    """Return why the kernels can never move the tensors of this group."""
     if kernel_of(optimizer) is None:
         return f"torch has no fused kernel of {type(optimizer).__name__}"
+    if optimizer.moments is not None or any(low_precision(p) for p in group["params"]):
+        return "the kernels keep moments in the weights' type, this optimizer in its own (16-bit weights, or moments=)"
+    if not all(torch.ops.aten.is_non_overlapping_and_dense(p) for p in group["params"]):
+        return "a weight is a view with holes, and the kernels walk through memory without looking"
+    return None
+
+
+def refusal_of_numbers(optimizer: Optimizer, group: Group) -> str | None:
+    """Return why the kernels cannot move the group with the decay and the numbers that it has now."""
     if decays(group) and not group["decay"].uniform:
         return f"{group['decay']!r} has a pull for every element, the kernel one for the tensor"
     if optimizer.couples(group) and not optimizer.linear_in_squares:
         return (
             f"{group['decay']!r} reads the mean of {type(optimizer).__name__}'s v, which the kernel computes too late"
         )
-    if optimizer.moments is not None or any(low_precision(p) for p in group["params"]):
-        return "the kernels keep moments in the weights' type, this optimizer in its own (16-bit weights, or moments=)"
     if group.get("eps") == 0:
         return "with eps=0 the kernel divides 0 by 0 where an element never had a gradient"
     if isinstance(optimizer, HeavyBall) and group["momentum"] == 0:
         return "without momentum the kernel knows neither buffer nor dampening"
-    if not all(torch.ops.aten.is_non_overlapping_and_dense(p) for p in group["params"]):
-        return "a weight is a view with holes, and the kernels walk through memory without looking"
     return None

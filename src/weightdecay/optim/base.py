@@ -216,13 +216,28 @@ class Optimizer(torch.optim.Optimizer):
         for i, group in enumerate(self.param_groups):
             if not on_accelerator(group["lr"]):
                 group["decay"].check(group, f"group {i}")
-            names = group.get("param_names")
-            for j, param in enumerate(group["params"]):
+            for param in group["params"]:
                 index += 1
-                if param.grad is not None:
-                    name = f"{names[j] if names else f'parameter {j}'} of group {i}"
-                    members.append(member(index, param, self.state[param], group, name, type(self).__name__))
+                grad = param.grad
+                if grad is None:
+                    continue
+                if grad.layout != torch.strided:
+                    raise RuntimeError(
+                        f"{type(self).__name__} does not support sparse gradients ({self.describe(index)}): moments and "
+                        "the mean over the model need every element. Use sparse=False in the layer, or "
+                        "torch.optim.SparseAdam."
+                    )
+                members.append(member(index, param, grad, self.state[param], group))
         return members
+
+    def describe(self, index: int) -> str:
+        """Return what an error message calls the parameter of that index (the first is 1) in the model."""
+        for i, group in enumerate(self.param_groups):
+            if index <= len(group["params"]):
+                names = group.get("param_names")
+                return f"{names[index - 1] if names else f'parameter {index - 1}'} of group {i}"
+            index -= len(group["params"])
+        raise IndexError(index)
 
     def begin(self, m: Member) -> None:
         """Give a parameter that meets its first gradient its state."""
@@ -264,7 +279,7 @@ class Optimizer(torch.optim.Optimizer):
         bad_processes, square = self.spread.sum(mine).tolist()
         if bad_processes:
             if self.nonfinite == "raise":
-                raise not_finite(bad)
+                raise not_finite(self, bad)
             self.counters["skipped"] += 1
             return None
         if self.max_grad_norm is None:
@@ -423,9 +438,9 @@ def on_accelerator(value: Any) -> bool:
     return isinstance(value, Tensor) and value.device.type != "cpu"
 
 
-def not_finite(bad: Member | None) -> FloatingPointError:
+def not_finite(optimizer: Optimizer, bad: Member | None) -> FloatingPointError:
     """Return the error for a gradient that the moments cannot take."""
-    whose = f"the gradient of {bad.name}" if bad else "a gradient in another process"
+    whose = f"the gradient of {optimizer.describe(bad.index)}" if bad else "a gradient in another process"
     return FloatingPointError(
         f"{whose} is not finite (or too large to square); weights and state are untouched. "
         'nonfinite="skip" leaves such steps out and counts them.'

@@ -37,7 +37,6 @@ class Member:
     grad: Tensor  # g_t in the working precision; never p.grad itself where that would be written
     memory: State  # the optimizer's state of this parameter
     group: Group
-    name: str
     state: State = field(default_factory=dict)  # the same in the working precision, and "step": t
 
     @property
@@ -76,7 +75,9 @@ class Member:
     def write(self, pull: Number | Tensor, move: Tensor, rounding: str, seed: int) -> None:
         """θ_t = (1 − pull) θ_{t−1} − move, rounded once to the weight's precision."""
         if not low_precision(self.weight):
-            self.weight.mul_(1 - pull).sub_(move)
+            if isinstance(pull, Tensor) or not isinstance(pull, float) or pull != 0:
+                self.weight.mul_(1 - pull)
+            self.weight.sub_(move)
             return
         weight = self.weight.to(self.dtype)
         if COMPENSATION in self.state:
@@ -89,20 +90,15 @@ class Member:
             self.state[COMPENSATION].copy_(value - self.weight.to(self.dtype))
 
 
-def member(index: int, param: Tensor, memory: State, group: Group, name: str, method: str) -> Member:
-    """Return what the boxes see of a parameter with a gradient; refuse a gradient that is not dense."""
-    assert param.grad is not None
-    if param.grad.layout != torch.strided:
-        raise RuntimeError(
-            f"{method} does not support sparse gradients ({name}): moments and the mean over the model need every "
-            "element. Use sparse=False in the layer, or torch.optim.SparseAdam."
-        )
+def member(index: int, param: Tensor, grad: Tensor, memory: State, group: Group) -> Member:
+    """Return what the boxes see of a parameter with a gradient."""
+    weight = param.detach()
     if is_sharded(param):
-        weight, grad = piece(param.detach()), gradient_piece(param)
-    else:
-        weight, grad = param.detach(), param.grad
-    if torch.is_complex(param):
+        weight, grad = piece(weight), gradient_piece(param)
+    if weight.is_complex():
         weight, grad = torch.view_as_real(weight), torch.view_as_real(grad)
-    grad = grad.to(working_dtype(weight))
-    grad = -grad if group["maximize"] else grad
-    return Member(index, param, weight, grad, memory, group, name)
+    if low_precision(weight) or grad.dtype != weight.dtype:
+        grad = grad.to(working_dtype(weight))
+    if group["maximize"]:
+        grad = -grad
+    return Member(index, param, weight, grad, memory, group)

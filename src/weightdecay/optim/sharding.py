@@ -65,7 +65,14 @@ class Spread:
     def __init__(self, params: Sequence[Tensor], process_group: Any = None) -> None:
         self.group, self.processes = process_group, 1
         self.device = piece(params[0]).device if params else None  # where the backend of the group can reduce
-        meshes = [p.device_mesh for p in params if is_sharded(p)]  # type: ignore[attr-defined]
+        sharded: list[Any] = [p for p in params if is_sharded(p)]
+        for placement in (placement for p in sharded for placement in p.placements):
+            if placement.is_partial():
+                raise ValueError(
+                    f"a parameter has the placement {placement}: it is no weight but a summand of one. Redistribute it "
+                    "before building the optimizer."
+                )
+        meshes = list(dict.fromkeys(p.device_mesh for p in sharded))
         if not meshes:
             return
         largest = max(meshes, key=lambda mesh: int(mesh.size()))
@@ -86,15 +93,12 @@ class Spread:
 
     def copies(self, param: Tensor) -> int:
         """Return how many processes hold each element of this parameter."""
+        if self.alone:
+            return 1
         shards = 1
         if is_sharded(param):
             mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
             for dim, placement in enumerate(placements):
-                if placement.is_partial():
-                    raise ValueError(
-                        f"a parameter has the placement {placement}: it is no weight but a summand of one. "
-                        "Redistribute it before building the optimizer."
-                    )
                 shards *= 1 if placement.is_replicate() else int(mesh.size(dim))
         return self.processes // shards
 
