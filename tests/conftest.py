@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+collect_ignore = ["sharded_worker.py"]  # a program, which test_sharded.py starts
+
 
 @pytest.fixture(autouse=True)
 def _seeded():

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from weightdecay.decay import L2, Decay, Decoupled, Elementwise, Independent, Stable, Step, Vanilla
+    from weightdecay.engine.attach import attach
     from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW, available, create
     from weightdecay.optim import (
         SGD,
@@ -57,6 +58,7 @@ __all__ = [
     "AdamW",
     "SGDS",
     "SGDW",
+    "attach",
     "available",
     "create",
 ]
@@ -65,7 +67,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds; `weightdecay --help` shall not. The first name asked for loads the core.
     if name in __all__:
-        for home in ("named", "optim", "decay"):
+        for home in ("named", "optim", "decay", "engine.attach"):
             module = importlib.import_module(f"weightdecay.{home}")
             if hasattr(module, name):
                 return getattr(module, name)

@@ -50,10 +50,13 @@ class Engine(Reference):
             bucket.fresh = bucket.index in started
             bucket.state = {"step": bucket.count + facts.ok}  # t; it stays where a step is left out
             torch._foreach_add_(bucket.steps, facts.ok.float() if isinstance(facts.ok, Tensor) else ONE)
-        self.advance(buckets, facts)
+        optimizer.count("clamped", self.advance(buckets, facts))
 
-    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
-        """Move the weights of all buckets; ``bucket.state["step"]`` is t, and everything else is known."""
+    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> bool | Tensor:
+        """Move the weights of all buckets; return whether some pull had to be clamped.
+
+        ``bucket.state["step"]`` is t, and everything else is known.
+        """
         raise NotImplementedError
 
     def buckets(self, members: Sequence[Member]) -> list[Bucket]:

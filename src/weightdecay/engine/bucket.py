@@ -12,7 +12,7 @@ from torch import Tensor
 
 from weightdecay.decay import Number
 from weightdecay.engine.bundle import Bundle
-from weightdecay.optim.member import COMPENSATION, Member, kept_dtype
+from weightdecay.optim.member import Member, kept_dtype
 from weightdecay.optim.rounding import noise, stochastic_round
 from weightdecay.optim.sharding import like, piece
 
@@ -112,8 +112,7 @@ class Bucket(Member):
                 continue
             kept = self.slot(name)
             if kept.dtype != self.dtype:
-                exact = name == COMPENSATION
-                rounded: Any = value if exact else stochastic_round(value, kept.dtype, self.noise(seed, slot))
+                rounded: Any = stochastic_round(value, kept.dtype, self.noise(seed, slot))
                 kept.copy_(rounded)
 
 

@@ -36,17 +36,17 @@ class Compiled(Foreach):
         super().__init__(optimizer)
         self.programs: dict[Any, Program] = {}
 
-    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
+    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> bool | Tensor:
         """Run the program of these tensors."""
-        super().advance([b for b in buckets if b.fresh], facts)
+        clamped = super().advance([b for b in buckets if b.fresh], facts)
         buckets = [b for b in buckets if not b.fresh]
         if not buckets:
-            return
+            return clamped
         masked = isinstance(facts.ok, Tensor)
         program = self._program("move", buckets, masked)
         numbers = [facts.scale, facts.mean_square, *([facts.ok] if masked else [])]
-        clamped = program(tensors_of(buckets), numbers_of(buckets, numbers))
-        self.optimizer.counters["clamped"] = self.optimizer.counters["clamped"] + clamped
+        also: bool | Tensor = program(tensors_of(buckets), numbers_of(buckets, numbers))
+        return clamped | also
 
     def look_ahead(self, buckets: Sequence[Bucket], scale: Number) -> Tensor | None:
         """Return Σ v̂ as it will be after this step, from a program of its own."""

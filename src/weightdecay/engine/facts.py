@@ -11,14 +11,11 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import Decay, Number
+from weightdecay.engine.norms import squares
 from weightdecay.optim.base import Optimizer, decays, not_finite
 from weightdecay.optim.member import Group, Member
 from weightdecay.optim.scalars import choose
 from weightdecay.optim.sharding import piece
-
-CHUNK = 1 << 20  # float32 dot products stay exact to 1e-6 up to this length
-
-SMALL = 1 << 12
 
 
 @dataclass
@@ -72,10 +69,10 @@ class Accountant:
         squares = self._squares(members)
         corrected = self.share / (1 - self.beta2 ** (_counts(members, squares) + 1))
         old, new = (self.beta2 * self.sums * corrected).sum(), ((1 - self.beta2) * squares * corrected).sum()
-        total = self.optimizer.spread.sum(torch.stack([old, new, (squares * self.share).sum(), self.elements]))
+        square = spoilt((squares * self.share).sum(), found)
+        total = self.optimizer.spread.sum(torch.stack([old, new, square, self.elements]))
         facts, norm = Facts(), total[2] ** 0.5
-        ok = torch.isfinite(total[2]) if found is None else torch.isfinite(total[2]) & (found == 0)
-        facts.ok = self._read(ok, host)
+        facts.ok = self._read(torch.isfinite(total[2]), host)
         facts.scale = self._clip(unscale, norm.item() if host else norm)
         self._refuse_or_count(facts, members)
         old, new, _, count = total.tolist() if host else total.unbind()
@@ -85,7 +82,7 @@ class Accountant:
             self.sums.mul_(self.beta2).add_((1 - self.beta2) * squares * facts.scale**2)
         elif isinstance(facts.ok, Tensor):
             after = self.beta2 * self.sums + (1 - self.beta2) * squares * facts.scale**2
-            self.sums = torch.where(facts.ok, after, self.sums)
+            self.sums.copy_(torch.where(facts.ok, after, self.sums))  # in place: a captured graph goes on with it
             facts.mean_square = torch.where(facts.ok, mean, 0.0)
         return facts
 
@@ -100,19 +97,20 @@ class Accountant:
         optimizer, facts = self.optimizer, Facts(scale=unscale)
         copies = [optimizer.spread.copies(m.param) for m in members]
         device = self._device(members)
-        ok = torch.tensor(True, device=device) if found is None else found == 0
+        ok = torch.ones((), dtype=torch.bool, device=device)
         if optimizer.max_grad_norm is not None or not optimizer.coupled:
             share = [1 / k for k in copies]
             squares = self._squares(members)
-            total = (squares * torch.tensor(share, dtype=squares.dtype, device=device)).sum()
-            norm = optimizer.spread.sum(total.reshape(1))[0] ** 0.5
-            ok = ok & torch.isfinite(norm)
+            total = sum((q * s for q, s in zip(squares.unbind(), share, strict=True)), squares.new_zeros(()))
+            norm = optimizer.spread.sum(spoilt(total, found).reshape(1))[0] ** 0.5
+            ok = torch.isfinite(norm)  # the same in every process, so that none waits for another below
             facts.scale = self._clip(unscale, norm.item() if host else norm)
         if optimizer.coupled and (not host or bool(ok)):
             mine = look_ahead(facts.scale)
             count = sum(m.weight.numel() / k for m, k in zip(members, copies, strict=True))
             zero = torch.zeros((), dtype=torch.float64, device=device)
-            total = optimizer.spread.sum(torch.stack([zero if mine is None else mine, zero + count]))
+            mine = spoilt(zero if mine is None else mine, found)
+            total = optimizer.spread.sum(torch.stack([mine, zero + count]))
             ok = ok & torch.isfinite(total[0])
             mean = total[0] / total[1].clamp(min=1)
             facts.mean_square = mean.item() if host else torch.where(ok, mean, 0.0)
@@ -125,20 +123,22 @@ class Accountant:
         if limit is None:
             return unscale
         norm = norm * unscale
-        self.optimizer.grad_norm = norm
+        if isinstance(norm, Tensor) and isinstance(self.optimizer.grad_norm, Tensor):
+            self.optimizer.grad_norm.copy_(norm)
+        else:
+            self.optimizer.grad_norm = norm
         ratio = limit / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_
         return unscale * choose(ratio < 1, ratio, 1.0)
 
     def _refuse_or_count(self, facts: Facts, members: Sequence[Member]) -> None:
-        counters = self.optimizer.counters
         if self.optimizer.nonfinite == "raise":
             if not bool(facts.ok):
                 raise not_finite(self.optimizer, next((m for m in members if not self.optimizer.finite(m.grad)), None))
             facts.ok = True
         elif isinstance(facts.ok, Tensor):
-            counters["skipped"] = counters["skipped"] + (~facts.ok).to(torch.int64)
-        elif not facts.ok:
-            counters["skipped"] += 1
+            self.optimizer.count("skipped", ~facts.ok)
+        else:
+            self.optimizer.count("skipped", not facts.ok)
 
     @staticmethod
     def _read(ok: Tensor, host: bool) -> bool | Tensor:
@@ -153,9 +153,7 @@ class Accountant:
         """Return ‖g‖² of this process's piece of every tensor, float64."""
         if not members:
             return torch.zeros(0, dtype=torch.float64, device=self._device(members))
-        if members[0].weight.device.type == "cpu":
-            return squares([m.grad for m in members])
-        return torch.stack(torch._foreach_norm([m.grad for m in members])).double().square()
+        return squares([m.grad for m in members], members[0].weight.device)
 
     # ---------------------------------------------------------------- what is remembered from step to step
 
@@ -207,32 +205,9 @@ def _sum_of(m: Member, device: torch.device) -> Tensor:
     return torch.zeros((), dtype=torch.float64, device=device)
 
 
-def squares(tensors: Sequence[Tensor]) -> Tensor:
-    """Return ‖x‖² of each tensor, float64, on the CPU: small ones in one call, large ones by dot products."""
-    is_small = [x.numel() <= SMALL for x in tensors]
-    small = [x for x, yes in zip(tensors, is_small, strict=True) if yes]
-    norms = iter(torch._foreach_norm(small) if small else ())
-    found = torch.stack([next(norms) if yes else square(x) for x, yes in zip(tensors, is_small, strict=True)]).double()
-    return torch.where(torch.tensor(is_small), found.square(), found)
-
-
-def square(tensor: Tensor) -> Tensor:
-    """Return ‖x‖², 0-d, on the CPU."""
-    x = flat(tensor)
-    if x is None:
-        x = tensor.reshape(-1)
-    if x.numel() <= CHUNK:
-        return torch.dot(x, x)
-    return torch.stack([torch.dot(part, part) for part in torch.split(x, CHUNK)]).sum()
-
-
-def flat(tensor: Tensor) -> Tensor | None:
-    """Return the elements in the order of memory, sharing it; None where there are holes between them."""
-    if tensor.is_contiguous():
-        return tensor.view(-1)
-    if torch.ops.aten.is_non_overlapping_and_dense(tensor):
-        return tensor.as_strided((tensor.numel(),), (1,))
-    return None
+def spoilt(total: Tensor, found: Tensor | None) -> Tensor:
+    """Return the total, infinite where a GradScaler found an inf in this process: the sum tells it to the others."""
+    return total if found is None else torch.where(found == 0, total, math.inf)
 
 
 def enters_gradient(group: Group) -> bool:

@@ -14,8 +14,9 @@ from weightdecay.engine.facts import Facts
 class Foreach(Engine):
     """Each operation of a box is one call for all tensors of a bucket."""
 
-    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
+    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> bool | Tensor:
         """See the gradients and move the weights, bucket by bucket."""
+        any_clamped: bool | Tensor = False
         optimizer = self.optimizer
         for bucket in (part for whole in buckets for part in self.parts(whole)):
             step = bucket.state["step"]
@@ -30,4 +31,5 @@ class Foreach(Engine):
                 moving.keep_where(facts.ok, bucket)
                 clamped = clamped & facts.ok
             moving.close(optimizer.moments, optimizer.seed)
-            optimizer.counters["clamped"] = optimizer.counters["clamped"] + clamped
+            any_clamped = any_clamped | clamped
+        return any_clamped

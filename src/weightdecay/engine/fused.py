@@ -48,8 +48,9 @@ class Fused(Engine):
                 raise refuse("fused", f"group {i}", reason, "foreach")
         super().step()
 
-    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> None:
+    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> bool | Tensor:
         """One kernel a bucket."""
+        any_clamped: bool | Tensor = False
         method = kernel_of(self.optimizer)
         for bucket in buckets:
             group = bucket.group
@@ -65,14 +66,14 @@ class Fused(Engine):
             pull = self.optimizer.pull(bucket, facts.mean_square)
             if isinstance(facts.ok, Tensor):
                 pull = torch.where(facts.ok, pull, 0.0)
-            clamped = pull > 1
+            any_clamped = any_clamped | (pull > 1)
             pull = pull.clamp(max=1) if isinstance(pull, Tensor) else min(pull, 1.0)
-            self.optimizer.counters["clamped"] = self.optimizer.counters["clamped"] + clamped
             found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
             if method is SGD:
                 self._sgd(bucket, pull, penalty, found)
             else:
                 self._adam(bucket, pull, penalty, found)
+        return any_clamped
 
     def _adam(self, bucket: Bucket, pull: Number, penalty: float, found: Tensor | None) -> None:
         group, lr = bucket.group, host_number(bucket.group["lr"])

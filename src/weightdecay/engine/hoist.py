@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,6 +39,12 @@ def hoist(traced: GraphModule, tensors: int) -> Callable[[list[Tensor], list[Ten
             entering[key] = body.placeholder(f"number_{len(outputs)}")
         return entering[key]
 
+    def bring(node: Node, consumer: Node) -> Node:
+        return large[node] if node in large else enter(node, consumer)
+
+    def place(node: Node) -> Node:
+        return small[node]
+
     placeholders = [node for node in traced.graph.nodes if node.op == "placeholder"]
     for position, node in enumerate(placeholders):
         if position < tensors:
@@ -54,13 +61,13 @@ def hoist(traced: GraphModule, tensors: int) -> Callable[[list[Tensor], list[Ten
             in_prologue = isinstance(result, Node) and result in small
             continue
         if all(source in small for source in node.all_input_nodes) and node.op in ("call_function", "get_attr"):
-            copied = [torch.fx.node.map_arg(x, lambda n: small[n]) for x in (node.args, node.kwargs)]
+            copied = [torch.fx.node.map_arg(x, place) for x in (node.args, node.kwargs)]
             expression = (node.op, node.target, repr(copied))
             if expression not in equal:
-                equal[expression] = prologue.node_copy(node, lambda n: small[n])
+                equal[expression] = prologue.node_copy(node, place)
             small[node] = equal[expression]
         else:
-            large[node] = body.node_copy(node, lambda n, node=node: large[n] if n in large else enter(n, node))
+            large[node] = body.node_copy(node, partial(bring, consumer=node))
     returned = large.get(result) if isinstance(result, Node) else None
     prologue.output((tuple(outputs), small[result] if in_prologue else None))
     body.output((returned,))

@@ -208,7 +208,7 @@ class Optimizer(torch.optim.Optimizer):
         for m in members:
             clamped = clamped | self.move(m, mean_square)
             m.close(self.moments, self.seed)
-        self.counters["clamped"] += clamped
+        self.count("clamped", clamped)
 
     def gather(self) -> list[Member]:
         """Return the tensors that have a gradient; refuse what the step could not do, before anything moves."""
@@ -223,8 +223,8 @@ class Optimizer(torch.optim.Optimizer):
                     continue
                 if grad.layout != torch.strided:
                     raise RuntimeError(
-                        f"{type(self).__name__} does not support sparse gradients ({self.describe(index)}): moments and "
-                        "the mean over the model need every element. Use sparse=False in the layer, or "
+                        f"{type(self).__name__} does not support sparse gradients ({self.describe(index)}): moments "
+                        "and the mean over the model need every element. Use sparse=False in the layer, or "
                         "torch.optim.SparseAdam."
                     )
                 members.append(member(index, param, grad, self.state[param], group))
@@ -280,7 +280,7 @@ class Optimizer(torch.optim.Optimizer):
         if bad_processes:
             if self.nonfinite == "raise":
                 raise not_finite(self, bad)
-            self.counters["skipped"] += 1
+            self.count("skipped", True)
             return None
         if self.max_grad_norm is None:
             return 1.0
@@ -349,6 +349,16 @@ class Optimizer(torch.optim.Optimizer):
         self._engine, self._runner = name, runner
 
     # ---------------------------------------------------------------- torch's contract
+
+    def count(self, event: str, happened: bool | Tensor) -> None:
+        """Count a step in which it happened. On an accelerator in place: a captured graph goes on counting."""
+        so_far = self.counters[event]
+        if isinstance(happened, Tensor) and happened.device.type != "cpu":
+            if not isinstance(so_far, Tensor):
+                so_far = self.counters[event] = torch.full((), so_far, dtype=torch.int64, device=happened.device)
+            so_far.add_(happened)
+        else:
+            self.counters[event] = so_far + bool(happened)
 
     @property
     def skipped_steps(self) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from weightdecay.optim.base import Optimizer
 
 NOT_LOADED = (
+    "attached",  # to a checkpoint of torch's, by attach()
     "params",
     "decay",
     "amsgrad",
@@ -28,23 +29,25 @@ NOT_LOADED = (
     "decoupled_weight_decay",
 )
 
-
 V_SUM = "v_sum"
 """Σ v over this process's piece of a parameter, which an engine keeps beside v."""
 
 
 def pack(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Replace objects by their names and move what belongs to no single parameter, or to this process, to one entry.
+    """Replace objects by their names; put what belongs to no single parameter, or to this process only, in one entry.
 
-    The states of the parameters are then those of the method and nothing else, each spread as its parameter is, so that
-    they can be saved by many processes and loaded by fewer. Σ v is a number of this process's piece: it stays out of
-    them, and is summed anew over the loaded v where the entry is missing or the pieces may have changed.
+    The state of a parameter is then what its method keeps, each tensor spread as the parameter is, so that any number
+    of processes can load what any other number wrote. Σ v of a piece is no such thing: where the entry does not travel
+    (torch.distributed.checkpoint takes "state" and "param_groups" only) it is summed anew over the loaded v.
     """
     for group in state_dict["param_groups"]:
         group["decay"] = repr(group["decay"])
-    whole = _unsharded(optimizer)
-    sums = {key: float(s[V_SUM]) for key, s in state_dict["state"].items() if key in whole and V_SUM in s}
-    state = {key: _without_sum(values) for key, values in state_dict["state"].items()}
+    state, sums = dict(state_dict["state"]), {}
+    for key, param in enumerate(chain.from_iterable(group["params"] for group in optimizer.param_groups)):
+        if V_SUM in state.get(key, {}):
+            state[key] = {name: value for name, value in state[key].items() if name != V_SUM}
+            if not is_sharded(param):
+                sums[key] = float(optimizer.state[param][V_SUM])
     own = {"method": optimizer.method, "seed": optimizer.seed, V_SUM: sums}
     counters = {name: int(count) for name, count in optimizer.counters.items()}
     return {**state_dict, "state": state, "weightdecay": {**own, **counters}}
@@ -102,16 +105,6 @@ def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
         after(optimizer)
 
 
-def _unsharded(optimizer: Optimizer) -> set[int]:
-    """Return the numbers that a checkpoint gives to the parameters of which this process holds all."""
-    params = chain.from_iterable(group["params"] for group in optimizer.param_groups)
-    return {i for i, param in enumerate(params) if not is_sharded(param)}
-
-
-def _without_sum(values: Any) -> Any:
-    return {name: value for name, value in values.items() if name != V_SUM} if isinstance(values, dict) else values
-
-
 def _check_groups(optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
     ours, theirs = ([len(g["params"]) for g in groups] for groups in (optimizer.param_groups, saved))
     if ours != theirs:
@@ -134,7 +127,8 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     """Return the state of one parameter: copied, on its device, each tensor in the type in which it is kept."""
     weight = piece(param.detach())
     weight = torch.view_as_real(weight) if torch.is_complex(weight) else weight
-    present = {key: value for key, value in saved.items() if value is not None}
+    # torch.distributed.checkpoint fills a flat checkpoint up with whatever names the state has now, v_sum among them.
+    present = {key: value for key, value in saved.items() if value is not None and key != V_SUM}
     needed = set(optimizer.start(weight, group))
     needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
     missing, extra = needed - set(present), set(present) - {"step", COMPENSATION, *optimizer.slots}

@@ -67,10 +67,8 @@ class Member:
             kept = piece(self.memory[name])
             if kept.dtype == self.dtype:
                 continue
-            if name != COMPENSATION:
-                # To nearest, a second moment with β₂ = 0.999 would never shrink: 0.1 % is under half a spacing.
-                value = stochastic_round(value, kept.dtype, self.noise(seed, slot))
-            kept.copy_(value)
+            # To nearest, a second moment with β₂ = 0.999 would never shrink: 0.1 % is under half a spacing.
+            kept.copy_(stochastic_round(value, kept.dtype, self.noise(seed, slot)))
 
     def write(self, pull: Number | Tensor, move: Tensor, rounding: str, seed: int) -> None:
         """θ_t = (1 − pull) θ_{t−1} − move, rounded once to the weight's precision."""
