@@ -6,7 +6,7 @@ from cases import METHODS, PAIRS
 from drive import assert_close, drive, flat, gradients, joined, weights
 
 import weightdecay as wd
-from weightdecay.optim.rounding import noise, stochastic_round
+from weightdecay.optim.rounding import noise, remainder, stochastic_round
 
 LOW = [torch.bfloat16, torch.float16]
 
@@ -161,6 +161,14 @@ def test_stochastic_rounding_keeps_what_is_representable(dtype):
     for seed in range(20):
         assert torch.equal(stochastic_round(exact, dtype, noise(exact, seed, 0, 1)), exact.to(dtype))
     assert stochastic_round(torch.tensor([float("nan")]), dtype, torch.zeros(1)).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", LOW, ids=str)
+def test_the_remainder_is_what_rounding_to_nearest_leaves(dtype):
+    x = torch.randn(10_000, generator=torch.Generator().manual_seed(0)) * 10.0 ** torch.linspace(-9, 4, 10_000)
+    assert torch.equal(remainder(x, dtype), x - x.to(dtype).float())
+    for value in (0.0, float("inf"), float("nan"), 1e38):
+        assert not remainder(torch.tensor([value]), torch.float16).any()
 
 
 def test_stochastic_rounding_resumes_bit_exactly_and_depends_on_the_seed():

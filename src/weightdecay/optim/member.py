@@ -10,7 +10,7 @@ from torch import Tensor
 
 from weightdecay.decay import Number
 from weightdecay.optim.parameters import low_precision, working_dtype
-from weightdecay.optim.rounding import noise, stochastic_round
+from weightdecay.optim.rounding import noise, remainder, stochastic_round
 from weightdecay.optim.sharding import gradient_piece, is_sharded, like, piece
 
 State = dict[str, Any]
@@ -85,7 +85,7 @@ class Member:
             value = stochastic_round(value, self.weight.dtype, self.noise(seed, 0))
         self.weight.copy_(value)
         if COMPENSATION in self.state:
-            self.state[COMPENSATION].copy_(value - self.weight.to(self.dtype))
+            self.state[COMPENSATION].copy_(remainder(value, self.weight.dtype))
 
 
 def member(index: int, param: Tensor, grad: Tensor, memory: State, group: Group) -> Member:

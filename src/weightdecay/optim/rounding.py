@@ -54,11 +54,29 @@ def stochastic_round(value: Tensor, dtype: torch.dtype, uniform: Tensor) -> Tens
     >>> sorted(set(r.tolist())), abs(r.double().mean().item() - 0.9995) < 1e-4
     ([0.99609375, 1.0], True)
     """
+    grid = spacing(value, dtype)
+    rounded = torch.floor(value / grid + uniform) * grid
+    nearest = value.to(dtype)
+    usable = torch.isfinite(nearest) & torch.isfinite(rounded) & (rounded.abs() <= torch.finfo(dtype).max)
+    return torch.where(usable, rounded.to(dtype), nearest)
+
+
+def remainder(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what ``dtype`` cannot hold of the value, x − nearest(x); 0 where that is not finite.
+
+    Without a cast there and back, which a compiler takes the liberty to leave out, and the remainder with it.
+
+    >>> remainder(torch.tensor([1.0, 1.001, -3.3]), torch.bfloat16)
+    tensor([ 0.0000,  0.0010, -0.0031])
+    """
+    grid = spacing(value, dtype)
+    rest = value - torch.round(value / grid) * grid
+    return torch.where(torch.isfinite(rest) & (value.abs() <= torch.finfo(dtype).max), rest, 0.0)
+
+
+def spacing(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the distance between neighbours in ``dtype`` at each value, in the precision of the value."""
     info = torch.finfo(dtype)
     _, exponent = torch.frexp(value)  # |x| = mantissa · 2^exponent with mantissa in [½, 1)
-    # The spacing at x: eps · 2^(exponent − 1) for normal numbers, that of the smallest normal below them.
-    spacing = torch.ldexp(torch.full_like(value, info.eps), exponent - 1).clamp(min=info.tiny * info.eps)
-    rounded = torch.floor(value / spacing + uniform) * spacing
-    nearest = value.to(dtype)
-    usable = torch.isfinite(nearest) & torch.isfinite(rounded) & (rounded.abs() <= info.max)
-    return torch.where(usable, rounded.to(dtype), nearest)
+    # eps · 2^(exponent − 1) for normal numbers, that of the smallest normal below them.
+    return torch.ldexp(torch.full_like(value, info.eps), exponent - 1).clamp(min=info.tiny * info.eps)
