@@ -17,7 +17,7 @@ from weightdecay.optim.rounding import noise, stochastic_round
 from weightdecay.optim.sharding import like, piece
 
 
-@dataclass
+@dataclass(slots=True)
 class Bucket(Member):
     """Several members as one: weight, gradient and every state are bundles, the step count is one number."""
 
@@ -145,7 +145,8 @@ class Cohorts:
                 key = (held, id(m.group), m.weight.dtype, m.weight.device, self.of[m.param], len(m.memory))
                 parts.setdefault(key, []).append(i)
             self.last, self.parts = present, [(held, places) for (held, *_), places in parts.items()]
-        return [Bucket.of([members[i] for i in places], held) for held, places in self.parts]
+        # Backwards: the norms of the gradients were taken forwards, and the last of them are still in the cache.
+        return [Bucket.of([members[i] for i in reversed(places)], held) for held, places in reversed(self.parts)]
 
     def _follow(self, members: Sequence[Member]) -> None:
         """Part the cohorts of which some members have a gradient in this step and some have none."""

@@ -77,7 +77,7 @@ class Compiled(Foreach):
         """What is traced: the reference's step of each member, all of the model being known."""
         scale, mean_square, *ok = numbers
         optimizer = self.optimizer
-        clamped: Any = False
+        flags = []
         for m, _ in members:
             target = m.weight
             m.open(m.state["step"])
@@ -85,7 +85,7 @@ class Compiled(Foreach):
                 m.weight = target.clone()
                 m.state = {name: value if name == "step" else value.clone() for name, value in m.state.items()}
             optimizer.see(m, scale if scales else 1.0)
-            clamped = clamped | optimizer.move(m, mean_square)
+            flags.append(optimizer.move(m, mean_square))
             if ok:
                 target.copy_(where(ok[0], m.weight, target))
                 for name, kept in m.memory.items():
@@ -93,6 +93,10 @@ class Compiled(Foreach):
                     if kept.dtype == m.dtype:
                         kept.copy_(m.state[name])
             m.close(optimizer.moments, optimizer.seed)
+        flags = [flag for flag in flags if isinstance(flag, Tensor)]
+        if not flags:
+            return False
+        clamped = torch.stack(flags).any()  # not one "or" after the other: equal flags are then one
         return clamped & ok[0] if ok else clamped
 
     def _look(self, members: list[tuple[Member, int]], numbers: list[Tensor], scales: bool) -> Tensor:

@@ -44,7 +44,7 @@ class Accountant:
         self.optimizer = optimizer
         self.members: list[Member] = []
         self.key: Any = None
-        self.sums = self.beta2 = self.share = torch.empty(0)
+        self.sums = self.counts = self.beta2 = self.share = torch.empty(0)
         self.elements: Tensor = torch.empty(0)
 
     def facts(self, members: list[Member], look_ahead: Callable[[Number], Tensor | None]) -> Facts:
@@ -67,22 +67,24 @@ class Accountant:
     def _linear(self, members: list[Member], unscale: Number, found: Tensor | None, host: bool) -> Facts:
         self._recall(members)
         squares = self._squares(members)
-        corrected = self.share / (1 - self.beta2 ** (_counts(members, squares) + 1))
-        old, new = (self.beta2 * self.sums * corrected).sum(), ((1 - self.beta2) * squares * corrected).sum()
-        square = spoilt((squares * self.share).sum(), found)
-        total = self.optimizer.spread.sum(torch.stack([old, new, square, self.elements]))
-        facts, norm = Facts(), total[2] ** 0.5
-        facts.ok = self._read(torch.isfinite(total[2]), host)
-        facts.scale = self._clip(unscale, norm.item() if host else norm)
+        counts = self.counts + 1
+        kept, added = self.beta2 * self.sums, (1 - self.beta2) * squares
+        weight = self.share / (1 - self.beta2**counts)
+        mine = (torch.dot(kept, weight), torch.dot(added, weight), spoilt(torch.dot(squares, self.share), found))
+        total = self.optimizer.spread.sum(torch.stack([*mine, self.elements]))
+        old, new, square, count = total.tolist() if host else total.unbind()
+        facts = Facts(ok=math.isfinite(square) if host else torch.isfinite(square))
+        facts.scale = self._clip(unscale, square**0.5)
         self._refuse_or_count(facts, members)
-        old, new, _, count = total.tolist() if host else total.unbind()
         mean = (old + facts.scale**2 * new) / count if not host or count else 0.0
         facts.mean_square = mean
+        after = kept.add_(added * facts.scale**2)
         if facts.ok is True:
-            self.sums.mul_(self.beta2).add_((1 - self.beta2) * squares * facts.scale**2)
+            self.sums, self.counts = after, counts
         elif isinstance(facts.ok, Tensor):
-            after = self.beta2 * self.sums + (1 - self.beta2) * squares * facts.scale**2
-            self.sums.copy_(torch.where(facts.ok, after, self.sums))  # in place: a captured graph goes on with it
+            # In place: a captured graph goes on with the same memory.
+            self.sums.copy_(torch.where(facts.ok, after, self.sums))
+            self.counts.copy_(torch.where(facts.ok, counts, self.counts))
             facts.mean_square = torch.where(facts.ok, mean, 0.0)
         return facts
 
@@ -167,8 +169,13 @@ class Accountant:
         device, copies = self._device(members), self.optimizer.spread.copies
         share = [1 / copies(m.param) for m in members]
         self.key, self.members = key, members
-        self.sums = torch.stack([_sum_of(m, device) for m in members]) if members else torch.zeros(0, device=device)
+        self.sums = (
+            torch.stack([_sum_of(m, device) for m in members])
+            if members
+            else torch.zeros(0, dtype=torch.float64, device=device)
+        )
         self.beta2 = torch.tensor([beta for _, beta in key], dtype=torch.float64, device=device)
+        self.counts = _counts(members, self.sums)
         self.share = torch.tensor(share, dtype=torch.float64, device=device)
         count = sum(m.weight.numel() * s for m, s in zip(members, share, strict=True))
         self.elements = torch.tensor(count, dtype=torch.float64, device=device)
@@ -190,7 +197,7 @@ class Accountant:
 def _counts(members: Sequence[Member], like: Tensor) -> Tensor:
     """Return how many steps each tensor has had, float64."""
     if not members:
-        return like
+        return torch.zeros_like(like)
     zero = torch.zeros((), device=like.device)
     return torch.stack([m.memory.get("step", zero) for m in members]).to(device=like.device, dtype=torch.float64)
 

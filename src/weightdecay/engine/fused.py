@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ from weightdecay.optim.base import Optimizer, decays
 from weightdecay.optim.member import Group
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.sgd import SGD, HeavyBall
+
+CACHEFUL = 1 << 19
+"""Elements of a scaled gradient that are written, and read by the kernel, before the next are."""
 
 BOXES = ("start", "observe", "second_moment", "multiplier", "direction", "gain", "mean_gain", "displacement")
 
@@ -54,14 +57,13 @@ class Fused(Engine):
         method = kernel_of(self.optimizer)
         for bucket in buckets:
             group = bucket.group
-            if not (isinstance(facts.scale, float) and facts.scale == 1):
-                bucket.grad = bucket.grad * facts.scale
             bucket.grad = Bundle(map(aligned, bucket.weight.tensors, bucket.grad.tensors))
-            penalty = 0.0
+            scale, penalty = facts.scale, 0.0
             if enters_gradient(group):
                 if type(group["decay"]) is L2:
                     penalty = float(group["weight_decay"])
                 else:
+                    bucket.grad, scale = bucket.grad * scale, 1.0
                     bucket.grad = group["decay"].couple(bucket.grad, bucket.weight, group["weight_decay"])
             pull = self.optimizer.pull(bucket, facts.mean_square)
             if isinstance(facts.ok, Tensor):
@@ -70,54 +72,94 @@ class Fused(Engine):
             pull = pull.clamp(max=1) if isinstance(pull, Tensor) else min(pull, 1.0)
             found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
             if method is SGD:
-                self._sgd(bucket, pull, penalty, found)
+                self._sgd(bucket, scale, pull, penalty, found)
             else:
-                self._adam(bucket, pull, penalty, found)
+                self._adam(bucket, scale, pull, penalty, found)
         return any_clamped
 
-    def _adam(self, bucket: Bucket, pull: Number, penalty: float, found: Tensor | None) -> None:
+    def _adam(self, bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
         group, lr = bucket.group, host_number(bucket.group["lr"])
         pull = host_number(pull)
         rides = not isinstance(lr, Tensor) and not isinstance(pull, Tensor) and lr > 0 and not penalty
         if not rides:
             shrink(bucket, pull)
         kernel: Any = torch._fused_adamw_ if rides else torch._fused_adam_
-        maxima = bucket.slot("max_exp_avg_sq").tensors if isinstance(self.optimizer, AMSGrad) else []
-        kernel(
-            *(bucket.weight.tensors, bucket.grad.tensors),
-            *(bucket.slot("exp_avg").tensors, bucket.slot("exp_avg_sq").tensors, maxima, bucket.steps),
-            amsgrad=bool(maxima),
-            lr=lr,
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=pull / lr if rides else penalty,
-            eps=group["eps"],
-            maximize=False,  # the gradient has its sign already
-            grad_scale=None,
-            found_inf=found,
-        )
+        amsgrad = isinstance(self.optimizer, AMSGrad)
+        slots = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ()))
+        states = [bucket.slot(name).tensors for name in slots]
+        for weights, grads, *moments, steps in scaled(scale, bucket.weight, bucket.grad, *states, bucket.steps):
+            kernel(
+                *(weights, grads, *moments, *([] if amsgrad else [[]]), steps),
+                amsgrad=amsgrad,
+                lr=lr,
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=pull / lr if rides else penalty,
+                eps=group["eps"],
+                maximize=False,  # the gradient has its sign already
+                grad_scale=None,
+                found_inf=found,
+            )
 
-    def _sgd(self, bucket: Bucket, pull: Number, penalty: float, found: Tensor | None) -> None:
+    def _sgd(self, bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
         group = bucket.group
         shrink(bucket, host_number(pull))
         first = "momentum_buffer" not in bucket.memory
         if first and group["momentum"]:
             for m in bucket.members:
                 bucket.keep(m, "momentum_buffer", torch.empty_like(m.weight))
-        torch._fused_sgd_(
-            bucket.weight.tensors,
-            bucket.grad.tensors,
-            bucket.slot("momentum_buffer").tensors if group["momentum"] else [],
-            weight_decay=penalty,
-            momentum=group["momentum"],
-            lr=host_number(group["lr"]),
-            dampening=group["dampening"],
-            nesterov=group["nesterov"],
-            maximize=False,
-            is_first_step=first,
-            grad_scale=None,
-            found_inf=found,
-        )
+        buffers = [bucket.slot("momentum_buffer").tensors] if group["momentum"] else []
+        for weights, grads, *buffer, _ in scaled(scale, bucket.weight, bucket.grad, *buffers, bucket.steps):
+            torch._fused_sgd_(
+                *(weights, grads, *(buffer or [[]])),
+                weight_decay=penalty,
+                momentum=group["momentum"],
+                lr=host_number(group["lr"]),
+                dampening=group["dampening"],
+                nesterov=group["nesterov"],
+                maximize=False,
+                is_first_step=first,
+                grad_scale=None,
+                found_inf=found,
+            )
+
+
+Lists = list[list[Tensor]]
+
+
+def scaled(scale: Number, weight: Bundle, grad: Bundle, *others: list[Tensor]) -> Iterator[Lists]:
+    """Yield weights, scaled gradients, states and, last, step counts, all at once or a cacheful at a time.
+
+    p.grad is never written, so a scaled gradient is a copy. On the CPU it is made in pieces that never leave the cache:
+    reading the gradient once more would cost as much as a third of the kernel.
+    """
+    if isinstance(scale, float) and scale == 1:
+        yield [weight.tensors, grad.tensors, *others]
+    elif weight.device.type != "cpu":
+        yield [weight.tensors, (grad * scale).tensors, *others]
+    else:
+        for part in cachefuls([weight.tensors, grad.tensors, *others]):
+            part[1] = list(torch._foreach_mul(part[1], scale))
+            yield part
+
+
+def cachefuls(columns: Lists) -> Iterator[Lists]:
+    """Yield the columns in rows of about so many elements, large tensors cut. The last column are step counts."""
+    part: Lists = [[] for _ in columns]
+    size = 0
+    for *tensors, step in zip(*columns, strict=True):
+        lines: Iterable[Sequence[Tensor]] = [tensors]
+        if all(t.is_contiguous() for t in tensors) and tensors[0].numel() > CACHEFUL:
+            lines = zip(*(t.view(-1).split(CACHEFUL) for t in tensors), strict=True)
+        for line in lines:
+            for column, value in zip(part, (*line, step), strict=True):
+                column.append(value)
+            size += line[0].numel()
+            if size >= CACHEFUL:
+                yield part
+                part, size = [[] for _ in columns], 0
+    if size:
+        yield part
 
 
 def aligned(weight: Tensor, grad: Tensor) -> Tensor:

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from weightdecay.optim.parameters import working_dtype
 
-CHUNK = 1 << 20
-"""Elements of a float32 dot product: up to this length its rounding stays under 1e-6."""
-SMALL = 1 << 12
-"""Elements up to which one call for many tensors beats a dot product for each."""
+CHUNK = 1 << 22
+"""Elements of a float32 dot product: up to this length its rounding stays under 1e-5."""
 
 
 def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -27,7 +25,8 @@ def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
         if where.type != "cpu":
             found = torch.stack(torch._foreach_norm(chosen, 2, wide)).double().square()
         else:
-            found = _on_cpu(chosen if dtype == wide else [x.to(wide) for x in chosen])
+            # A dot product takes two thirds of the time of a norm.
+            found = torch.stack([_dot(x if dtype == wide else x.to(wide)) for x in chosen]).double()
         if len(kinds) == 1 and where == device:
             return found
         for i, value in zip(places, found.to(device, non_blocking=True).unbind(), strict=True):
@@ -35,17 +34,8 @@ def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     return torch.stack(values) if values else torch.zeros(0, dtype=torch.float64, device=device)
 
 
-def _on_cpu(tensors: Sequence[Tensor]) -> Tensor:
-    """Small ones in one call, large ones by dot products, which take half the time of a norm."""
-    is_small = [x.numel() <= SMALL for x in tensors]
-    small = [x for x, yes in zip(tensors, is_small, strict=True) if yes]
-    norms = iter(torch._foreach_norm(small) if small else ())
-    found = torch.stack([next(norms) if yes else _dot(x) for x, yes in zip(tensors, is_small, strict=True)]).double()
-    return torch.where(torch.tensor(is_small), found.square(), found)
-
-
 def _dot(tensor: Tensor) -> Tensor:
-    x = _line(tensor)
+    x = tensor if tensor.dim() == 1 else _line(tensor)
     if x.numel() <= CHUNK:
         return torch.dot(x, x)
     return torch.stack([torch.dot(part, part) for part in torch.split(x, CHUNK)]).sum()

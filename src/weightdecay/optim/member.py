@@ -27,7 +27,7 @@ def kept_dtype(slot: str, weight: Tensor, moments: torch.dtype | None) -> torch.
     return moments or working_dtype(weight)
 
 
-@dataclass
+@dataclass(slots=True)
 class Member:
     """One tensor in one step, as the boxes see it: this process's piece, complex numbers as pairs of reals."""
 
