@@ -3,8 +3,8 @@
     python benchmarks/engines.py                                  everything, on the CPU and on a GPU if there is one
     python benchmarks/engines.py --networks resnet18 --rounds 9   one network, fewer rounds
 
-Each row times two optimizers side by side on the tensor shapes of a real network and prints the ratio of their steps. No
-network is run: parameters and gradients are random, of the sizes that training has.
+Each row times two optimizers side by side on the tensor shapes of a real network and prints the ratio of their steps.
+No network is run: parameters and gradients are random, of the sizes that training has.
 """
 
 import argparse
@@ -22,7 +22,11 @@ from timing import bandwidth, side_by_side
 
 import weightdecay as wd
 
-HEADER = "| device | network | what | engine | ms | against | ms | ratio | goal | bytes a weight | of bandwidth |\n" + "|---" * 11 + "|"
+HEADER = (
+    "| device | network | what | engine | ms | against | ms | ratio | goal | bytes a weight | of bandwidth |\n"
+    + "|---" * 11
+    + "|"
+)
 
 
 def torch_adamw(params, clip: float | None = None) -> Callable[[], object]:
@@ -44,13 +48,29 @@ def against_torch(fresh, device: str) -> Iterator[tuple]:
     """(what, engine, ours, name of theirs, theirs, goal, bytes a weight of ours)."""
     gpu = device == "cuda"
     for engine in ("fused", "compiled", "foreach"):
-        yield "AdamS", engine, wd.AdamS(fresh(), engine=engine).step, "fused AdamW", torch_adamw(fresh()), 1.15 if gpu else 1.25, 32
+        yield (
+            "AdamS",
+            engine,
+            wd.AdamS(fresh(), engine=engine).step,
+            "fused AdamW",
+            torch_adamw(fresh()),
+            1.15 if gpu else 1.25,
+            32,
+        )
     # Half the norm of these gradients: every step is really clipped.
     for engine in ("fused", "compiled", "foreach"):
         params = fresh()
         limit = 0.5 * torch.nn.utils.get_total_norm([p.grad for p in params]).item()
         ours = wd.AdamS(params, engine=engine, max_grad_norm=limit)
-        yield "AdamS, clipped", engine, ours.step, "clip + fused AdamW", torch_adamw(fresh(), 1e9), 0.9 if gpu else 0.85, 32
+        yield (
+            "AdamS, clipped",
+            engine,
+            ours.step,
+            "clip + fused AdamW",
+            torch_adamw(fresh(), 1e9),
+            0.9 if gpu else 0.85,
+            32,
+        )
     for engine in ("fused", "compiled", "foreach"):
         ours = wd.SGDS(fresh(), momentum=0.9, engine=engine)
         yield "SGDS", engine, ours.step, "fused SGD, L2", torch_sgd(fresh()), 1.05, 20
@@ -96,10 +116,11 @@ def main() -> None:
     parser.add_argument("--devices", nargs="+", choices=["cpu", "cuda"])
     arguments = parser.parse_args()
     devices = arguments.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    print(f"torch {torch.__version__}, Python {platform.python_version()}, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}")
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{versions}, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}")
     for device in devices:
         name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
-        print(f"{device}: {name}, {bandwidth(device) / 1e9:.0f} GB/s for out = x + y")
+        print(f"{device}: {name}, {bandwidth(device) / 1e9:.0f} GB/s for x += y")
     print(HEADER, flush=True)
     for device in devices:
         for network in arguments.networks:

@@ -19,9 +19,7 @@ class Timed:
 
 def side_by_side(ours: Callable[[], object], theirs: Callable[[], object], device: str, rounds: int) -> Timed:
     """Alternate the two; on an accelerator wait for it before and after each run."""
-    times: list[tuple[float, float]] = []
-    for _ in range(rounds + 3):
-        times.append((once(ours, device), once(theirs, device)))
+    times = [(once(ours, device), once(theirs, device)) for _ in range(rounds + 3)]
     kept = times[3:]  # the first ones make state, kernels and caches
     a, b = ([pair[i] for pair in kept] for i in range(2))
     return Timed(statistics.median(a), statistics.median(b), statistics.median(x / y for x, y in kept))
@@ -43,8 +41,8 @@ def wait(device: str) -> None:
 
 
 def bandwidth(device: str) -> float:
-    """Return the bytes a second of a fused step's pattern: read two long arrays, write one (median of 15)."""
+    """Return the bytes a second of a fused step's pattern: read two long arrays, write one of them (median of 15)."""
     n = 1 << 26
-    x, y, out = (torch.ones(n, device=device) for _ in range(3))
-    times = [once(lambda: torch.add(x, y, out=out), device) for _ in range(18)][3:]
+    x, y = (torch.ones(n, device=device) for _ in range(2))
+    times = [once(lambda: x.add_(y), device) for _ in range(18)][3:]
     return 12 * n / (statistics.median(times) / 1e3)

@@ -37,7 +37,9 @@ class Engine(Reference):
         fresh = [m for m in members if "step" not in m.memory]
         facts = Facts(ok=False)
         try:
-            facts = self.accountant.facts(members, lambda scale: self.look_ahead(self.buckets(members), scale))
+            facts = self.accountant.facts(
+                members, lambda scale: self.look_ahead(self.buckets(members), scale), self.sees_in_place(members)
+            )
         finally:
             if facts.ok is False:  # nothing has happened to a tensor whose first gradient was not taken
                 for m in fresh:
@@ -81,6 +83,10 @@ class Engine(Reference):
     def parts(self, bucket: Bucket) -> list[Bucket]:
         """Return what of a bucket is computed at a time."""
         return bucket.parts(CACHE if bucket.weight.device.type == "cpu" else None)
+
+    def sees_in_place(self, members: Sequence[Member]) -> bool:
+        """Whether :meth:`look_ahead` lets the moments see the gradients for good."""
+        return False
 
     def settle(self) -> None:
         """Write the account of v into the state."""

@@ -48,6 +48,10 @@ class Compiled(Foreach):
         also: bool | Tensor = program(tensors_of(buckets), numbers_of(buckets, numbers))
         return clamped | also
 
+    def sees_in_place(self, members: Sequence[Member]) -> bool:
+        """Never: a compiled look at copies writes none."""
+        return False
+
     def look_ahead(self, buckets: Sequence[Bucket], scale: Number) -> Tensor | None:
         """Return Σ v̂ as it will be after this step, from a program of its own."""
         if not buckets or any(bool(b.fresh) or "step" not in b.memory or len(b.memory) == 1 for b in buckets):
@@ -77,7 +81,7 @@ class Compiled(Foreach):
         """What is traced: the reference's step of each member, all of the model being known."""
         scale, mean_square, *ok = numbers
         optimizer = self.optimizer
-        flags = []
+        moved = []
         for m, _ in members:
             target = m.weight
             m.open(m.state["step"])
@@ -85,7 +89,7 @@ class Compiled(Foreach):
                 m.weight = target.clone()
                 m.state = {name: value if name == "step" else value.clone() for name, value in m.state.items()}
             optimizer.see(m, scale if scales else 1.0)
-            flags.append(optimizer.move(m, mean_square))
+            moved.append(optimizer.move(m, mean_square))
             if ok:
                 target.copy_(where(ok[0], m.weight, target))
                 for name, kept in m.memory.items():
@@ -93,7 +97,7 @@ class Compiled(Foreach):
                     if kept.dtype == m.dtype:
                         kept.copy_(m.state[name])
             m.close(optimizer.moments, optimizer.seed)
-        flags = [flag for flag in flags if isinstance(flag, Tensor)]
+        flags = [flag for flag in moved if isinstance(flag, Tensor)]
         if not flags:
             return False
         clamped = torch.stack(flags).any()  # not one "or" after the other: equal flags are then one

@@ -37,7 +37,9 @@ class Accountant:
 
     where c_t is the clipping coefficient, itself a function of the same norms: one pass over the gradients and one
     all-reduce give v̄, the norm and whether all is finite. S travels in checkpoints as ``v_sum``. Other methods
-    (a maximum, a sign; a gradient coupled with the weight by L2) look ahead instead: they compute v_t on copies.
+    (a maximum, a sign; a gradient coupled with the weight by L2) look ahead: they compute v_t on copies, from which
+    follows too whether all is finite. In one process on the CPU the gradients are checked first, and v_t is computed in
+    place.
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -47,8 +49,13 @@ class Accountant:
         self.sums = self.counts = self.beta2 = self.share = torch.empty(0)
         self.elements: Tensor = torch.empty(0)
 
-    def facts(self, members: list[Member], look_ahead: Callable[[Number], Tensor | None]) -> Facts:
-        """Return the facts; ``look_ahead(scale)`` returns Σ v̂ over this process's pieces, each element counted once."""
+    def facts(
+        self, members: list[Member], look_ahead: Callable[[Number], Tensor | None], in_place: bool = False
+    ) -> Facts:
+        """Return the facts; ``look_ahead(scale)`` returns Σ v̂ over this process's pieces, each element counted once.
+
+        ``in_place`` says that it will change the state: it is then called only when the step will be taken.
+        """
         optimizer, unscale = self.optimizer, inverse(getattr(self.optimizer, "grad_scale", None))
         found = getattr(optimizer, "found_inf", None)
         found = None if found is None else found.reshape(())
@@ -62,7 +69,7 @@ class Accountant:
         if linear and not any(enters_gradient(group) for group in optimizer.param_groups):
             return self._linear(members, unscale, found, host)
         self._forget(members)
-        return self._general(members, unscale, found, host, look_ahead)
+        return self._general(members, unscale, found, host, look_ahead, in_place)
 
     def _linear(self, members: list[Member], unscale: Number, found: Tensor | None, host: bool) -> Facts:
         self._recall(members)
@@ -95,12 +102,13 @@ class Accountant:
         found: Tensor | None,
         host: bool,
         look_ahead: Callable[[Number], Tensor | None],
+        in_place: bool,
     ) -> Facts:
         optimizer, facts = self.optimizer, Facts(scale=unscale)
         copies = [optimizer.spread.copies(m.param) for m in members]
         device = self._device(members)
         ok = torch.ones((), dtype=torch.bool, device=device)
-        if optimizer.max_grad_norm is not None or not optimizer.coupled:
+        if in_place or optimizer.max_grad_norm is not None or not optimizer.coupled:
             share = [1 / k for k in copies]
             squares = self._squares(members)
             total = sum((q * s for q, s in zip(squares.unbind(), share, strict=True)), squares.new_zeros(()))
@@ -113,7 +121,7 @@ class Accountant:
             zero = torch.zeros((), dtype=torch.float64, device=device)
             mine = spoilt(zero if mine is None else mine, found)
             total = optimizer.spread.sum(torch.stack([mine, zero + count]))
-            ok = ok & torch.isfinite(total[0])
+            ok = ok if in_place else ok & torch.isfinite(total[0])
             mean = total[0] / total[1].clamp(min=1)
             facts.mean_square = mean.item() if host else torch.where(ok, mean, 0.0)
         facts.ok = self._read(ok, host)
