@@ -13,9 +13,10 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("engine", ["reference", "auto"])
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e-6])
 @pytest.mark.parametrize(("method", "options", "case"), CASES)
-def test_equals_the_oracle(method, options, case, scale):
+def test_equals_the_oracle(method, options, case, scale, engine):
     params, run = weights(), gradients(STEPS, scale)
     adaptive = "betas" in method.cls.ranges and method.oracle != "adai"
     # λ of a gain-coupled decay is in loss/weight²: it scales with the loss, or everything would meet the clamp.
@@ -27,7 +28,7 @@ def test_equals_the_oracle(method, options, case, scale):
     if "betas" in options:
         groups[1]["betas"] = (0.7, 0.97)  # v̄ mixes tensors of different β₂
     start = [[p.detach().numpy().copy() for p in group] for group in params]
-    optimizer = method.cls(groups, decay=case.decay, **options)
+    optimizer = method.cls(groups, decay=case.decay, engine=engine, **options)
     lrs = [schedule(STEPS, group["lr"]) for group in groups]
     drive(optimizer, params, run, lrs)
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import Decay, Number, Step
-from weightdecay.engine.fused import host_number
 from weightdecay.engine.gains import Account, Gain, Live, find_gain, live_tensors
+from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer, decays, on_accelerator
 from weightdecay.optim.hyper import NON_NEGATIVE, check_ranges
 from weightdecay.optim.member import Group
@@ -168,7 +168,7 @@ class Handle:
         if not live and (not self._reads_mean_square or self._all.alone):
             return
         device = self._device(live)
-        host = on_host(device)
+        host = scalars.readable(device)
         mean_square, ok = self._facts(live, device, host)
         pulls: list[Number] = []
         clamped: bool | Tensor = False
@@ -224,14 +224,14 @@ class Handle:
         if not decays(group):
             return 0.0
         step = Step(
-            strength=host_number(group["weight_decay"]),
-            lr=host_number(group["lr"]),
+            strength=scalars.host_number(group["weight_decay"]),
+            lr=scalars.host_number(group["lr"]),
             peak_lr=group["peak_lr"],
             mean_gain=functools.partial(self._mean_gain, group, mean_square, members),
             gain=self._elementwise_gain,
         )
         pull = self.decay.pull(step)
-        return pull if isinstance(pull, Tensor) and pull.dim() else host_number(pull)
+        return pull if isinstance(pull, Tensor) and pull.dim() else scalars.host_number(pull)
 
     def _mean_gain(self, group: Group, mean_square: Number, members: slice) -> Number:
         if self.gain is None or not self.decay.reads_mean_gain:
@@ -403,11 +403,6 @@ class Handle:
         return next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
 
 
-def on_host(device: torch.device) -> bool:
-    """Whether numbers can be read without waiting."""
-    return device.type == "cpu"
-
-
 def shrink(weights: Sequence[Tensor], pull: Number) -> None:
     """θ ← (1 − pull) θ; a vector of pulls holds one a tensor."""
     if not isinstance(pull, Tensor):
@@ -415,7 +410,7 @@ def shrink(weights: Sequence[Tensor], pull: Number) -> None:
             torch._foreach_mul_(list(weights), 1 - pull)
     elif pull.dim():
         for weight, one in zip(weights, pull.unbind(), strict=True):
-            shrink([weight], host_number(one))
+            shrink([weight], scalars.host_number(one))
     else:
         for weight in weights:
             keep = (1 - pull).to(weight.device, non_blocking=True)
@@ -471,8 +466,4 @@ def _step_of(state: Any, group: Group) -> float | None:
 
 
 def _only_where(ok: bool | Tensor, pull: Number) -> Number:
-    if not isinstance(ok, Tensor):
-        return pull if ok else 0.0
-    if not isinstance(pull, Tensor):
-        pull = torch.full((), pull, dtype=torch.float64, device=ok.device)  # torch.where would make it float32
-    return torch.where(ok, pull, 0.0)
+    return scalars.choose(ok, pull, 0.0)

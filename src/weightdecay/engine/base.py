@@ -10,13 +10,15 @@ from torch import Tensor
 from weightdecay.decay import Number
 from weightdecay.engine.bucket import Bucket, Cohorts
 from weightdecay.engine.facts import Accountant, Facts
+from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer, Reference
 from weightdecay.optim.member import Member
 
 CACHE = 1 << 18
 """Elements that a CPU moves at a time where a step makes intermediate results, which then stay in its cache."""
 
-ONE = torch.tensor(1.0)  # a Python number would be made a tensor once a tensor
+ONE = torch.tensor(1.0)
+"""On the CPU a Python number would be made a tensor once for every step count."""
 
 
 class Engine(Reference):
@@ -27,6 +29,7 @@ class Engine(Reference):
         for i, group in enumerate(optimizer.param_groups):
             self.check(group, f"group {i}")
         self.cohorts, self.accountant = Cohorts(), Accountant(optimizer)
+        self.fresh: set[int] = set()  # the indices of the tensors that meet their first gradient in this step
 
     def step(self) -> None:
         """Gather, find the facts of the whole model, and move the buckets."""
@@ -35,6 +38,7 @@ class Engine(Reference):
         if not members and optimizer.spread.alone:
             return
         fresh = [m for m in members if "step" not in m.memory]
+        self.fresh = {m.index for m in fresh}
         facts = Facts(ok=False)
         try:
             facts = self.accountant.facts(
@@ -47,11 +51,10 @@ class Engine(Reference):
         if facts.ok is False:
             return
         buckets = self.buckets(members)
-        started = {m.index for m in fresh}
         for bucket in buckets:
-            bucket.fresh = bucket.index in started
+            bucket.fresh = bucket.index in self.fresh
             bucket.state = {"step": bucket.count + facts.ok}  # t; it stays where a step is left out
-            torch._foreach_add_(bucket.steps, facts.ok.float() if isinstance(facts.ok, Tensor) else ONE)
+            torch._foreach_add_(bucket.steps, taken(facts.ok, bucket.steps[0].device))
         optimizer.count("clamped", self.advance(buckets, facts))
 
     def advance(self, buckets: Sequence[Bucket], facts: Facts) -> bool | Tensor:
@@ -68,7 +71,7 @@ class Engine(Reference):
                 self.optimizer.begin(m)
             elif m.memory["step"].device != m.weight.device:
                 m.memory["step"] = m.memory["step"].to(m.weight.device)  # after a checkpoint, once
-        return self.cohorts.sort(members, self.optimizer.spread.copies)
+        return self.cohorts.sort(members, self.optimizer.spread.copies, self.fresh)
 
     def look_ahead(self, buckets: Sequence[Bucket], scale: Number) -> Tensor | None:
         """Return Σ v̂ as it will be after this step, over this process's pieces, each element counted once."""
@@ -82,7 +85,7 @@ class Engine(Reference):
 
     def parts(self, bucket: Bucket) -> list[Bucket]:
         """Return what of a bucket is computed at a time."""
-        return bucket.parts(CACHE if bucket.weight.device.type == "cpu" else None)
+        return bucket.parts(CACHE if scalars.readable(bucket.weight.device) else None)
 
     def sees_in_place(self, members: Sequence[Member]) -> bool:
         """Whether :meth:`look_ahead` lets the moments see the gradients for good."""
@@ -95,6 +98,13 @@ class Engine(Reference):
     def device_of_steps(self, weight: Tensor) -> torch.device:
         """Return the device of the weight, so that a captured graph counts its own steps."""
         return weight.device
+
+
+def taken(ok: bool | Tensor, device: torch.device) -> Number:
+    """Return by how much the step counts rise: 1, or 0 where the device knows that the step is left out."""
+    if isinstance(ok, Tensor):
+        return ok.float()
+    return ONE if scalars.readable(device) else 1
 
 
 def refuse(engine: str, where: str, reason: str, instead: str) -> ValueError:

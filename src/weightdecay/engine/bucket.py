@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weightdecay.decay import Number
 from weightdecay.engine.bundle import Bundle
+from weightdecay.optim import scalars
 from weightdecay.optim.member import Member, kept_dtype
 from weightdecay.optim.rounding import noise, stochastic_round
 from weightdecay.optim.sharding import like, piece
@@ -56,7 +57,7 @@ class Bucket(Member):
     def count(self) -> Number:
         """The step count before this step: a float on the CPU, a 0-d float64 tensor where reading it would wait."""
         step: Tensor = self.memory["step"]
-        return step.double() if step.device.type != "cpu" else step.item()
+        return scalars.host_number(step.double())
 
     @property
     def steps(self) -> list[Tensor]:
@@ -134,11 +135,11 @@ class Cohorts:
         self.last: list[Any] = []
         self.parts: list[tuple[int, list[int]]] = []
 
-    def sort(self, members: Sequence[Member], copies: Callable[[Tensor], int]) -> list[Bucket]:
-        """Return the members in buckets. All of them must have their state."""
+    def sort(self, members: Sequence[Member], copies: Callable[[Tensor], int], fresh: Container[int]) -> list[Bucket]:
+        """Return the members in buckets; ``fresh`` are the indices of those that meet their first gradient."""
         present = [(m.index, len(m.memory), m.weight.dtype) for m in members]
         if present != self.last:
-            self._follow(members)
+            self._follow(members, fresh)
             parts: dict[Any, list[int]] = {}
             for i, m in enumerate(members):
                 held = copies(m.param)
@@ -148,12 +149,12 @@ class Cohorts:
         # Backwards: the norms of the gradients were taken forwards, and the last of them are still in the cache.
         return [Bucket.of([members[i] for i in reversed(places)], held) for held, places in reversed(self.parts)]
 
-    def _follow(self, members: Sequence[Member]) -> None:
+    def _follow(self, members: Sequence[Member], fresh: Container[int]) -> None:
         """Part the cohorts of which some members have a gradient in this step and some have none."""
         self.clock += 1
         for m in members:
             if m.param not in self.of:
-                self.of[m.param] = (self.clock, m.memory["step"].item())
+                self.of[m.param] = (self.clock, 0.0 if m.index in fresh else m.memory["step"].item())
         population, here = Counter(self.of.values()), Counter(self.of[m.param] for m in members)
         for m in members:
             cohort = self.of[m.param]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weightdecay.decay import Decay, Number
 from weightdecay.engine.norms import squares
+from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer, decays, not_finite
 from weightdecay.optim.member import Group, Member
 from weightdecay.optim.scalars import choose
@@ -59,7 +60,7 @@ class Accountant:
         optimizer, unscale = self.optimizer, inverse(getattr(self.optimizer, "grad_scale", None))
         found = getattr(optimizer, "found_inf", None)
         found = None if found is None else found.reshape(())
-        host = all(m.weight.device.type == "cpu" for m in members)
+        host = all(scalars.readable(m.weight.device) for m in members)
         coupled, clips = optimizer.coupled, optimizer.max_grad_norm is not None
         if not (coupled or clips or optimizer.nonfinite == "raise"):
             self._forget(members)
@@ -234,4 +235,4 @@ def inverse(scale: Tensor | None) -> Number:
     """Return 1/scale; 1 where there is no scale."""
     if scale is None:
         return 1.0
-    return 1 / scale.item() if scale.device.type == "cpu" else 1 / scale.double()
+    return 1 / scalars.host_number(scale.double())

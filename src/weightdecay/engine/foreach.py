@@ -11,6 +11,7 @@ from weightdecay.decay import Number
 from weightdecay.engine.base import Engine
 from weightdecay.engine.bucket import Bucket
 from weightdecay.engine.facts import Facts
+from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
 from weightdecay.optim.member import Member
 
@@ -24,7 +25,7 @@ class Foreach(Engine):
 
     def sees_in_place(self, members: Sequence[Member]) -> bool:
         """In one process on the CPU, where copies cost more than to check the gradients first."""
-        return self.optimizer.spread.alone and all(m.weight.device.type == "cpu" for m in members)
+        return self.optimizer.spread.alone and all(scalars.readable(m.weight.device) for m in members)
 
     def look_ahead(self, buckets: Sequence[Bucket], scale: Number) -> Tensor | None:
         """Return Σ v̂ as it will be after this step."""

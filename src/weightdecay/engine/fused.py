@@ -13,6 +13,7 @@ from weightdecay.engine.base import Engine, refuse
 from weightdecay.engine.bucket import Bucket
 from weightdecay.engine.bundle import Bundle
 from weightdecay.engine.facts import Facts, enters_gradient
+from weightdecay.optim import scalars
 from weightdecay.optim.adam import Adam
 from weightdecay.optim.amsgrad import AMSGrad
 from weightdecay.optim.base import Optimizer, decays
@@ -67,7 +68,7 @@ class Fused(Engine):
                     bucket.grad = group["decay"].couple(bucket.grad, bucket.weight, group["weight_decay"])
             pull = self.optimizer.pull(bucket, facts.mean_square)
             if isinstance(facts.ok, Tensor):
-                pull = torch.where(facts.ok, pull, 0.0)
+                pull = scalars.choose(facts.ok, pull, 0.0)
             any_clamped = any_clamped | (pull > 1)
             pull = pull.clamp(max=1) if isinstance(pull, Tensor) else min(pull, 1.0)
             found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
@@ -78,8 +79,8 @@ class Fused(Engine):
         return any_clamped
 
     def _adam(self, bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
-        group, lr = bucket.group, host_number(bucket.group["lr"])
-        pull = host_number(pull)
+        group, lr = bucket.group, scalars.host_number(bucket.group["lr"])
+        pull = scalars.host_number(pull)
         rides = not isinstance(lr, Tensor) and not isinstance(pull, Tensor) and lr > 0 and not penalty
         if not rides:
             shrink(bucket, pull)
@@ -103,7 +104,7 @@ class Fused(Engine):
 
     def _sgd(self, bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
         group = bucket.group
-        shrink(bucket, host_number(pull))
+        shrink(bucket, scalars.host_number(pull))
         first = "momentum_buffer" not in bucket.memory
         if first and group["momentum"]:
             for m in bucket.members:
@@ -114,7 +115,7 @@ class Fused(Engine):
                 *(weights, grads, *(buffer or [[]])),
                 weight_decay=penalty,
                 momentum=group["momentum"],
-                lr=host_number(group["lr"]),
+                lr=scalars.host_number(group["lr"]),
                 dampening=group["dampening"],
                 nesterov=group["nesterov"],
                 maximize=False,
@@ -135,7 +136,7 @@ def scaled(scale: Number, weight: Bundle, grad: Bundle, *others: list[Tensor]) -
     """
     if isinstance(scale, float) and scale == 1:
         yield [weight.tensors, grad.tensors, *others]
-    elif weight.device.type != "cpu":
+    elif not scalars.readable(weight.device):
         yield [weight.tensors, (grad * scale).tensors, *others]
     else:
         for part in cachefuls([weight.tensors, grad.tensors, *others]):
@@ -165,11 +166,6 @@ def cachefuls(columns: Lists) -> Iterator[Lists]:
 def aligned(weight: Tensor, grad: Tensor) -> Tensor:
     """Return the gradient in the memory layout of its weight, through which the kernels walk."""
     return grad if grad.stride() == weight.stride() else torch.empty_like(weight, dtype=grad.dtype).copy_(grad)
-
-
-def host_number(value: Number) -> Number:
-    """Return a tensor on the CPU as a float; one on an accelerator as it is."""
-    return value.item() if isinstance(value, Tensor) and value.device.type == "cpu" else value
 
 
 def shrink(bucket: Bucket, pull: Number) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import Decay, Number, Step
-from weightdecay.optim import checkpoint
+from weightdecay.optim import checkpoint, scalars
 from weightdecay.optim.hyper import NON_NEGATIVE, POSITIVE, Ranges, check_ranges, unknown
 from weightdecay.optim.member import COMPENSATION, Group, Member, State, member
 from weightdecay.optim.parameters import check_parameters, low_precision
@@ -353,7 +353,7 @@ class Optimizer(torch.optim.Optimizer):
     def count(self, event: str, happened: bool | Tensor) -> None:
         """Count a step in which it happened. On an accelerator in place: a captured graph goes on counting."""
         so_far = self.counters[event]
-        if isinstance(happened, Tensor) and happened.device.type != "cpu":
+        if isinstance(happened, Tensor) and not scalars.readable(happened.device):
             if not isinstance(so_far, Tensor):
                 so_far = self.counters[event] = torch.full((), so_far, dtype=torch.int64, device=happened.device)
             so_far.add_(happened)
@@ -445,7 +445,7 @@ def decays(group: Group) -> bool:
 
 def on_accelerator(value: Any) -> bool:
     """Whether reading the number would wait for a device."""
-    return isinstance(value, Tensor) and value.device.type != "cpu"
+    return isinstance(value, Tensor) and not scalars.readable(value.device)
 
 
 def not_finite(optimizer: Optimizer, bad: Member | None) -> FloatingPointError:

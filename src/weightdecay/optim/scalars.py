@@ -10,9 +10,21 @@ from torch import Tensor
 from weightdecay.decay import Number
 
 
+def readable(device: torch.device) -> bool:
+    """Whether a number there can be read without waiting for anything."""
+    return device.type == "cpu"
+
+
+def host_number(value: Number) -> Number:
+    """Return a 0-d tensor that can be read at once as a float; another, which stays on its device, as it is."""
+    return value.item() if isinstance(value, Tensor) and readable(value.device) else value
+
+
 def choose(condition: bool | Tensor, yes: Number, no: Number) -> Number:
     """Return ``yes`` where the condition holds, else ``no``; both are computed."""
     if isinstance(condition, Tensor):
+        if not isinstance(yes, Tensor):  # two Python numbers would become float32
+            yes = torch.full((), yes, dtype=torch.float64, device=condition.device)
         return torch.where(condition, yes, no)
     return yes if condition else no
 
