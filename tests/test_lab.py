@@ -248,7 +248,8 @@ def test_workers_give_the_results_of_this_process(tmp_path):
 
 
 SWEEP = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background ignores Ctrl-C
 from weightdecay.lab.run import Run
 from weightdecay.lab.store import Store
 from weightdecay.lab.sweep import sweep
