@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
-from weightdecay.lab.run import Run
+from weightdecay.lab.methods import MOMENTUM, method
+from weightdecay.lab.question import Point, Question
+from weightdecay.lab.run import Run, options
+from weightdecay.lab.settings import SettingsError
 
 DIGITS = 1797
 """Scans in scikit-learn's handwritten digits; those not trained on are the test set."""
@@ -20,74 +22,8 @@ MULTIPLES = (0.3, 1.0, 3.0)
 """The default λ's, beside 0, as multiples of where the optimum is expected."""
 
 
-class SettingsError(ValueError):
-    """A setting that cannot be run: the message names the option, its value, the reason and the way out."""
-
-
-@dataclass(frozen=True)
-class Method:
-    r"""What the lab knows of an optimizer before it has trained anything.
-
-    ``centre`` is where the best λ is expected, times the number of steps, because λ ∝ 1/steps (the paper's Rule 3;
-    its own 5e-4 × 78,200 steps is 39). For a decay that is decoupled from the gradient it is λ·η × steps: such a
-    decay shrinks the weights by ηλ a step, so it is ηλ that has an optimum. Measured at 400 steps (ResNet-8 of width
-    16, 1,000 digits with a fifth of the labels wrong; three seeds, last-epoch test error in percent):
-
-    ======  ===========================  ==========================  ===========
-    SGD     λ = 0.05: 3.8 ± 0.5          at 0.03 5.5, at 0.09 12     centre 20
-    SGDS    λ = 0.09: 4.0 ± 0.5          at 0.03 7.1, at 0.18 69     centre 32
-    AdamW   λ·η = 0.017: 4.3 ± 1.7       at 0.01 6.2, at 0.03 62     centre 6
-    Adam    λ = 3: 5.2 ± 1.6             at 1 6.9, at 6 7.6          centre 1200
-    AdamS   λ = 0.1: 5.7 ± 1.1           at 0.06 6.7, at 0.17 90     centre 40
-    ======  ===========================  ==========================  ===========
-
-    The others follow by the paper's conversions (λ_SGDW = λ_S/(1 − β); Adai's lr of 1.0 is SGD's effective lr,
-    0.1/(1 − 0.9); AMSGrad's is Adam's), shifted where one seed of each put the optimum elsewhere.
-    """
-
-    title: str
-    base: str  # the member of its family that is the same optimizer at λ = 0
-    decay: Literal["l2", "stable", "decoupled"]
-    lr: float
-    centre: float
-
-    @property
-    def decay_in_words(self) -> str:
-        """What a step takes from a weight, in a few words."""
-        return {
-            "l2": "L2: λ in the gradient",
-            "stable": "stable: effective lr × λ",
-            "decoupled": "decoupled: lr × λ",
-        }[self.decay]
-
-
-METHODS = {
-    "sgd": Method("SGD", "sgd", "l2", 0.1, 20.0),
-    "sgds": Method("SGDS", "sgd", "stable", 0.1, 32.0),
-    "sgdw": Method("SGDW", "sgd", "decoupled", 0.1, 32.0),
-    "heavyball": Method("HeavyBall", "heavyball", "l2", 0.1, 20.0),
-    "tensorflowsgd": Method("TensorFlowSGD", "tensorflowsgd", "l2", 0.1, 20.0),
-    "adam": Method("Adam", "adam", "l2", 1e-3, 1200.0),
-    "adams": Method("AdamS", "adam", "stable", 1e-3, 40.0),
-    "adamw": Method("AdamW", "adam", "decoupled", 1e-3, 6.0),
-    "amsgrad": Method("AMSGrad", "amsgrad", "l2", 1e-3, 1200.0),
-    "amsgrads": Method("AMSGradS", "amsgrad", "stable", 1e-3, 40.0),
-    "amsgradw": Method("AMSGradW", "amsgrad", "decoupled", 1e-3, 6.0),
-    "adai": Method("Adai", "adai", "l2", 1.0, 20.0),
-    "adais": Method("AdaiS", "adai", "stable", 1.0, 16.0),
-    "adaiw": Method("AdaiW", "adai", "decoupled", 1.0, 16.0),
-    "radam": Method("RAdam", "radam", "l2", 1e-3, 40.0),
-    "yogi": Method("Yogi", "yogi", "l2", 1e-2, 40.0),
-    "adabound": Method("AdaBound", "adabound", "l2", 1e-3, 120.0),
-    "padam": Method("Padam", "padam", "l2", 0.1, 40.0),
-}
-
-
-def method(optimizer: str) -> Method:
-    """Return what is known of an optimizer; of one added later, what its name says (Adam's lr, the paper's centre)."""
-    if optimizer in METHODS:
-        return METHODS[optimizer]
-    return Method(optimizer, optimizer, "l2", 1e-3, 40.0)
+WIDTH = 16
+"""Channels of the first stage of the network."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +70,6 @@ class Settings:
         return self.epochs * math.ceil(self.train_size / self.batch_size)
 
 
-@dataclass(frozen=True)
-class Point:
-    """One place of the grid: an optimizer, its lr and its λ. Its runs differ by seed only."""
-
-    optimizer: str
-    lr: float
-    weight_decay: float
-
-
 def default_weight_decays(optimizer: str, lr: float, settings: Settings) -> tuple[float, ...]:
     """Return 0 and :data:`MULTIPLES` of the expected optimum, which scales as 1/steps; see :class:`Method`.
 
@@ -180,22 +107,47 @@ def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
                         seed=seed,
                         epochs=settings.epochs,
                         batch_size=settings.batch_size,
-                        momentum=settings.momentum,
+                        optimizer_options=options(momentum=settings.momentum) if runner in MOMENTUM else (),
                         train_size=settings.train_size,
                         label_noise=settings.label_noise,
+                        network_options=options(width=WIDTH),
                     )
                     for seed in range(settings.seeds)
                 )
     return points
 
 
-def plan(settings: Settings) -> list[Run]:
-    """Return every run once: all points with the first seed, then all with the second, so that early looks are fair.
-
-    Raises: SettingsError, before anything has started.
-    """
-    by_seed = zip(*grid(settings).values(), strict=True)
-    return list(dict.fromkeys(run for runs in by_seed for run in runs))
+def question(settings: Settings) -> Question:
+    """Return what is asked, in the form that a report takes. Raises: SettingsError, before anything has started."""
+    points = grid(settings)
+    run = next(iter(points.values()))[0]
+    noise = f"{100 * settings.label_noise:g} %"
+    digits = "scikit-learn’s handwritten digits"
+    wrong = f", {noise} of their labels replaced by a wrong one" if settings.label_noise else ""
+    drops = " and ".join(f"{100 * part:g} %" for part in run.milestones)
+    return Question(
+        points=points,
+        setting=digits + (f" with {noise} of the training labels wrong" if settings.label_noise else ""),
+        command=command(settings),
+        rows=(
+            (
+                "Data",
+                f"{run.data}: {digits}, 8 × 8 pixels, 10 classes; {settings.train_size} images to train on{wrong}; "
+                f"{DIGITS - settings.train_size} for test, labels untouched",
+            ),
+            ("Network", f"{run.network}, width {WIDTH}"),
+            (
+                "Training",
+                f"{settings.epochs} epochs of batches of {settings.batch_size}, {settings.steps} steps; "
+                f"lr × {run.lr_factor:g} after {drops}; momentum {settings.momentum:g} for SGD",
+            ),
+        ),
+        label_noise=settings.label_noise,
+        classes=10,
+        test_size=DIGITS - settings.train_size,
+        steps=settings.steps,
+        grid=("--weight-decays", "--lrs"),
+    )
 
 
 def command(settings: Settings) -> str:

@@ -5,20 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised when training itself changes meaning, so that results of the old meaning are not taken for the new."""
+
+Option = bool | int | float | str
+Options = tuple[tuple[str, Option], ...]
+"""Options by name, sorted: ``(("momentum", 0.9), ("nesterov", True))``."""
+
+
+def options(values: Mapping[str, Option] | None = None, **more: Option) -> Options:
+    """Return options in the form a :class:`Run` keeps.
+
+    >>> options(nesterov=True, momentum=0.9)
+    (('momentum', 0.9), ('nesterov', True))
+    """
+    return tuple(sorted({**(values or {}), **more}.items()))
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run. Two runs with equal fields give equal results; nothing else decides them.
+    """One training run. Two runs with equal fields give equal results on one machine; nothing else decides them.
 
-    Units: ``label_noise`` is the fraction of training labels replaced by a different class; ``milestones`` are
-    fractions of the epochs after which the lr is multiplied by ``lr_factor``; ``lr`` and ``weight_decay`` are what
-    the optimizer's constructor takes.
+    Units: ``lr`` and ``weight_decay`` are what the optimizer's constructor takes; ``milestones`` are fractions of the
+    epochs, ``warmup`` and ``restart_period`` epochs; ``label_noise`` is the fraction of training labels replaced by a
+    different class; sizes are examples, 0 standing for all (``train_size``) or none (``validation_size``).
     """
 
     optimizer: str
@@ -27,36 +41,78 @@ class Run:
     seed: int
     epochs: int = 25
     batch_size: int = 64
-    momentum: float = 0.9
+    optimizer_options: Options = ()
+    max_grad_norm: float = 0.0  # 0: no clipping
+    # the learning rate over time; see schedule.py
+    schedule: str = "step"
     milestones: tuple[float, ...] = (0.4, 0.8)
     lr_factor: float = 0.1
+    warmup: float = 0.0
+    restart_period: float = 14.0
+    restart_factor: float = 2.0
+    # the data; see data/
     data: str = "digits"
-    train_size: int = 1000
-    label_noise: float = 0.2
+    data_digest: str = ""  # of data whose name does not fix its content: a folder, a text, a user's own
+    train_size: int = 0
+    validation_size: int = 0
+    label_noise: float = 0.0
+    augment: bool = True
+    sequence: int = 35  # tokens in a step of a language model
+    # the network; see models/
     network: str = "resnet8"
-    width: int = 16
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.epochs * math.ceil(self.train_size / self.batch_size)
+    network_options: Options = ()
+    # arithmetic: it decides the last bits
+    dtype: str = "float32"  # float64; bfloat16: autocast, weights stay float32
+    channels_last: bool = True
+    compile: bool = False
+    processes: int = 1
+    strategy: str = "ddp"  # or fsdp; of several processes
 
     @property
     def address(self) -> str:
         """Sixteen hexadecimal digits that name this run and no other."""
-        fields = json.dumps({"protocol": PROTOCOL, **asdict(self)}, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(fields.encode()).hexdigest()[:16]
+        content = json.dumps({"protocol": PROTOCOL, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Run:
+        """The inverse of ``dataclasses.asdict`` after a passage through JSON, where tuples are lists."""
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The number that judges a trained network on the test set; lower is better."""
+
+    name: str  # "test error"
+    unit: str  # "%", or ""
+
+
+ERROR = Metric("test error", "%")
+PERPLEXITY = Metric("test perplexity", "")
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch measured. Losses are means over examples (None: not finite), errors are percent."""
+    """What one epoch measured. Losses are means over examples; None stands for a number that is not finite.
+
+    ``test`` and ``validation`` are the metric of the result: errors in percent or a perplexity.
+    """
 
     epoch: int  # 1, 2, …
     lr: float  # of the epoch's last step
     train_loss: float | None  # running mean over the epoch's batches, against the (noisy) training labels
     test_loss: float | None
-    test_error: float
+    test: float | None
+    validation_loss: float | None = None
+    validation: float | None = None
+    effective_lr: float | None = None  # lr × the mean gain of the last step; None: the optimizer defines none
+    grad_norm: float | None = None  # of the whole model, in the last step
+    weight_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,29 +122,46 @@ class Result:
     run: Run
     status: str
     epochs: tuple[Epoch, ...]
-    seconds: float
-    versions: dict[str, str]
+    seconds: float  # of training and measuring, over all the processes that took it up one after the other
+    metric: Metric = ERROR
+    where: str = ""  # device and processes
+    versions: dict[str, str] = field(default_factory=dict)
+    weights: str = ""  # SHA-256 of the trained weights: equal for equal runs
     skipped_steps: int = 0
     clamped_steps: int = 0
 
     @property
-    def last_error(self) -> float:
-        """Test error at the last epoch in percent; a diverged run has the error of the epoch it reached."""
-        return self.epochs[-1].test_error
+    def last(self) -> float:
+        """The metric at the last epoch; a diverged run has that of the epoch it reached. Infinite if not finite."""
+        return _number(self.epochs[-1].test)
 
     @property
-    def best_error(self) -> float:
-        """Lowest test error over epochs in percent: the paper's number. It peeks at the test set."""
-        return min(epoch.test_error for epoch in self.epochs)
+    def best(self) -> float:
+        """The lowest metric over epochs: the paper's number. It peeks at the test set."""
+        return min(_number(epoch.test) for epoch in self.epochs)
+
+    @property
+    def selected(self) -> float | None:
+        """The metric on the test set at the epoch that is best on the validation set; None without one."""
+        judged = [epoch for epoch in self.epochs if epoch.validation is not None]
+        return _number(min(judged, key=lambda epoch: _number(epoch.validation)).test) if judged else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for ``json.dump``."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Result:
+    def from_json(cls, values: Mapping[str, Any]) -> Result:
         """The inverse of :meth:`to_json`."""
-        run = dict(values["run"])
-        run["milestones"] = tuple(run["milestones"])
-        epochs = tuple(Epoch(**epoch) for epoch in values["epochs"])
-        return cls(**{**values, "run": Run(**run), "epochs": epochs})
+        return cls(
+            **{
+                **values,
+                "run": Run.from_json(values["run"]),
+                "metric": Metric(**values["metric"]),
+                "epochs": tuple(Epoch(**epoch) for epoch in values["epochs"]),
+            }
+        )
+
+
+def _number(value: float | None) -> float:
+    return math.inf if value is None else value

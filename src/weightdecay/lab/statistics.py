@@ -8,25 +8,26 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from weightdecay.lab.compare import Method, Point, Settings, grid, method
-from weightdecay.lab.run import Result
+from weightdecay.lab.methods import Method, method
+from weightdecay.lab.question import Point, Question
+from weightdecay.lab.run import Metric, Result
 
-Verdict = Literal["best", "beyond seed noise", "within seed noise", "one seed: unknown"]
+Verdict = Literal["best", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
 
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The results of one point, one a seed, in the order of the seeds. Errors are percent, of the last epoch."""
+    """The results of one point, one a seed, in the order of the seeds. An error is the metric of the last epoch."""
 
     point: Point
     results: tuple[Result, ...]
 
     @property
     def errors(self) -> tuple[float, ...]:
-        """Last-epoch test error of every seed; a diverged run counts with the error that it reached."""
-        return tuple(result.last_error for result in self.results)
+        """Last-epoch metric of every seed; a diverged run counts with the one that it reached."""
+        return tuple(result.last for result in self.results)
 
     @property
     def mean(self) -> float:
@@ -35,13 +36,13 @@ class Cell:
 
     @property
     def std(self) -> float | None:
-        """Sample standard deviation over seeds; None for one seed."""
+        """Sample standard deviation over seeds; None for one seed, and where an error is not finite."""
         return _std(self.errors)
 
     @property
     def best_epoch_errors(self) -> tuple[float, ...]:
-        """Lowest test error over epochs, of every seed: it peeks at the test set."""
-        return tuple(result.best_error for result in self.results)
+        """Lowest metric over epochs, of every seed: it peeks at the test set."""
+        return tuple(result.best for result in self.results)
 
     @property
     def diverged(self) -> int:
@@ -57,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Difference:
-    """Test error minus the best optimizer's, in points of percent, with its 95 % interval (None for one seed)."""
+    """The metric minus the best optimizer's, in its own unit, with the 95 % interval (None for one seed)."""
 
     mean: float
     interval: tuple[float, float] | None
@@ -65,6 +66,8 @@ class Difference:
     @property
     def verdict(self) -> Verdict:
         """Whether the interval leaves out 0."""
+        if not math.isfinite(self.mean):
+            return "not finite"
         if self.interval is None:
             return "one seed: unknown"
         low, high = self.interval
@@ -73,9 +76,13 @@ class Difference:
 
 @dataclass(frozen=True)
 class Standing:
-    """How one optimizer did at its best lr and λ. ``edges`` are the options whose grid ends at the best value."""
+    """How one optimizer did at its best lr and λ. ``edges`` are the words for those whose grid ends at the best value.
+
+    ``optimizer`` is a curve of the question: the optimizer, with what else sets it apart.
+    """
 
     optimizer: str
+    title: str
     method: Method
     best: Cell
     without: Cell | None  # the same lr at λ = 0, where it was run
@@ -92,7 +99,7 @@ class Standing:
 class Comparison:
     """Everything a report needs: the question, every cell, and the optimizers from best to worst."""
 
-    settings: Settings
+    question: Question
     cells: tuple[Cell, ...]
     standings: tuple[Standing, ...]
 
@@ -101,33 +108,48 @@ class Comparison:
         """Every result once."""
         return tuple({result.run: result for cell in self.cells for result in cell.results}.values())
 
-    def cells_of(self, optimizer: str) -> list[Cell]:
-        """Return an optimizer's cells, by lr and λ."""
-        return [cell for cell in self.cells if cell.point.optimizer == optimizer]
+    @property
+    def metric(self) -> Metric:
+        """What all results are judged by."""
+        return self.cells[0].results[0].metric
+
+    def cells_of(self, curve: str) -> list[Cell]:
+        """Return the cells of a curve, by lr and λ."""
+        return [cell for cell in self.cells if cell.point.curve == curve]
 
 
-def compare(settings: Settings, results: Iterable[Result]) -> Comparison:
-    """Arrange the results of ``plan(settings)``. A KeyError means that a run is missing."""
+def compare(question: Question, results: Iterable[Result]) -> Comparison:
+    """Arrange the results of the question's runs. A KeyError means that a run is missing."""
     by_run = {result.run: result for result in results}
-    cells = tuple(Cell(point, tuple(by_run[run] for run in runs)) for point, runs in grid(settings).items())
-    by_optimizer: dict[str, list[Cell]] = {}
+    cells = tuple(Cell(point, tuple(by_run[run] for run in runs)) for point, runs in question.points.items())
+    by_curve: dict[str, list[Cell]] = {}
     for cell in cells:
-        by_optimizer.setdefault(cell.point.optimizer, []).append(cell)
-    bests = {name: min(members, key=lambda cell: cell.mean) for name, members in by_optimizer.items()}
+        by_curve.setdefault(cell.point.curve, []).append(cell)
+    bests = {name: min(members, key=lambda cell: cell.mean) for name, members in by_curve.items()}
     winner = min(bests.values(), key=lambda cell: cell.mean)
     standings = [
         Standing(
             optimizer=name,
-            method=method(name),
+            title=best.point.title,
+            method=method(best.point.optimizer),
             best=best,
-            without=_without(best, by_optimizer[name]),
-            difference=None if best is winner else paired(best.errors, winner.errors),
-            edges=_edges(best.point, by_optimizer[name]),
+            without=_without(best, by_curve[name]),
+            difference=None if best is winner else _difference(best, winner),
+            edges=_edges(best.point, by_curve[name], question.grid),
         )
         for name, best in bests.items()
     ]
     standings.sort(key=lambda standing: (standing.difference is not None, standing.best.mean))
-    return Comparison(settings, cells, tuple(standings))
+    return Comparison(question, cells, tuple(standings))
+
+
+def _difference(cell: Cell, winner: Cell) -> Difference:
+    """Pair the seeds that both have; without any, nothing is known but the means."""
+    mine, other = ({r.run.seed: r.last for r in one.results} for one in (cell, winner))
+    shared = [seed for seed in mine if seed in other]
+    if not shared:
+        return Difference(cell.mean - winner.mean, None)
+    return paired([mine[seed] for seed in shared], [other[seed] for seed in shared])
 
 
 def paired(errors: Sequence[float], reference: Sequence[float]) -> Difference:
@@ -139,6 +161,8 @@ def paired(errors: Sequence[float], reference: Sequence[float]) -> Difference:
     from scipy.stats import t
 
     differences = [a - b for a, b in zip(errors, reference, strict=True)]
+    if not all(map(math.isfinite, differences)):
+        return Difference(math.inf, None)
     mean = plain.fmean(differences)
     spread = _std(differences)
     if spread is None:
@@ -149,7 +173,7 @@ def paired(errors: Sequence[float], reference: Sequence[float]) -> Difference:
 
 
 def _std(values: Sequence[float]) -> float | None:
-    return plain.stdev(values) if len(values) > 1 else None
+    return plain.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
 
 
 def _without(best: Cell, members: list[Cell]) -> Cell | None:
@@ -159,13 +183,13 @@ def _without(best: Cell, members: list[Cell]) -> Cell | None:
     return None
 
 
-def _edges(best: Point, members: list[Cell]) -> tuple[str, ...]:
-    """Return the options to widen: an optimum at the end of its grid may lie beyond it. λ = 0 has no beyond."""
+def _edges(best: Point, members: list[Cell], words: tuple[str, str]) -> tuple[str, ...]:
+    """Return what to widen: an optimum at the end of its grid may lie beyond it. λ = 0 has no beyond."""
     weight_decays = {cell.point.weight_decay for cell in members if cell.point.lr == best.lr}
     lrs = {cell.point.lr for cell in members}
     edges = []
     if len(weight_decays) > 1 and best.weight_decay in (min(weight_decays), max(weight_decays)) and best.weight_decay:
-        edges.append("--weight-decays")
+        edges.append(words[0])
     if len(lrs) > 1 and best.lr in (min(lrs), max(lrs)):
-        edges.append("--lrs")
+        edges.append(words[1])
     return tuple(edges)

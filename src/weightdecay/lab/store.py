@@ -1,130 +1,270 @@
-"""Where results live: one file a finished run, written aside and renamed, so that it is whole or not there."""
+"""Where runs live: a folder each, in which nothing that was finished can be lost, whatever happens to a process.
+
+::
+
+    runs/<address>/run.json             what the run is, for a person
+                   epochs.jsonl         a line an epoch, appended as it is measured
+                   checkpoint.pt        how far it is, with its checksum; gone once it has finished
+                   checkpoint.1.pt      the one before
+                   result.json          what came of it, with its checksum
+                   lock                 held by the process that trains it
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import os
 import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from weightdecay.lab.run import Result, Run
+from weightdecay.lab.lock import locked
+from weightdecay.lab.run import Epoch, Result, Run
 
 
 class StoreError(Exception):
     """Something about the files that a person must decide: one line that names the file, the reason, the way out."""
 
 
+class DamagedCheckpointWarning(UserWarning):
+    """A checkpoint that does not match its checksum was put aside, and the one before it is used."""
+
+
 class Store:
-    """A folder of results and checkpoints.
+    """A folder of runs.
 
-    ``runs/<address>.json`` is a finished run with the SHA-256 of its content; ``checkpoints/<address>.pt`` an
-    unfinished one. Several processes may write at once: equal runs have equal content, and a rename is atomic.
+    Several processes may use one store at once. A file is written aside, synced and renamed: after a crash it is whole,
+    or what it was before. Nothing is ever deleted but the checkpoints of a run that has finished.
 
-    Raises: StoreError, when the folder cannot be used, at once; when a file is damaged, on reading it. Nothing is
-    ever deleted but the checkpoint of a run that has finished.
+    Raises: StoreError, when the folder cannot be written, at once; when a file is damaged, on reading it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self.runs, self.checkpoints = self.folder / "runs", self.folder / "checkpoints"
+        self.runs = self.folder / "runs"
         try:
-            for each in (self.runs, self.checkpoints):
-                each.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=each):
-                    pass
+            self.runs.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.runs):
+                pass
         except OSError as error:
             raise StoreError(
-                f"cannot write to the folder {self.folder} ({error.strerror}). Name another one with --out."
+                f"cannot write to the folder {self.folder} ({error.strerror}). Name another one."
             ) from None
+
+    def of(self, run: Run) -> RunFolder:
+        """Return the folder of a run, to read from; it need not exist."""
+        return RunFolder(self.runs / run.address, run)
+
+    @contextlib.contextmanager
+    def open(self, run: Run) -> Iterator[RunFolder]:
+        """Hold the folder of a run: nobody else can train it.
+
+        Raises: Busy, where another process holds it.
+        """
+        folder = self.of(run)
+        with contextlib.ExitStack() as stack:
+            try:
+                folder.path.mkdir(exist_ok=True)
+                stack.enter_context(locked(folder.path / "lock", f"the run {run.address} in {self.folder}"))
+                folder.clear_up()
+            except OSError as error:
+                raise _cannot_write(folder.path, error) from error
+            yield folder
 
     def result(self, run: Run) -> Result | None:
         """Return the result of a finished run; None where it has not finished."""
-        path = self.runs / f"{run.address}.json"
-        return self._read(path) if path.exists() else None
+        return self.of(run).result()
 
     def results(self) -> list[Result]:
         """Return every finished run, in the order of the addresses."""
-        return [self._read(path) for path in sorted(self.runs.glob("*.json"))]
+        found = (RunFolder(path).result() for path in sorted(self.runs.iterdir()) if path.is_dir())
+        return [result for result in found if result is not None]
 
     def save(self, result: Result) -> None:
-        """Keep a finished run, and forget its checkpoint."""
-        content = result.to_json()
-        document = {"sha256": _digest(content), "result": content}
-        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-        _write(self.runs / f"{result.run.address}.json", text.encode())
-        (self.checkpoints / f"{result.run.address}.pt").unlink(missing_ok=True)
+        """Keep a result that was computed elsewhere. Raises as :meth:`open`."""
+        with self.open(result.run) as folder:
+            for epoch in result.epochs:
+                folder.log(epoch)
+            folder.save(result)
 
-    def _read(self, path: Path) -> Result:
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: Path, run: Run | None = None) -> None:
+        self.path, self.run = path, run
+        self.newest, self.before = path / "checkpoint.pt", path / "checkpoint.1.pt"
+
+    def clear_up(self) -> None:
+        """Remove what a killed process left half written, and say what the run is."""
+        for beside in self.path.glob("*.part"):
+            beside.unlink(missing_ok=True)
+        if self.run and not (self.path / "run.json").exists():
+            _write(self.path / "run.json", (json.dumps(asdict(self.run), indent=1) + "\n").encode())
+
+    # ---------------------------------------------------------------- what was measured
+
+    def log(self, epoch: Epoch) -> None:
+        """Append a line; a line that a killed process left unfinished is cut off first."""
+        path = self.path / "epochs.jsonl"
+        line = json.dumps(asdict(epoch), allow_nan=False) + "\n"
+        try:
+            with open(path, "ab+") as file:
+                _cut_to_whole_lines(file)
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise _cannot_write(path, error) from None
+
+    def epochs(self) -> list[Epoch]:
+        """Return what was measured so far. An epoch that was taken twice, because a process was killed, counts once."""
+        try:
+            lines = (self.path / "epochs.jsonl").read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return []
+        found = {epoch.epoch: epoch for epoch in (Epoch(**json.loads(line)) for line in lines[:-1])}
+        return [found[number] for number in sorted(found)]
+
+    def result(self) -> Result | None:
+        """Return the result; None where there is none. Raises: StoreError, for a damaged file."""
+        path = self.path / "result.json"
         try:
             document = json.loads(path.read_text())
             content = document["result"]
             if document["sha256"] != _digest(content):
                 raise ValueError("its checksum does not match: something in it has changed")
             result = Result.from_json(content)
-        except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{path} is not a whole result ({error}). Move it away to train that run again, or restore it; "
                 "nothing has been changed."
             ) from None
-        if result.run.address != path.stem:
+        if result.run.address != self.path.name:
             raise StoreError(
-                f"{path} holds the run {result.run.address}: it was renamed, or written by another version. "
+                f"{path} holds the run {result.run.address}: the folder was renamed, or written by another version. "
                 "Move it away; nothing has been changed."
             )
         return result
 
-    def save_checkpoint(self, run: Run, content: dict[str, Any]) -> None:
-        """Keep how far an unfinished run is; replaces the one before."""
+    def save(self, result: Result) -> None:
+        """Keep the result, and forget the checkpoints."""
+        content = result.to_json()
+        document = {"sha256": _digest(content), "result": content}
+        _write(self.path / "result.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+        for checkpoint in (self.newest, self.before):
+            checkpoint.unlink(missing_ok=True)
+
+    # ---------------------------------------------------------------- how far it is
+
+    def save_checkpoint(self, content: dict[str, Any]) -> None:
+        """Keep how far the run is; the one before is kept as well, until the next.
+
+        Raises: StoreError, where it cannot be written: then both are what they were.
+        """
         import torch
 
         buffer = io.BytesIO()
         torch.save(content, buffer)
-        data = buffer.getvalue()
-        _write(self.checkpoints / f"{run.address}.pt", hashlib.sha256(data).digest() + data)
+        data = buffer.getbuffer()
+        _write(self.newest, hashlib.sha256(data).digest(), data, previous=self.before)
 
-    def load_checkpoint(self, run: Run) -> dict[str, Any] | None:
-        """Return how far an unfinished run was; None where there is nothing.
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Return how far the run was; None where there is nothing.
 
-        Raises: StoreError, for a damaged file: a flipped bit would load without any error.
+        A damaged one (a flipped bit would load without any error) is put aside, with a warning, and the one before it
+        taken. Raises: StoreError, where none is whole.
         """
-        import torch
-
-        path = self.checkpoints / f"{run.address}.pt"
-        try:
-            whole = path.read_bytes()
-        except FileNotFoundError:
+        damaged: list[Path] = []
+        for path in (self.newest, self.before):
+            try:
+                content = _read_checkpoint(path)
+            except FileNotFoundError:
+                continue
+            except _DamagedError:
+                damaged.append(path)
+                continue
+            for bad in damaged:
+                aside = bad.with_suffix(".damaged")
+                bad.rename(aside)
+                said = f"{bad} is damaged: its checksum does not match. It was moved to {aside.name}, and the run goes "
+                warnings.warn(said + "on from the checkpoint before it.", DamagedCheckpointWarning, stacklevel=2)
+            return content
+        if not damaged:
             return None
-        digest, data = whole[:32], whole[32:]
-        if hashlib.sha256(data).digest() != digest:
-            raise StoreError(
-                f"the checkpoint {path} is damaged. Move it away to train that run from its start; "
-                "finished runs are not touched."
-            )
-        content: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
-        return content
+        raise StoreError(
+            f"the checkpoint {damaged[0]} is damaged, and there is no whole one before it. Move "
+            f"{'both' if len(damaged) > 1 else 'it'} away to train that run from its start; finished ones are not touched."
+        )
+
+
+class _DamagedError(Exception):
+    """The content is not what its checksum says."""
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    import torch
+
+    whole = path.read_bytes()
+    digest, data = whole[:32], memoryview(whole)[32:]
+    if hashlib.sha256(data).digest() != digest:
+        raise _DamagedError
+    content: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
+    return content
 
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write beside, sync, rename: after a crash the old file is there, or the new one, never half of one."""
-    handle, beside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+def _cut_to_whole_lines(file: Any) -> None:
+    end = file.seek(0, os.SEEK_END)
+    start = max(0, end - (1 << 16))
+    file.seek(start)
+    tail = file.read()
+    if tail and not tail.endswith(b"\n"):
+        file.truncate(start + tail.rfind(b"\n") + 1)
+
+
+def _write(path: Path, *pieces: Any, previous: Path | None = None) -> None:
+    """Write aside, sync, rename: after a crash the old file is there (maybe as ``previous``), or the new one."""
+    handle, aside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.chmod(aside, 0o644)
+        if previous and path.exists():
+            os.replace(path, previous)
+        os.replace(aside, path)
+        _sync_folder(path.parent)
     except OSError as error:
-        Path(beside).unlink(missing_ok=True)
-        raise StoreError(
-            f"cannot write {path} ({error.strerror}). Finished runs are kept; make room, or use --out."
-        ) from None
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+        raise _cannot_write(path, error) from None
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name as durable as the content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cannot_write(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"cannot write {path} ({error.strerror}). What was there before is whole; make room, or use another folder, "
+        "and run the same again to go on."
+    )

@@ -1,31 +1,65 @@
-"""Many runs on the cores of this machine. What has finished is in the store, whatever happens to the rest."""
+"""Many runs on whatever there is. What has finished is in the store, whatever happens to the rest."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+from weightdecay.lab.executors import Executor, RunFailure, executor
+from weightdecay.lab.place import Place
 from weightdecay.lab.run import Result, Run
-from weightdecay.lab.store import Store, StoreError
+from weightdecay.lab.store import Store
+from weightdecay.lab.task import Task
 
 OnResult = Callable[[Result, bool], None]
+OnFailure = Callable[[Run, RunFailure], None]
 
 
 class RunError(Exception):
-    """A run that raised: which one, and what it said."""
+    """Runs that raised: the first of them, what it said, and how many others there are."""
+
+    def __init__(self, failures: dict[Run, RunFailure]) -> None:
+        run, failure = next(iter(failures.items()))
+        more = f"; and {len(failures) - 1} more runs stopped" if len(failures) > 1 else ""
+        super().__init__(f"{run} stopped: {failure}{more}. The others are kept.")
+        self.failures = failures
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What computes one run, in a worker; it travels there with everything that the run needs."""
+
+    folder: Path
+    place: Place
+    task: Task | None = None
+
+    def __call__(self, run: Run) -> Result:
+        """Train, or go on where an earlier process stopped; a signal ends it after the step, with a checkpoint."""
+        from weightdecay.lab.interrupt import on_signals
+        from weightdecay.lab.train import train
+
+        with on_signals() as stop:
+            return train(run, Store(self.folder), self.place, self.task, stop)
 
 
 def sweep(
-    runs: Sequence[Run], store: Store, jobs: int | None = None, on_result: OnResult | None = None
+    runs: Sequence[Run],
+    store: Store,
+    on: Executor | None = None,
+    place: Place | None = None,
+    task: Task | None = None,
+    on_result: OnResult | None = None,
+    on_failure: OnFailure | None = None,
 ) -> list[Result]:
     """Return the results of the runs, in their order; train those the store does not have, each once.
 
-    ``jobs`` runs go side by side (None: one a usable core; 1: in this process), each on one torch thread, because two
-    runs of two threads on two cores are several times slower than two of one. ``on_result(result, reused)`` is
-    called here as results come. Ctrl-C stops the workers and is passed on.
+    ``on`` is an executor (None: one process a usable core, each on one torch thread). ``on_result(result, reused)`` is
+    called here as results come home. Ctrl-C stops the workers, which keep what they have, and is passed on.
 
-    Raises: StoreError, for a damaged file, before anything is trained; RunError, for a run that raised.
+    Raises: StoreError, for a damaged file, before anything is trained; RunError, once all the others are done, where
+    runs raised and nobody listens with ``on_failure``; their results are then missing.
     """
     finished: dict[Run, Result] = {}
     for run in dict.fromkeys(runs):
@@ -34,49 +68,20 @@ def sweep(
             if on_result:
                 on_result(result, True)
     missing = [run for run in dict.fromkeys(runs) if run not in finished]
-    with _trained(missing, store, min(jobs or usable_cores(), max(len(missing), 1))) as results:
-        for result in results:
-            finished[result.run] = result
+    failures: dict[Run, RunFailure] = {}
+    worker = Worker(store.folder.resolve(), place or Place(device="auto"), task)
+    with contextlib.closing((on or executor("local")).map(worker, missing)) as outcomes:
+        for outcome in outcomes:
+            if outcome.value is None:
+                failures[outcome.item] = outcome.error or RunFailure("Lost", "nothing came back")
+                if on_failure:
+                    on_failure(outcome.item, failures[outcome.item])
+                continue
+            finished[outcome.item] = outcome.value
+            if store.result(outcome.item) is None:
+                store.save(outcome.value)  # from a node with a disk of its own
             if on_result:
-                on_result(result, False)
-    return [finished[run] for run in runs]
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _trained(runs: Sequence[Run], store: Store, jobs: int) -> Iterator[Iterator[Result]]:
-    """Yield results as they finish; leave no worker behind."""
-    if jobs == 1:
-        yield (_one(run, str(store.folder)) for run in runs)
-        return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky import get_reusable_executor
-
-    try:
-        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch=jobs)
-        yield parallel(delayed(_one)(run, str(store.folder)) for run in runs)
-    except BaseException:
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
-        raise
-
-
-def _one(run: Run, folder: str) -> Result:
-    """Train one run on one thread. In a worker; everything that is imported here is imported there."""
-    import torch
-
-    from weightdecay.lab.train import train
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return train(run, Store(folder))
-    except (StoreError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise RunError(f"{run} stopped: {type(error).__name__}: {error}") from error
-    finally:
-        torch.set_num_threads(threads)
+                on_result(outcome.value, False)
+    if failures and on_failure is None:
+        raise RunError(failures)
+    return [finished[run] for run in runs if run in finished]

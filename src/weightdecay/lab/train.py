@@ -1,143 +1,304 @@
-"""One loop: a Run in, a Result out, the same bits every time."""
+"""One loop: a Run in, a Result out, the same bits every time, wherever it was interrupted."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import math
 import platform
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 import weightdecay
-from weightdecay.lab.data import Images, load
-from weightdecay.lab.models import build
+from weightdecay import monitor
+from weightdecay.lab import processes, schedule
+from weightdecay.lab.data import split
+from weightdecay.lab.data.base import Batch
+from weightdecay.lab.interrupt import Stop
+from weightdecay.lab.place import Place
+from weightdecay.lab.progress import Progress
+from weightdecay.lab.randomness import of_our_own, reseed
 from weightdecay.lab.run import Epoch, Result, Run
-from weightdecay.lab.store import Store
+from weightdecay.lab.store import RunFolder, Store
+from weightdecay.lab.task import Carried, Named, Task
+from weightdecay.optim.hyper import unknown
 
-CHECKPOINT_EVERY = 20.0
-"""Seconds between checkpoints: a run shorter than this is quicker to train again than to keep."""
+LOOK_EVERY = 100
+"""Steps between two looks at the loss where that means to wait, for a GPU or for other processes."""
 
-MOMENTUM = ("sgd", "sgdw", "sgds", "heavyball", "tensorflowsgd")
-"""Optimizers that take ``run.momentum``; the others have their own."""
+DTYPES = ("float32", "float64", "bfloat16")
+
+OnEpoch = Callable[[Epoch], None]
+
+
+def train(
+    run: Run,
+    store: Store | None = None,
+    place: Place | None = None,
+    task: Task | None = None,
+    stop: Stop | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Result:
+    """Train and measure. With a store, continue where an earlier process stopped, bit for bit.
+
+    Equal runs give equal results on one machine: initial weights, order, augmentation and dropout are functions of the
+    seed, and the caller's random state is left as it was. A loss that is no longer finite ends the run as "diverged",
+    which is a result. Under ``torchrun`` every process calls this, and the first one keeps the store.
+
+    Raises: Stopped, when ``stop`` became true, after the step and with a checkpoint; Busy, where another process is on
+    this run; StoreError and DataError, for files; ValueError, for settings that cannot be run.
+    """
+    with processes.joined(place or Place()) as here, contextlib.ExitStack() as stack:
+        check(run)
+        if run.processes != here.world:
+            raise ValueError(
+                f"the run is one of {run.processes} processes, and {here.world} came. Start it with "
+                f"torchrun --nproc-per-node {run.processes}, or set processes={here.world}."
+            )
+        folder = None
+        if store and here.rank == 0:
+            folder = stack.enter_context(store.open(run))
+        kept = processes.from_first(store.result(run) if store and here.rank == 0 else None, here)
+        if kept is not None:
+            return kept  # type: ignore[no-any-return]
+        stack.enter_context(of_our_own(torch.device(here.device)))
+        return Training(run, here, task or Named(), folder, stop or Stop(), on_epoch).result()
+
+
+def check(run: Run) -> None:
+    """Refuse a run that cannot be computed anywhere. Raises: ValueError, which names the field."""
+    schedule.check(run)
+    split.check(run)
+    if run.dtype not in DTYPES:
+        raise ValueError(f"dtype={run.dtype!r}: use one of {', '.join(DTYPES)}.")
+    if run.strategy not in processes.STRATEGIES:
+        raise ValueError(unknown("strategy", run.strategy, processes.STRATEGIES))
+    optimizer_of(run, nn.Linear(1, 1))
 
 
 def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
-    """Return the run's optimizer over the model."""
-    options = {"momentum": run.momentum} if run.optimizer in MOMENTUM else {}
-    named = list(model.named_parameters())
-    return weightdecay.create(run.optimizer, named, lr=run.lr, weight_decay=run.weight_decay, **options)
-
-
-def train(run: Run, store: Store | None = None) -> Result:
-    """Train and measure. With a store, continue where an earlier process stopped, bit for bit.
-
-    Equal runs give equal results on one machine: order of the data and initial weights are functions of the seed,
-    and the global random state is neither read nor changed. A loss that is no longer finite ends the run as
-    "diverged", which is a result.
-    """
-    data = load(run.data, run.train_size, run.label_noise, run.seed)
-    model = build(run.network, data.train_images.shape[1], data.classes, run.width, run.seed)
-    model = model.to(memory_format=torch.channels_last)
-    progress = Progress(model, optimizer_of(run, model))
-    saved = store.load_checkpoint(run) if store else None
-    if saved:
-        progress.restore(saved)
-    begun = kept = time.perf_counter()
-    status = "finished"
-    while len(progress.epochs) < run.epochs and status == "finished":
-        epoch = _epoch(run, data, progress, len(progress.epochs) + 1)
-        progress.epochs.append(epoch)
-        if epoch.train_loss is None:
-            status = "diverged"
-        elif store and time.perf_counter() - kept > CHECKPOINT_EVERY:
-            progress.seconds += time.perf_counter() - begun
-            store.save_checkpoint(run, progress.content())
-            begun = kept = time.perf_counter()
-    result = Result(
-        run=run,
-        status=status,
-        epochs=tuple(progress.epochs),
-        seconds=progress.seconds + time.perf_counter() - begun,
-        versions={
-            "weightdecay": weightdecay.__version__,
-            "torch": version("torch"),
-            "python": platform.python_version(),
-        },
-        skipped_steps=progress.optimizer.skipped_steps,
-        clamped_steps=progress.optimizer.clamped_steps,
-    )
-    if store:
-        store.save(result)
-    return result
+    """Return the run's optimizer over the model. Raises: ValueError, for one that cannot be made."""
+    options = dict(run.optimizer_options)
+    if run.max_grad_norm:
+        options["max_grad_norm"] = run.max_grad_norm
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    try:
+        return weightdecay.create(run.optimizer, named, lr=run.lr, weight_decay=run.weight_decay, **options)
+    except TypeError as error:  # an option that its constructor does not know
+        raise ValueError(f"{run.optimizer}: {error}. Its options are those of its constructor.") from error
 
 
 @dataclass
-class Progress:
-    """What an unfinished run is made of."""
+class Training:
+    """A run being trained."""
 
-    model: nn.Module
-    optimizer: weightdecay.Optimizer
+    run: Run
+    place: Place
+    task: Task
+    folder: RunFolder | None  # of the first process, where there is a store
+    stop: Stop
+    on_epoch: OnEpoch | None
 
     def __post_init__(self) -> None:
-        self.epochs: list[Epoch] = []
-        self.seconds = 0.0
+        run, self.device = self.run, torch.device(self.place.device)
+        self.data = self.task.load(run, self.place)
+        self.judgement = self.task.judgement(self.data)
+        model = self.task.build(run, self.data.facts)
+        model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
+        if run.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        self.model = processes.spread(model, run.strategy, self.place)
+        if run.compile:
+            self.model.compile()
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.progress = Progress(run, self.place, self.model, optimizer_of(run, self.model), loss=loss)
+        self.agree = processes.Agreement(self.place)
+        self.begun = self.kept = time.perf_counter()
+        self.cost = 0.0  # seconds that the last checkpoint took
 
-    def content(self) -> dict[str, Any]:
-        """Plain values and tensors."""
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "epochs": [asdict(epoch) for epoch in self.epochs],
-            "seconds": self.seconds,
-        }
+    def result(self) -> Result:
+        """Train to the end."""
+        run, progress = self.run, self.progress
+        saved = processes.from_first(self.folder.load_checkpoint() if self.folder else None, self.place)
+        if saved is not None:
+            progress.restore(saved, str(self.folder.path) if self.folder else "the store")
+        status = "finished"
+        while progress.epoch <= run.epochs and status == "finished":
+            finite = self.train_epoch()
+            self.end_epoch(finite)
+            status = "finished" if finite else "diverged"
+            if finite and progress.epoch <= run.epochs:
+                self.pause()
+        self.agree.close()
+        result = Result(
+            run=run,
+            status=status,
+            epochs=tuple(progress.epochs),
+            seconds=self.seconds(),
+            metric=self.judgement.metric,
+            where=where(self.place),
+            versions=versions(),
+            weights=digest(processes.whole(dict(processes.bare(self.model).state_dict()))),
+            skipped_steps=progress.optimizer.skipped_steps,
+            clamped_steps=progress.optimizer.clamped_steps,
+        )
+        if self.folder:
+            self.folder.save(result)
+        return result
 
-    def restore(self, content: dict[str, Any]) -> None:
-        """Continue from :meth:`content`."""
-        self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.epochs = [Epoch(**epoch) for epoch in content["epochs"]]
-        self.seconds = content["seconds"]
+    def train_epoch(self) -> bool:
+        """Take the steps that are left of the epoch; return whether the loss is still finite."""
+        run, progress, steps = self.run, self.progress, self.data.steps
+        self.model.train()
+        batches = self.data.train(progress.epoch, progress.step)
+        look = 1 if self.device.type == "cpu" and self.place.world == 1 else LOOK_EVERY
+        while progress.step < steps:
+            reseed(self.device, run.seed, progress.epoch, progress.step, self.place.rank)
+            batch = next(batches)
+            lr = schedule.lr_at(run, (progress.epoch - 1) * steps + progress.step, steps)
+            for group in progress.optimizer.param_groups:
+                group["lr"] = lr
+            self.step(batch)
+            progress.step += 1
+            if progress.step % look == 0 and not self.finite():
+                return False
+            if progress.step < steps:  # at the end of an epoch there is first something to measure
+                self.pause()
+        return self.finite()
 
-
-def lr_at(run: Run, epoch: int) -> float:
-    """Return the lr of an epoch (1, 2, …): times ``lr_factor`` after each milestone's fraction of the epochs."""
-    return run.lr * run.lr_factor ** sum(epoch - 1 >= round(part * run.epochs) for part in run.milestones)
-
-
-def _epoch(run: Run, data: Images, progress: Progress, number: int) -> Epoch:
-    """Train one epoch and measure. The order is a function of (seed, epoch)."""
-    lr = lr_at(run, number)
-    for group in progress.optimizer.param_groups:
-        group["lr"] = lr
-    progress.model.train()
-    images, labels = data.train_images, data.train_labels
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(run.seed * 1_000_003 + number))
-    total = torch.zeros((), dtype=torch.float64)
-    for batch in torch.split(order, run.batch_size):
+    def step(self, batch: Batch) -> None:
+        """Learn from one batch."""
+        progress, size = self.progress, batch.targets.numel()
+        if size == 0:
+            raise ValueError(
+                f"batch_size={self.run.batch_size}: the last batch of the epoch has fewer examples than there are "
+                f"processes ({self.place.world}), and a process without any cannot learn. Use another batch size."
+            )
         progress.optimizer.zero_grad()
-        loss = cross_entropy(progress.model(images[batch]), labels[batch])
-        torch.autograd.backward(loss)
+        with self.autocast():
+            outputs, carried = self.task.forward(self.model, batch.inputs, None if batch.first else progress.carried)
+            loss = self.task.loss(outputs, batch.targets)
+        # DDP and FSDP average over processes, whose parts of the last batch may differ in size.
+        weighted = loss if self.place.world == 1 else loss * (size * self.place.world / batch.count)
+        torch.autograd.backward(weighted)
         progress.optimizer.step()
-        total += loss.detach().double() * len(batch)
-    test_loss, test_error = evaluate(progress.model, data.test_images, data.test_labels)
-    return Epoch(number, lr, _finite(total.item() / len(images)), _finite(test_loss), test_error)
+        progress.loss += loss.detach().double() * size
+        progress.seen += batch.count
+        progress.carried = tuple(part.detach() for part in carried) if carried is not None else None
+
+    def finite(self) -> bool:
+        """Whether every loss of this epoch was, in every process."""
+        return bool(processes.total(self.progress.loss.clone(), self.place).isfinite())
+
+    def end_epoch(self, finite: bool) -> None:
+        """Judge the network, and keep what was measured."""
+        progress = self.progress
+        reading = monitor.read(progress.optimizer)
+        processes.share_buffers(self.model, self.place)
+        train_loss = processes.total(progress.loss.clone(), self.place).item() / max(progress.seen, 1)
+        test_loss, test = self.measure(self.data.test())
+        held_out = self.data.validation()
+        validation_loss, validation = self.measure(held_out) if held_out is not None else (None, None)
+        epoch = Epoch(
+            epoch=progress.epoch,
+            lr=progress.optimizer.param_groups[0]["lr"],
+            train_loss=known(train_loss) if finite else None,
+            test_loss=test_loss,
+            test=test,
+            validation_loss=validation_loss,
+            validation=validation,
+            effective_lr=known(reading.effective_lr),
+            grad_norm=known(reading.grad_norm),
+            weight_norm=known(reading.weight_norm),
+        )
+        progress.epochs.append(epoch)
+        progress.epoch, progress.step, progress.seen, progress.carried = progress.epoch + 1, 0, 0, None
+        progress.loss.zero_()
+        if self.folder:
+            self.folder.log(epoch)
+        if self.on_epoch and self.place.rank == 0:
+            self.on_epoch(epoch)
+
+    @torch.no_grad()
+    def measure(self, batches: Iterator[Batch]) -> tuple[float | None, float | None]:
+        """Return the mean loss and the metric over a whole set; None for what is not finite."""
+        self.model.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        carried: Carried = None
+        for batch in batches:
+            size = batch.targets.numel()
+            if size == 0:
+                continue
+            with self.autocast():
+                outputs, carried = self.task.forward(self.model, batch.inputs, None if batch.first else carried)
+                loss = self.task.loss(outputs, batch.targets).double()
+            judged = self.judgement.each(outputs, batch.targets).double() if self.judgement.each else loss
+            sums += torch.stack([loss, judged, torch.ones_like(loss)]) * size
+        loss, judged, count = processes.total(sums, self.place).tolist()
+        return known(loss / count), known(self.judgement.finish(loss / count, judged / count))
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The arithmetic of the run."""
+        if self.run.dtype != "bfloat16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def pause(self) -> None:
+        """After a step: keep a checkpoint where one is due; leave where somebody asked."""
+        every = self.place.checkpoint_seconds
+        # A checkpoint costs what it costs: never more than a hundredth of the time goes into them.
+        due = self.folder is not None and time.perf_counter() - self.kept >= (
+            max(every, 100 * self.cost) if every else 0
+        )
+        stop, keep = self.agree(bool(self.stop), due)
+        if not (stop or keep):
+            return
+        before = time.perf_counter()
+        self.progress.seconds, self.begun = self.seconds(), before
+        content = self.progress.content()
+        if self.folder:
+            self.folder.save_checkpoint(content)
+        self.kept = time.perf_counter()
+        self.cost = self.kept - before
+        if stop:
+            self.agree.close()
+            raise self.stop.stopped
+
+    def seconds(self) -> float:
+        """Seconds spent on this run so far, by this process and by those before it."""
+        return self.progress.seconds + time.perf_counter() - self.begun
 
 
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return the mean loss and the error in percent."""
-    model.eval()
-    with torch.no_grad():
-        outputs = model(images)
-        loss = cross_entropy(outputs, labels).item()
-        # NaN is in no class: a diverged network is wrong on everything it cannot answer.
-        right = (outputs.argmax(1) == labels) & outputs.isfinite().all(1)
-    return loss, 100.0 * (1.0 - right.double().mean().item())
-
-
-def _finite(value: float) -> float | None:
+def known(value: float) -> float | None:
+    """Return the number, or None for what JSON cannot hold."""
     return value if math.isfinite(value) else None
+
+
+def digest(weights: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of the weights and running statistics, names and shapes included."""
+    found = hashlib.sha256()
+    for name, value in weights.items():
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        found.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def where(place: Place) -> str:
+    """Return on what a run is computed."""
+    device = torch.device(place.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return name if place.world == 1 else f"{place.world} × {name}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that may decide the last bits."""
+    return {
+        "weightdecay": weightdecay.__version__,
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }

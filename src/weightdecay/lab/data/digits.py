@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
-from weightdecay.lab.data.images import Images, wrong_labels
+from weightdecay.lab.data.base import Data
+from weightdecay.lab.data.images import Images, Pictures
+from weightdecay.lab.data.split import SPLIT_SEED
+from weightdecay.lab.place import Place
+from weightdecay.lab.run import Run
 
-SPLIT_SEED = 20111152
-"""The split is one and the same for all runs: they differ by what is compared, not by their test set."""
+USUAL = 1000
+"""Scans of the training set where a run asks for no other number."""
 
 
-def digits(train_size: int, label_noise: float, seed: int) -> Images:
-    """Return a fixed split: ``train_size`` scans to train on, the others for test; wrong labels only in training.
+class Digits:
+    """The scans, cut into training and test by what a run asks for."""
 
-    Standardised by mean and deviation of the training pixels. Source: Alpaydin & Kaynak, Optical Recognition of
-    Handwritten Digits, UCI Machine Learning Repository, 1998; test part of it, as scikit-learn carries it.
+    digest = ""
+
+    def data(self, run: Run, place: Place) -> Data:
+        """Return ``train_size`` scans to train on, ``validation_size`` held out, and all the others for test."""
+        return Images(pictures(run.train_size + run.validation_size if run.train_size else USUAL), run, place)
+
+
+@lru_cache(maxsize=4)
+def pictures(train_size: int) -> Pictures:
+    """Return a fixed split: the first ``train_size`` of a fixed order, and all the others for test.
+
+    Standardised by mean and deviation of the training pixels, which go from 0 to 16. Source: Alpaydin & Kaynak, Optical
+    Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; test part of it, as scikit-learn has it.
     Raises: ValueError, when nothing would be left for test.
     """
     from sklearn.datasets import load_digits
 
     raw = load_digits()
-    images = torch.as_tensor(raw.images, dtype=torch.float32).unsqueeze(1)
+    images = torch.as_tensor(raw.images).to(torch.uint8).unsqueeze(-1)
     labels = torch.as_tensor(raw.target, dtype=torch.int64)
     if not 0 < train_size < len(images):
         raise ValueError(f"train_size={train_size}: digits has {len(images)} scans, and some must be left for test.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
     train, test = order[:train_size], order[train_size:]
-    mean, deviation = images[train].mean(), images[train].std()
-    images = (images - mean) / deviation
-    noisy = wrong_labels(labels[train], label_noise, classes=10, seed=seed)
-    return Images(images[train], noisy, images[test], labels[test], classes=10)
+    seen = images[train].double()
+    mean, deviation = (seen.mean().item(),), (seen.std().item(),)
+    return Pictures(images[train], labels[train], images[test], labels[test], 10, mean, deviation, margin=0)
+
+
+def load(name: str, place: Place) -> Digits:
+    """Return the embedded scans."""
+    return Digits()

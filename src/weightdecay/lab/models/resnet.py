@@ -1,33 +1,107 @@
-"""Residual networks that learn small images on a CPU."""
+"""Residual networks: for small images on a CPU, and those of the paper."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from typing import Any
+
+import torchvision
+from torch import Tensor, nn
+from torch.nn.functional import pad
 from torchvision.models.resnet import BasicBlock, conv1x1
 
+from weightdecay.lab.data.base import Facts
+from weightdecay.lab.models.form import default_weights, small
 
-def resnet8(channels: int, classes: int, width: int) -> nn.Sequential:
-    """Return a stem and three residual blocks of ``width``, 2 and 4 times ``width`` channels: 7 convolutions deep.
+Shortcut = Callable[[int, int, int], nn.Module]
+"""(channels in, channels out, stride) → what takes the place of the identity where the shape changes."""
 
-    Strides 1, 2, 2; shortcuts by 1×1 convolution where the shape changes; PyTorch's default initialisation. Shapes:
-    (n, channels, h, w) → (n, classes). Source: He et al., arXiv:1512.03385, section 4.2, with torchvision's block.
+
+def resnet8(facts: Facts, *, width: int = 16) -> nn.Sequential:
+    """A stem and three residual blocks of ``width``, 2 and 4 times ``width`` channels: 7 convolutions deep.
+
+    Form: strides 1, 2, 2; shortcuts by 1×1 convolution where the shape changes; PyTorch's default initialisation.
+    Shapes: (n, channels, h, w) → (n, classes). Parameters: 77,754 for 1 channel and 10 classes.
+    Source: He et al., arXiv:1512.03385, section 4.2, with torchvision's block.
     """
-    return nn.Sequential(
-        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+    return _thin(facts, width, 1, projection)
+
+
+def resnet20(facts: Facts, *, width: int = 16) -> nn.Sequential:
+    """A stem and three stages of three residual blocks of ``width``, 2 and 4 times ``width`` channels.
+
+    Form: strides 1, 2, 2; shortcuts without parameters (the paper's option A: every second pixel, new channels are
+    zero), so that all weights are on the residual paths; PyTorch's default initialisation.
+    Shapes: (n, channels, h, w) → (n, classes). Parameters: 269,722 for 3 channels and 10 classes.
+    Source: He et al., arXiv:1512.03385, section 4.2, with torchvision's block.
+    """
+    return _thin(facts, width, 3, Padded)
+
+
+def resnet18(facts: Facts) -> nn.Module:
+    """Four stages of two basic blocks, 64 to 512 channels.
+
+    Form: torchvision's; up to 64 pixels a side with a 3×3 stem of stride 1 and no pooling, and PyTorch's default
+    initialisation for all sizes, both as in kuangliu/pytorch-cifar. Shapes: (n, channels, h, w) → (n, classes).
+    Parameters: 11,173,962 at 32 pixels for 10 classes. Source: He et al., arXiv:1512.03385.
+    """
+    return _wide(torchvision.models.resnet18, facts)
+
+
+def resnet34(facts: Facts) -> nn.Module:
+    """Four stages of 3, 4, 6 and 3 basic blocks, 64 to 512 channels; otherwise as :func:`resnet18`.
+
+    Parameters: 21,282,122 at 32 pixels for 10 classes.
+    """
+    return _wide(torchvision.models.resnet34, facts)
+
+
+def resnet50(facts: Facts) -> nn.Module:
+    """Four stages of 3, 4, 6 and 3 bottlenecks, 256 to 2048 channels; otherwise as :func:`resnet18`.
+
+    Form: the stride is in a bottleneck's 3×3 convolution, as in kuangliu/pytorch-cifar; He et al. have it in the first
+    1×1. Parameters: 25,557,032 at 224 pixels for 1000 classes; 23,520,842 at 32 pixels for 10.
+    """
+    return _wide(torchvision.models.resnet50, facts)
+
+
+class Padded(nn.Module):
+    """The shortcut without parameters: every ``stride``-th pixel, and zeros for the new channels."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.more, self.stride = outputs - inputs, stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, inputs, h, w) → (n, outputs, ⌈h/stride⌉, ⌈w/stride⌉)."""
+        return pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.more))
+
+
+def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """The shortcut by 1×1 convolution."""
+    return nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
+
+
+def _thin(facts: Facts, width: int, blocks: int, shortcut: Shortcut) -> nn.Sequential:
+    layers: list[nn.Module] = [
+        nn.Conv2d(facts.channels, width, 3, padding=1, bias=False),
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
-        _block(width, width, 1),
-        _block(width, 2 * width, 2),
-        _block(2 * width, 4 * width, 2),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(4 * width, classes),
-    )
+    ]
+    inputs = width
+    for outputs, first in ((width, 1), (2 * width, 2), (4 * width, 2)):
+        for stride in (first, *[1] * (blocks - 1)):
+            changes = stride != 1 or inputs != outputs
+            layers.append(BasicBlock(inputs, outputs, stride, shortcut(inputs, outputs, stride) if changes else None))
+            inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, facts.classes))
 
 
-def _block(inputs: int, outputs: int, stride: int) -> nn.Module:
-    shortcut = None
-    if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(conv1x1(inputs, outputs, stride), nn.BatchNorm2d(outputs))
-    block: nn.Module = BasicBlock(inputs, outputs, stride, shortcut)
-    return block
+def _wide(network: Callable[..., Any], facts: Facts) -> nn.Module:
+    model: nn.Module = network(num_classes=facts.classes)
+    if small(facts):
+        model.conv1 = nn.Conv2d(facts.channels, 64, 3, padding=1, bias=False)
+        model.maxpool = nn.Identity()
+    else:
+        model.conv1 = nn.Conv2d(facts.channels, 64, 7, stride=2, padding=3, bias=False)
+    return default_weights(model)

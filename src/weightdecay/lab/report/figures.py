@@ -16,7 +16,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
-from weightdecay.lab.run import Result
+from weightdecay.lab.run import Metric, Result
 from weightdecay.lab.statistics import Cell, Comparison
 
 INK = "#1b1f24"
@@ -77,7 +77,7 @@ def look(position: int) -> dict[str, Any]:
 
 def looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
     """Return the look of every optimizer: by its place in the settings, so that it is the same in all figures."""
-    names = dict.fromkeys(cell.point.optimizer for cell in comparison.cells)
+    names = dict.fromkeys(cell.point.curve for cell in comparison.cells)
     return {name: look(position) for position, name in enumerate(names)}
 
 
@@ -91,18 +91,18 @@ def learning_curves(comparison: Comparison) -> Figure:
         errors: list[float] = []
         for standing in comparison.standings:
             style = {**lines[standing.optimizer], "marker": ""}
-            label = _plain(f"{standing.method.title}  λ = {standing.best.point.weight_decay:.2g}")
-            errors += _curve(error_axes, standing.best.results, "test_error", label, style)
+            label = _plain(f"{standing.title}  λ = {standing.best.point.weight_decay:.2g}")
+            errors += _curve(error_axes, standing.best.results, "test", label, style)
             _curve(loss_axes, standing.best.results, "train_loss", label, style)
         _error_scale(error_axes, errors)
-        error_axes.set_ylabel("test error, %")
+        error_axes.set_ylabel(axis_title(comparison.metric.name, comparison.metric))
         error_axes.set_title("Learning curves, each optimizer at its best weight decay")
         figure.legend(*error_axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         loss_axes.set_yscale("log")
         _plain_ticks(loss_axes.yaxis)
         loss_axes.set_ylabel("training loss")
         loss_axes.set_xlabel("epoch")
-        loss_axes.set_xlim(0, comparison.settings.epochs + 0.5)
+        loss_axes.set_xlim(0, comparison.question.epochs + 0.5)
         _mark_lr_drops(error_axes, loss_axes, comparison)
         return figure
 
@@ -123,14 +123,16 @@ def error_against_decay(comparison: Comparison) -> Figure:
         axes = figure.subplots()
         step = min(0.04, 0.3 / len(curves))  # decades between the points at 0, so that shared ones are all seen
         for position, (name, lr) in enumerate(curves):
-            cells = [cell for cell in comparison.cells_of(name) if cell.point.lr == lr]
+            cells = [cell for cell in comparison.cells_of(name) if cell.point.lr == lr and math.isfinite(cell.mean)]
+            if not cells:
+                continue
             standing = next(one for one in comparison.standings if one.optimizer == name)
             nudge = 10 ** (step * (position - (len(curves) - 1) / 2))
             style = dict(lines[name])
             if len(lrs[name]) > 1:
                 style["linestyle"] = DASHES[lrs[name].index(lr) % len(DASHES)]
                 style["alpha"] = 1.0 if lr == standing.best.point.lr else 0.6
-            label = standing.method.title
+            label = standing.title
             if len(lrs[name]) > 1:
                 label += f", lr {lr:g}"
             if standing.method.decay == "decoupled":
@@ -151,10 +153,15 @@ def error_against_decay(comparison: Comparison) -> Figure:
         axes.set_xlabel(
             "weight decay λ  (λ·η where the legend says so)" if _any_decoupled(comparison) else "weight decay λ"
         )
-        axes.set_ylabel("test error at the last epoch, %")
-        axes.set_title("Test error against weight decay")
+        axes.set_ylabel(axis_title(f"{comparison.metric.name} at the last epoch", comparison.metric))
+        axes.set_title(f"{comparison.metric.name.capitalize()} against weight decay")
         figure.legend(loc="outside lower center", ncols=columns)
         return figure
+
+
+def axis_title(text: str, metric: Metric) -> str:
+    """Return the text with the metric's unit behind it."""
+    return f"{text}, {metric.unit}" if metric.unit else text
 
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
@@ -267,7 +274,7 @@ def _nearest(value: float, names: dict[float, str]) -> str:
 
 def _error_scale(axes: Axes, values: Sequence[float]) -> None:
     """Use a logarithmic axis where some errors are many times others: 4 % and 90 % (guessing) are both seen."""
-    low, high = min(values), max(values)
+    low, high = min(values, default=1.0), max(values, default=1.0)
     if high <= 3 * low:
         return
     if low > 0:
@@ -292,7 +299,10 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def _mark_lr_drops(upper: Axes, lower: Axes, comparison: Comparison) -> None:
-    run = comparison.cells[0].results[0].run
+    run, *others = [result.run for result in comparison.results]
+    shape = (run.schedule, run.milestones, run.lr_factor, run.epochs)
+    if run.schedule != "step" or any((o.schedule, o.milestones, o.lr_factor, o.epochs) != shape for o in others):
+        return
     for milestone in run.milestones:
         # The epoch whose steps are the first with the lower lr begins where this one ends.
         place = round(milestone * run.epochs) + 0.5

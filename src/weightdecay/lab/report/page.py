@@ -12,10 +12,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from weightdecay.lab.compare import DIGITS, command
 from weightdecay.lab.report import figures
+from weightdecay.lab.report.numbers import Numbers, decay, digits
 from weightdecay.lab.report.raw import results_csv
-from weightdecay.lab.statistics import Cell, Comparison, Difference, Standing
+from weightdecay.lab.run import ERROR
+from weightdecay.lab.statistics import Comparison, Standing
 
 PAPER_STEPS = 78_200
 PAPER_WEIGHT_DECAY = 5e-4
@@ -41,7 +42,7 @@ def write(comparison: Comparison, folder: Path) -> Report:
     text = results_csv(comparison.results)
     results = _write(folder / "results.csv", text)
     page = _write(
-        folder / "compare.html",
+        folder / f"{comparison.question.name}.html",
         render(
             comparison,
             curves=figures.inline(curves, "curves"),
@@ -61,20 +62,22 @@ def render(comparison: Comparison, curves: str, decays: str, raw: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"spread": spread, "difference": difference, "decay": decay, "digits": digits}
-    run = comparison.cells[0].results[0].run
+    say = Numbers.of(comparison)
+    environment.filters |= {"spread": say.spread, "difference": say.difference, "decay": decay, "digits": digits}
+    environment.filters |= {"exact": say.exact}
     colours = {name: look["color"] for name, look in figures.looks(comparison).items()}
     return environment.get_template("compare.html.j2").render(
         comparison=comparison,
-        settings=comparison.settings,
+        question=comparison.question,
+        seeds=comparison.question.seeds,
+        metric=comparison.metric,
+        heading=figures.axis_title(comparison.metric.name.capitalize(), comparison.metric),
         standings=comparison.standings,
         colours=colours,
         answer=answer(comparison),
         notes=notes(comparison),
-        command=command(comparison.settings),
-        run=run,
-        test_size=DIGITS - run.train_size,
         seconds=sum(result.seconds for result in comparison.results),
+        where=", ".join(dict.fromkeys(result.where for result in comparison.results if result.where)),
         versions=versions(comparison),
         curves=Markup(curves),
         decays=Markup(decays),
@@ -85,37 +88,42 @@ def render(comparison: Comparison, curves: str, decays: str, raw: str) -> str:
 
 def answer(comparison: Comparison) -> str:
     """Return the outcome as one paragraph of plain words, every number computed."""
-    settings, (winner, *others) = comparison.settings, comparison.standings
-    many = settings.seeds > 1
-    how = f"mean ± standard deviation over {settings.seeds} seeds" if many else "one seed"
-    where = "scikit-learn’s handwritten digits"
-    if settings.label_noise:
-        where += f" with {100 * settings.label_noise:g} % of the training labels wrong"
+    question, (winner, *others) = comparison.question, comparison.standings
+    say, count = Numbers.of(comparison), len(question.seeds)
+    how = f"mean ± standard deviation over {count} seeds" if count > 1 else "one seed"
     sentences = [
-        f"On {where}, {winner.method.title} {'did best:' if others else 'makes'} {spread(winner.best)} % test error "
+        f"On {question.setting}, {winner.title} {'did best:' if others else 'makes'} {say.measured(winner.best)} "
         f"at λ = {decay(winner.best.point.weight_decay)} ({how}, last epoch)."
     ]
     if winner.without is not None and winner.without is not winner.best:
-        gain = winner.without.mean - winner.best.mean
-        sentences.append(
-            f"Without weight decay it makes {spread(winner.without)} %, so the right λ removes {gain:.1f} points"
-            + (f", {100 * gain / winner.without.mean:.0f} % of the errors." if winner.without.mean else ".")
-        )
+        sentences.append(_what_decay_gains(winner, say))
     for verdict, text in (
         ("within seed noise", "{} {} not distinguishable from it with these seeds."),
         ("beyond seed noise", "{} {} worse beyond seed noise."),
     ):
-        names = [f"{one.method.title} ({one.best.mean:.1f} %)" for one in others if one.verdict == verdict]
+        names = [f"{one.title} ({say.mean(one.best)})" for one in others if one.verdict == verdict]
         if names:
             sentences.append(text.format(_list(names), "is" if len(names) == 1 else "are"))
-    if others and not many:
-        sentences.append("With one seed nothing can be said about noise: use --seeds 3 or more.")
+    if others and count == 1:
+        sentences.append("With one seed nothing can be said about noise: use three or more.")
     if others:
-        sentences.append(_decay_or_optimizer(comparison))
+        sentences.append(_decay_or_optimizer(comparison, say))
     sentences.append(_against_the_paper(comparison))
     # A number does not part from its sign at the end of a line.
     return (
         " ".join(filter(None, sentences)).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%").replace(" = ", "\xa0=\xa0")
+    )
+
+
+def _what_decay_gains(winner: Standing, say: Numbers) -> str:
+    assert winner.without is not None
+    gain = winner.without.mean - winner.best.mean
+    without = say.spread(winner.without) + say.unit
+    text = f"Without weight decay it makes {without}, so the right λ removes {say.exact(gain)}"
+    if say.metric != ERROR:
+        return f"{text}."
+    return f"{text} points" + (
+        f", {100 * gain / winner.without.mean:.0f} % of the errors." if winner.without.mean else "."
     )
 
 
@@ -126,13 +134,13 @@ def notes(comparison: Comparison) -> list[str]:
         if standing.edges:
             point = standing.best.point
             found.append(
-                f"{standing.method.title}: the best value (λ = {decay(point.weight_decay)}, lr = {point.lr:g}) lies at "
+                f"{standing.title}: the best value (λ = {decay(point.weight_decay)}, lr = {point.lr:g}) lies at "
                 f"the edge of its grid; a better one may lie beyond. Widen {' and '.join(standing.edges)}."
             )
     diverged = [cell for cell in comparison.cells if cell.diverged]
     if diverged:
         runs = sum(cell.diverged for cell in diverged)
-        names = [f"{cell.point.optimizer} at λ = {decay(cell.point.weight_decay)}" for cell in diverged]
+        names = [f"{cell.point.curve} at λ = {decay(cell.point.weight_decay)}" for cell in diverged]
         found.append(
             f"{runs} {'run' if runs == 1 else 'runs'} diverged (the loss stopped being finite) and "
             f"{'counts' if runs == 1 else 'count'} with the error reached: {_list(names)}."
@@ -155,65 +163,29 @@ def versions(comparison: Comparison) -> dict[str, str]:
     return {name: ", ".join(several) for name, several in sorted(found.items())}
 
 
-def spread(cell: Cell, epoch: str = "last") -> str:
-    """Return ``3.7 ± 0.3``, or ``3.7`` for one seed; of the last epoch, or of each run's best."""
-    import statistics
-
-    errors = cell.errors if epoch == "last" else cell.best_epoch_errors
-    mean = f"{statistics.fmean(errors):.1f}"
-    return mean if len(errors) == 1 else f"{mean} ± {statistics.stdev(errors):.1f}"
-
-
-def difference(value: Difference | None) -> str:
-    """Return ``+1.1 [+0.4, +1.8]``, or nothing for the best."""
-    if value is None:
-        return "–"
-    text = _signed(value.mean)
-    if value.interval is not None:
-        low, high = value.interval
-        text += f" [{_signed(low)}, {_signed(high)}]"
-    return text
-
-
-def decay(value: float) -> str:
-    """Return a λ with the digits that it has."""
-    return f"{value:.4g}"
-
-
-def digits(value: float) -> str:
-    """Return three digits of a number that may be large: 0.0123, 1,200.
-
-    >>> digits(0.01234), digits(1234.0)
-    ('0.0123', '1,230')
-    """
-    return f"{float(f'{value:.3g}'):,.10g}"
-
-
-def _signed(value: float) -> str:
-    """Return the number with a sign that is as wide as a digit."""
-    return f"{value:+.1f}".replace("-", "−")
-
-
-def _decay_or_optimizer(comparison: Comparison) -> str:
+def _decay_or_optimizer(comparison: Comparison, say: Numbers) -> str:
     """Return which choice mattered more: λ, or the optimizer at its best λ."""
     with_zero = [one for one in comparison.standings if one.without is not None and one.without is not one.best]
     if not with_zero:
         return ""
     gains = sorted(one.without.mean - one.best.mean for one in with_zero if one.without is not None)
     bests = [one.best.mean for one in comparison.standings]
-    moved = f"{gains[0]:.1f}" if f"{gains[0]:.1f}" == f"{gains[-1]:.1f}" else f"{gains[0]:.1f} to {gains[-1]:.1f}"
+    least, most = say.exact(gains[0]), say.exact(gains[-1])
+    moved = least if least == most else f"{least} to {most}"
+    what, points = ("error", " points") if say.metric == ERROR else (say.metric.name, "")
     return (
-        f"Choosing λ well moves the error by {moved} points; choosing the optimizer, each at its best λ, by up to "
-        f"{max(bests) - min(bests):.1f}."
+        f"Choosing λ well moves the {what} by {moved}{points}; choosing the optimizer, each at its best λ, by up to "
+        f"{say.exact(max(bests) - min(bests))}."
     )
 
 
 def _against_the_paper(comparison: Comparison) -> str:
     """Return how the best λ compares with the paper's 5e-4 once both are multiplied by the number of steps."""
     candidates = [one for one in comparison.standings if _means_what_l2_means(one)]
-    if not candidates:
+    steps = comparison.question.steps
+    if not candidates or not steps or comparison.metric != ERROR:
         return ""
-    one, steps = candidates[0], comparison.settings.steps
+    one = candidates[0]
     best = one.best.point.weight_decay
     here, there = best * steps, PAPER_WEIGHT_DECAY * PAPER_STEPS
     if steps < PAPER_STEPS and 1 / 4 < here / there < 4:
@@ -249,15 +221,16 @@ def _write(path: Path, text: str) -> Path:
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return the final table as plain values: one row an optimizer, best first; for terminals and tests."""
+    say = Numbers.of(comparison)
     return [
         {
-            "optimizer": one.method.title,
+            "optimizer": one.title,
             "decay": one.method.decay_in_words,
             "lr": f"{one.best.point.lr:g}",
             "λ": decay(one.best.point.weight_decay) + (" (edge)" if one.edges else ""),
-            "error": spread(one.best),
-            "without": spread(one.without) if one.without is not None else "not run",
-            "difference": difference(one.difference),
+            "error": say.spread(one.best),
+            "without": say.spread(one.without) if one.without is not None else "not run",
+            "difference": say.difference(one.difference),
             "verdict": one.verdict,
         }
         for one in comparison.standings

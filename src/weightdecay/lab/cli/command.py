@@ -1,0 +1,118 @@
+"""The ``weightdecay`` command. Nothing heavy is imported before the arguments are known to be good."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Iterator, Sequence
+
+from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, fail, say
+from weightdecay.lab.cli.sweep import SweepSettings, run_sweep
+from weightdecay.lab.cli.train import TrainSettings, run_train
+from weightdecay.lab.compare import Settings
+from weightdecay.lab.settings import SettingsError
+
+COMMANDS = {"compare": Settings, "train": TrainSettings, "sweep": SweepSettings}
+
+DESCRIPTION = "Weight decay, put to the test. `weightdecay --version` prints the version."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status; a user's mistake is one line on stderr, never a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without λ shall not end the command
+    if words == ["--version"]:
+        from importlib.metadata import version
+
+        say(f"weightdecay {version('weightdecay')}")
+        return DONE
+    try:
+        settings = parse(words or ["--help"])
+        return DONE if settings is None else _run(settings)
+    except SettingsError as error:
+        return fail(str(error), MISUSED)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("weightdecay"):
+            raise
+        return fail(f"{error.name} is not installed; the lab needs it. Install weightdecay[lab].", FAILED)
+    except KeyboardInterrupt:
+        return fail("stopped before anything was trained.", STOPPED, label="")
+
+
+def _run(settings: object) -> int:
+    """Run what was asked; what can go wrong outside this program is one line."""
+    try:
+        if isinstance(settings, TrainSettings):
+            return run_train(settings)
+        if isinstance(settings, SweepSettings):
+            return run_sweep(settings)
+        from weightdecay.lab.cli.compare import run_compare
+
+        assert isinstance(settings, Settings)
+        return run_compare(settings)
+    except SettingsError:
+        raise
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return fail(f"{where}{error.strerror or error}. Name another folder with --out.", FAILED)
+    except Exception as error:
+        if not _of_a_person(error):
+            raise
+        return fail(str(error), FAILED)
+
+
+def _of_a_person(error: Exception) -> bool:
+    """Whether the error is one that a person can mend, and says how."""
+    from weightdecay.lab.data import DataError
+    from weightdecay.lab.lock import Busy
+    from weightdecay.lab.store import StoreError
+    from weightdecay.lab.sweep import RunError
+
+    return isinstance(error, (StoreError, DataError, Busy, RunError))
+
+
+def parse(words: list[str]) -> object | None:
+    """Read the command line; None after ``--help``. Raises SettingsError, with one line, after a mistake."""
+    import tyro
+
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            settings: object = tyro.extras.subcommand_cli_from_dict(
+                dict(COMMANDS),
+                prog="weightdecay",
+                description=DESCRIPTION,
+                args=words,
+                config=(tyro.conf.PositionalRequiredArgs,),  # the file of a sweep
+            )
+    except SystemExit as exit_:
+        if not exit_.code:
+            return None
+        command = f" {words[0]}" if words[0] in COMMANDS else ""
+        raise SettingsError(_one_line(box.getvalue(), command)) from None
+    return settings
+
+
+def _one_line(box: str, command: str) -> str:
+    """Return what the parser's framed, many-lined complaint says, in one line."""
+    framed = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    parts = list(_between_rules(framed)) if framed else list(_between_rules(box.splitlines()))[1:]  # 0: the title
+    said = parts[0].rstrip(".") if parts else "the command could not be read"
+    hint = re.match(r"Perhaps you meant: (--[\w-]+)", parts[1]) if len(parts) > 1 else None
+    return f"{said}." + (f" Did you mean {hint[1]}?" if hint else "") + f" See weightdecay{command} --help."
+
+
+def _between_rules(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the text between horizontal rules, its lines joined."""
+    part: list[str] = []
+    for line in [*lines, "─"]:
+        if set(line.strip()) <= {"─", "-"}:
+            if part:
+                yield " ".join(part)
+            part = []
+        else:
+            part.append(" ".join(line.split()))

@@ -1,0 +1,36 @@
+"""``weightdecay compare``: train what is missing, with a live view; then table, figures and page."""
+
+from __future__ import annotations
+
+from weightdecay.lab.cli.outcome import show
+from weightdecay.lab.cli.say import DONE, STOPPED, fail
+from weightdecay.lab.cli.view import live
+from weightdecay.lab.compare import Settings, question
+
+
+def run_compare(settings: Settings) -> int:
+    """Answer the question; what was trained before is kept."""
+    asked = question(settings)  # raises before anything starts
+    from weightdecay.lab.executors import executor
+    from weightdecay.lab.place import Place
+    from weightdecay.lab.store import Store
+    from weightdecay.lab.sweep import sweep
+
+    store = Store(settings.out)
+    try:
+        with live(asked, store) as view:
+            on = executor("local", jobs=settings.jobs or None)
+            results = sweep(asked.runs, store, on, Place(), on_result=view.add)
+    except KeyboardInterrupt:
+        kept = sum(store.result(run) is not None for run in asked.runs)
+        return fail(
+            f"stopped: {kept} of {len(asked.runs)} runs are kept in {settings.out}; the same command continues.",
+            STOPPED,
+            label="",
+        )
+    from weightdecay.lab.report import write
+    from weightdecay.lab.statistics import compare
+
+    comparison = compare(asked, results)
+    show(comparison, write(comparison, settings.out))
+    return DONE

@@ -1,0 +1,57 @@
+"""The end of a comparison on the terminal: the table, the answer in words, and where the files are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from weightdecay.lab.report import Report
+    from weightdecay.lab.statistics import Comparison
+
+
+def show(comparison: Comparison, report: Report) -> None:
+    """Print the table and where the files are."""
+    from rich.console import Console
+
+    from weightdecay.lab.report.page import answer, notes
+
+    table = _table(comparison)
+    console = Console()
+    if not console.is_terminal:  # a file has no edge to break lines at
+        console = Console(width=max(console.width, console.measure(table).maximum))
+    console.print(table)
+    console.print(answer(comparison) + "\n", markup=False, highlight=False)
+    for note in notes(comparison):
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for name, path in (
+        ("page", report.page),
+        ("results", report.results),
+        *(("figure", one) for one in report.figures),
+    ):
+        console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(comparison: Comparison) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from weightdecay.lab.report.page import rows
+
+    seeds, metric = len(comparison.question.seeds), comparison.metric
+    unit = f", {metric.unit}" if metric.unit else ""
+    title = f"{metric.name.capitalize()} at the last epoch{unit} ({seeds} {'seed' if seeds == 1 else 'seeds'})"
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("optimizer")
+    for heading in ("lr", "best λ", metric.name, "at λ = 0", "minus best [95 %]"):
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    table.add_column("verdict")
+    styles = {"best": "bold green", "beyond seed noise": "yellow"}
+    for row in rows(comparison):
+        cells = [row[name] for name in ("optimizer", "lr", "λ", "error", "without", "difference", "verdict")]
+        table.add_row(*map(Text, cells), style=styles.get(row["verdict"], ""))
+    return table

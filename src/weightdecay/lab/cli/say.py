@@ -1,0 +1,19 @@
+"""Exit statuses, and the one line that a person gets when something does not go on."""
+
+from __future__ import annotations
+
+import sys
+
+DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
+"""Exit statuses: finished; the store, the disk, the data or a missing package; bad arguments; Ctrl-C (SIGTERM: 143)."""
+
+
+def say(text: str) -> None:
+    """Write a line on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def fail(text: str, status: int, label: str = "error: ") -> int:
+    """Write one line on stderr and return the exit status."""
+    sys.stderr.write(label + " ".join(text.split()) + "\n")
+    return status

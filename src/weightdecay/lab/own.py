@@ -1,0 +1,238 @@
+"""A network and data of your own: two factories and a loss, and the lab does the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from weightdecay.lab.data.base import Batch, Data, DataError, Facts
+from weightdecay.lab.place import Place
+from weightdecay.lab.randomness import reseed
+from weightdecay.lab.run import Metric, Result, Run
+from weightdecay.lab.task import ERRORS, Carried, Judgement, Mean
+
+if TYPE_CHECKING:
+    from weightdecay.lab.executors import Executor
+    from weightdecay.lab.statistics import Comparison
+
+LOSS = Judgement(Metric("test loss", ""), None, lambda loss, judged: loss)
+
+Weights = Sequence[float] | Mapping[str, Sequence[float]]
+
+Loaders = tuple[Any, ...]
+"""Iterables of (inputs, targets) that have a length."""
+
+
+@dataclass(frozen=True)
+class Own:
+    """What is trained: your model, your data, your loss.
+
+    ``model()`` returns the network with fresh weights; ``data(batch_size)`` returns the loaders of training and of
+    test data, and of validation data if there are any, each giving batches (inputs, targets); ``loss(outputs,
+    targets)`` returns the mean over a batch. ``judge(outputs, targets)`` returns the number of a batch that ``metric``
+    names, lower being better; without it the test error in percent is taken where targets are classes, else the test
+    loss.
+
+    Initial weights, dropout and the order of a shuffling loader follow from the run's seed: torch's generators are set
+    before each is drawn. NumPy's and Python's generators are yours to seed. One process only.
+
+    The address of a run holds ``version`` and the source of factories and loss, but not of what those call: raise
+    ``version`` when that changes, so that results of the old code are not taken for the new.
+
+    >>> import torch
+    >>> from torch.utils.data import DataLoader, TensorDataset
+    >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    >>> points = TensorDataset(x, (x.sum(1) > 0).long())
+    >>> task = Own(
+    ...     model=lambda: torch.nn.Linear(3, 2),
+    ...     data=lambda batch_size: (DataLoader(points, batch_size, shuffle=True), DataLoader(points, 64)),
+    ...     loss=torch.nn.functional.cross_entropy,
+    ... )
+    >>> from weightdecay.lab.train import train
+    >>> result = train(task.run("adams", lr=0.1, weight_decay=1e-3, seed=0, epochs=5, batch_size=8), task=task)
+    >>> result.status, result.metric.name
+    ('finished', 'test error')
+
+    Raises: DataError, in training, for loaders without a length or batches of another form.
+    """
+
+    model: Callable[[], nn.Module]
+    data: Callable[[int], Loaders]
+    loss: Mean
+    judge: Mean | None = None
+    metric: Metric = LOSS.metric
+    name: str = "own"
+    version: int = 1
+
+    @property
+    def digest(self) -> str:
+        """What stands for the code in a run's address."""
+        parts = [str(self.version), *map(_source, (self.model, self.data, self.loss, self.judge))]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def run(self, optimizer: str, **settings: Any) -> Run:
+        """Return a run of this task; ``settings`` are the fields of a Run."""
+        return Run(optimizer, **{**settings, "data": self.name, "data_digest": self.digest, "network": self.name})
+
+    def runs(self, optimizers: Sequence[str], weight_decays: Weights, seeds: int = 3, **settings: Any) -> list[Run]:
+        """Return the runs of a grid. ``weight_decays`` are λ's for all optimizers, or for each by name."""
+        from weightdecay.lab.methods import method
+
+        found = []
+        for optimizer in optimizers:
+            chosen = weight_decays[optimizer] if isinstance(weight_decays, Mapping) else weight_decays
+            for weight_decay, seed in product(chosen, range(seeds)):
+                one = {"lr": method(optimizer).lr, **settings, "weight_decay": weight_decay, "seed": seed}
+                found.append(self.run(optimizer, **one))
+        return found
+
+    def compare(
+        self,
+        optimizers: Sequence[str],
+        weight_decays: Weights,
+        seeds: int = 3,
+        out: str | Path = "weightdecay-own",
+        on: Executor | None = None,
+        **settings: Any,
+    ) -> Comparison:
+        """Train the grid, write page, figures and results.csv into ``out``, and return the comparison.
+
+        What was trained before is kept; Ctrl-C stops, and the same call continues. ``settings`` are the fields of a
+        Run; without ``lr`` each optimizer has its own. ``on``: an executor, as ``executor("gpus", per_gpu=4)``.
+        Raises: RunError, where runs raised; as ``train``.
+        """
+        from weightdecay.lab.plan import questions
+        from weightdecay.lab.report import write
+        from weightdecay.lab.statistics import compare
+        from weightdecay.lab.store import Store
+        from weightdecay.lab.sweep import sweep
+        from weightdecay.lab.train import check
+
+        runs = self.runs(optimizers, weight_decays, seeds, **settings)
+        for run in runs:
+            check(run)
+        (question,) = questions(runs, f"{self.name}.compare(...)").values()
+        results = sweep(question.runs, Store(out), on, task=self, on_result=_say)
+        comparison = compare(question, results)
+        write(comparison, Path(out))
+        return comparison
+
+    # ---------------------------------------------------------------- what the loop asks
+
+    def load(self, run: Run, place: Place) -> Data:
+        """Make the loaders."""
+        if place.world > 1:
+            raise DataError(f"{self.name}: a task of your own runs in one process, and {place.world} came.")
+        if run.data_digest != self.digest:
+            raise DataError(
+                f"{self.name}: the code has changed since the run {run.address} was named. Make it again with run()."
+            )
+        return _Loaders(self, run, torch.device(place.device))
+
+    def build(self, run: Run, facts: Facts) -> nn.Module:
+        """Make the network."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.seed)
+            return self.model()
+
+    def forward(self, model: nn.Module, inputs: Tensor, carried: Carried) -> tuple[Tensor, Carried]:
+        """Nothing is carried from batch to batch."""
+        return model(inputs), None
+
+    def judgement(self, data: Data) -> Judgement:
+        """By the user's judge, by errors, or by the loss."""
+        if self.judge is not None:
+            return Judgement(self.metric, self.judge, lambda loss, judged: judged)
+        classes = isinstance(data, _Loaders) and data.targets_are_classes
+        return ERRORS if classes else LOSS
+
+
+def _source(function: Any) -> str:
+    """Return what a function is made of: its source, else its name."""
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):
+        return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(type(function)))}"
+
+
+def _say(result: Result, reused: bool) -> None:
+    run = result.run
+    kept = " (kept)" if reused else ""
+    line = (
+        f"{run.optimizer} λ={run.weight_decay:g} lr={run.lr:g} seed {run.seed}: {result.metric.name} {result.last:.4g}"
+    )
+    sys.stderr.write(f"{line}{kept}\n")
+
+
+class _Loaders(Data):
+    """A user's loaders as the loop's batches."""
+
+    facts = Facts(classes=0)
+
+    def __init__(self, task: Own, run: Run, device: torch.device) -> None:
+        self.run, self.device, self.name = run, device, task.name
+        loaders = task.data(run.batch_size)
+        if not isinstance(loaders, (tuple, list)) or len(loaders) not in (2, 3):
+            raise DataError(
+                f"{task.name}: data() must return the loaders of training and test data, and of validation data if "
+                f"there are any; it returned {type(loaders).__name__}."
+            )
+        for loader in loaders:
+            if not hasattr(loader, "__len__"):
+                raise DataError(
+                    f"{task.name}: {type(loader).__name__} has no length, and an epoch must have one. "
+                    "Use a DataLoader over a dataset with a length, or a list of batches."
+                )
+        self.loaders = tuple(loaders)
+        self.metric = task.metric
+
+    @property
+    def steps(self) -> int:
+        """Batches of the training loader."""
+        return len(self.loaders[0])
+
+    @property
+    def judging_steps(self) -> int:
+        """Batches of the other loaders."""
+        return sum(map(len, self.loaders[1:]))
+
+    @property
+    def targets_are_classes(self) -> bool:
+        """Whether the targets of the test data are integers, one an example."""
+        targets = next(self._batches(iter(self.loaders[1]))).targets
+        return targets.ndim == 1 and targets.dtype in (torch.int64, torch.int32, torch.uint8)
+
+    def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Draw the epoch's order from (seed, epoch); what is before ``start`` is fetched and dropped."""
+        reseed(self.device, self.run.seed, epoch)
+        batches = iter(self.loaders[0])
+        for _ in islice(batches, start):
+            pass
+        reseed(self.device, self.run.seed, epoch, start, 0)  # as the loop has set it for this step
+        return self._batches(batches)
+
+    def test(self) -> Iterator[Batch]:
+        """The second loader."""
+        return self._batches(iter(self.loaders[1]))
+
+    def validation(self) -> Iterator[Batch] | None:
+        """The third loader, if there is one."""
+        return self._batches(iter(self.loaders[2])) if len(self.loaders) == 3 else None
+
+    def _batches(self, batches: Iterator[Any]) -> Iterator[Batch]:
+        for batch in batches:
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(x, Tensor) for x in batch):
+                raise DataError(
+                    f"{self.name}: a batch must be a pair of tensors, inputs and targets; got {type(batch).__name__}."
+                )
+            inputs, targets = (x.to(self.device, non_blocking=True) for x in batch)
+            yield Batch(inputs, targets, targets.numel())
