@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import random
 
-from weightdecay.lab.compare import Settings, default_weight_decays, method, plan
+from weightdecay.lab.compare import Settings, default_weight_decays, question
+from weightdecay.lab.methods import method
 from weightdecay.lab.run import Epoch, Result, Run
 
 FLOOR = {"sgd": 4.8, "sgds": 4.7, "sgdw": 4.7, "adam": 5.0, "adamw": 3.8, "adams": 3.7}
@@ -15,7 +16,10 @@ def fake_result(run: Run, shift: float = 0.0) -> Result:
     """A run whose error is lowest at the expected λ, is guessing far above it, and diverges further above."""
     draw = random.Random(f"{run.optimizer} {run.lr} {run.weight_decay} {run.seed}")
     luck = random.Random(f"seed {run.seed}").gauss(0, 0.4)
-    settings = Settings(epochs=run.epochs, batch_size=run.batch_size, train_size=run.train_size, momentum=run.momentum)
+    momentum = dict(run.optimizer_options).get("momentum", 0.9)
+    settings = Settings(
+        epochs=run.epochs, batch_size=run.batch_size, train_size=run.train_size or 1000, momentum=momentum
+    )
     centre = default_weight_decays(run.optimizer, run.lr, settings)[2]
     floor = FLOOR.get(run.optimizer, 5.0) + shift
     off = math.log10(run.weight_decay / centre) if run.weight_decay else None
@@ -37,7 +41,7 @@ def fake_result(run: Run, shift: float = 0.0) -> Result:
                 lr=lr,
                 train_loss=None if bad else loss,
                 test_loss=None if bad else loss / 2,
-                test_error=round(last if epoch == length else error, 3),
+                test=round(last if epoch == length else error, 3),
             )
         )
     return Result(
@@ -50,7 +54,7 @@ def fake_result(run: Run, shift: float = 0.0) -> Result:
 
 
 def fake_results(settings: Settings) -> list[Result]:
-    return [fake_result(run) for run in plan(settings)]
+    return [fake_result(run) for run in question(settings).runs]
 
 
 def bases() -> set[str]:

@@ -8,18 +8,23 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "weightdecay"
-CORE_ROOMS = ("decay", "optim", "engine", "named", "lab", "__init__", "__main__")
+CORE_ROOMS = ("decay", "optim", "engine", "named", "monitor", "lab", "__init__", "__main__")
 
 # Room → what it may import of the package; third-party names beside it.
 MAY_IMPORT = {
     "decay": ({"decay"}, {"torch"}),
     "optim": ({"optim", "decay"}, {"torch"}),
     "engine": ({"engine", "optim", "decay"}, {"torch"}),
+    "monitor": ({"optim"}, {"torch"}),
     "named": ({"engine", "optim", "decay"}, {"torch"}),
     "__init__": ({"named", "engine", "optim", "decay"}, set()),
 }
 # Inside the lab, bottom to top: a file may import those before it, and the core.
-LAB_ORDER = ["run", "data", "models", "store", "train", "sweep", "compare", "statistics", "report", "cli"]
+LAB_ORDER = [
+    *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock"),
+    *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
+    *("executors", "cost", "sweep", "plan", "compare", "statistics", "report", "own", "cli"),
+]
 
 
 def imports(path):
@@ -77,7 +82,8 @@ import sys, torch, weightdecay
 p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
 for name in weightdecay.available():
     weightdecay.create(name, [p], lr=0.1, weight_decay=0.1).step()
-extras = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'rich', 'tyro', 'joblib', 'torchvision'}
+extras = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'rich', 'tyro', 'joblib', 'torchvision', 'PIL'}
+extras |= {'cloudpickle', 'ray', 'submitit'}
 assert not extras & {name for name in sys.modules}, extras & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,8 @@ from fakes import fake_result
 from weightdecay.lab import store as store_module
 from weightdecay.lab import sweep as sweep_module
 from weightdecay.lab.cli import main
-from weightdecay.lab.compare import Settings, plan
+from weightdecay.lab.compare import Settings, question
+from weightdecay.lab.store import Store
 
 
 class FakeStore:
@@ -24,8 +25,8 @@ class FakeStore:
     def __init__(self, folder):
         self.kept = self.folders.setdefault(Path(folder), {})
 
-    def results(self):
-        return list(self.kept.values())
+    def result(self, run):
+        return self.kept.get(run)
 
 
 class FakeSweep:
@@ -34,7 +35,7 @@ class FakeSweep:
     def __init__(self):
         self.trained, self.stop_after = 0, None
 
-    def __call__(self, runs, store, jobs=None, on_result=None):
+    def __call__(self, runs, store, on, place, on_result=None):
         for run in runs:
             reused = run in store.kept
             if not reused:
@@ -166,7 +167,6 @@ def test_a_full_disk_is_one_line_and_status_1(sweep, tmp_path, capsys, monkeypat
 
 
 def test_a_missing_package_is_named(sweep, tmp_path, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "weightdecay.lab.report", None)
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert main(["compare", "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == "error: tyro is not installed; the lab needs it. Install weightdecay[lab].\n"
@@ -198,12 +198,12 @@ def test_help_loads_nothing_heavy(arguments):
 def test_the_live_view_knows_the_best_so_far(sweep, tmp_path):
     from rich.console import Console
 
-    from weightdecay.lab.cli import _View
+    from weightdecay.lab.cli.view import View
 
     settings = Settings(optimizers=("adams", "sgd"), seeds=2)
-    runs = plan(settings)
+    runs = question(settings).runs
     console = Console(force_terminal=True, width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    view = _View(settings, runs, console)
+    view = View(question(settings), Store(tmp_path), console)
     assert view.best() == {}
     for run in runs[: len(runs) // 2]:  # the first seed
         view.add(fake_result(run), reused=False)
@@ -224,11 +224,11 @@ def test_the_real_thing_trains_once_and_then_draws_the_same_page(tmp_path, capsy
     arguments += ["--epochs", "1", "--train-size", "1600", "--batch-size", "400", "--jobs", "1", "--out", str(tmp_path)]
     assert main(arguments) == 0
     page = (tmp_path / "compare.html").read_bytes()
-    assert len(list((tmp_path / "runs").glob("*.json"))) == 8
+    assert len(list((tmp_path / "runs").glob("*/result.json"))) == 8
     assert main(arguments) == 0
     assert "8 of 8 runs were kept from before." in capsys.readouterr().err
     assert (tmp_path / "compare.html").read_bytes() == page
-    next((tmp_path / "runs").glob("*.json")).write_text("{")
+    next((tmp_path / "runs").glob("*/result.json")).write_text("{")
     assert main(arguments) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: ")

@@ -12,22 +12,21 @@ from scipy.stats import ttest_rel
 
 import weightdecay
 from weightdecay.lab.compare import (
-    METHODS,
-    Point,
     Settings,
-    SettingsError,
     command,
     default_weight_decays,
     grid,
-    method,
-    plan,
+    question,
 )
+from weightdecay.lab.methods import METHODS, method
+from weightdecay.lab.question import Point
+from weightdecay.lab.settings import SettingsError
 from weightdecay.lab.statistics import compare, paired
 
 
 def test_the_default_plan_is_66_different_runs():
     # 5 optimizers × 3 λ × 3 seeds, and λ = 0 once for SGD and once for Adam
-    runs = plan(Settings())
+    runs = question(Settings()).runs
     assert len(runs) == len(set(runs)) == len({run.address for run in runs}) == 5 * 3 * 3 + 2 * 3
 
 
@@ -51,11 +50,12 @@ def test_every_available_optimizer_is_known_and_its_base_is_available():
 
 
 def test_every_optimizer_can_be_planned():
-    assert len({run.optimizer for run in plan(Settings(optimizers=tuple(weightdecay.available())))}) == len(METHODS)
+    runs = question(Settings(optimizers=tuple(weightdecay.available()))).runs
+    assert len({run.optimizer for run in runs}) == len(METHODS)
 
 
 def test_the_first_seed_of_all_points_comes_first():
-    seeds = [run.seed for run in plan(Settings())]
+    seeds = [run.seed for run in question(Settings()).runs]
     assert seeds == sorted(seeds)
 
 
@@ -123,17 +123,17 @@ def test_plain_numbers_are_for_all_and_named_ones_for_one():
 )
 def test_a_bad_setting_is_refused_in_one_line_before_anything_starts(change, words):
     with pytest.raises(SettingsError) as caught:
-        plan(Settings(**change))
+        question(Settings(**change))
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_the_command_asks_the_same_question_again(monkeypatch):
-    from weightdecay.lab.cli import _parse
+    from weightdecay.lab.cli.command import parse
 
     settings = Settings(optimizers=("adams", "sgd"), weight_decays=("adams=0.1,0.2", "0"), seeds=5, label_noise=0.0)
-    assert _parse(command(settings).split()[1:]) == settings
+    assert parse(command(settings).split()[1:]) == settings
     assert command(Settings()) == "weightdecay compare"
 
 
@@ -169,14 +169,14 @@ def test_what_all_optimizers_share_by_seed_cancels():
 
 def test_one_seed_decides_nothing():
     settings = Settings(seeds=1)
-    comparison = compare(settings, fake_results(settings))
+    comparison = compare(question(settings), fake_results(settings))
     assert [one.verdict for one in comparison.standings] == ["best"] + ["one seed: unknown"] * 4
     assert all(cell.std is None for cell in comparison.cells)
 
 
 def test_the_best_cell_has_the_lowest_mean_and_the_best_optimizer_the_lowest_of_those():
     settings = Settings()
-    comparison = compare(settings, fake_results(settings))
+    comparison = compare(question(settings), fake_results(settings))
     for standing in comparison.standings:
         assert standing.best.mean == min(cell.mean for cell in comparison.cells_of(standing.optimizer))
     means = [standing.best.mean for standing in comparison.standings]
@@ -190,13 +190,13 @@ def test_the_best_cell_has_the_lowest_mean_and_the_best_optimizer_the_lowest_of_
 def test_the_order_of_the_results_does_not_matter():
     settings = Settings(optimizers=("sgd", "adams"))
     results = fake_results(settings)
-    assert compare(settings, results) == compare(settings, results[::-1])
+    assert compare(question(settings), results) == compare(question(settings), results[::-1])
 
 
 def test_a_missing_run_is_not_passed_over():
     settings = Settings()
     with pytest.raises(KeyError):
-        compare(settings, fake_results(settings)[1:])
+        compare(question(settings), fake_results(settings)[1:])
 
 
 @pytest.mark.parametrize(
@@ -212,37 +212,37 @@ def test_a_missing_run_is_not_passed_over():
 )
 def test_an_optimum_at_the_edge_of_its_grid_is_flagged(weight_decays, edges):
     settings = Settings(optimizers=("adams",), weight_decays=weight_decays)
-    assert compare(settings, fake_results(settings)).standings[0].edges == edges
+    assert compare(question(settings), fake_results(settings)).standings[0].edges == edges
 
 
 def test_a_diverged_run_counts_with_its_error():
     settings = Settings(optimizers=("adams",), weight_decays=("0.1", "1"))
-    worst = compare(settings, fake_results(settings)).cells[-1]
+    worst = compare(question(settings), fake_results(settings)).cells[-1]
     assert worst.diverged == 3
     assert worst.mean > 80
 
 
 def test_a_tie_with_the_best_is_within_noise():
     settings = Settings(optimizers=("sgd", "sgds"), weight_decays=("0",))
-    comparison = compare(settings, fake_results(settings))
+    comparison = compare(question(settings), fake_results(settings))
     assert comparison.standings[1].difference.mean == 0
     assert comparison.standings[1].verdict == "within seed noise"
 
 
 def test_decoupled_decays_are_drawn_at_what_they_take_in_a_step():
     settings = Settings(optimizers=("adamw", "adams"))
-    for cell in compare(settings, fake_results(settings)).cells:
+    for cell in compare(question(settings), fake_results(settings)).cells:
         factor = 1e-3 if cell.point.optimizer == "adamw" else 1
         assert cell.drawn_at == pytest.approx(cell.point.weight_decay * factor)
 
 
 def test_best_epoch_never_exceeds_last_epoch():
     settings = Settings()
-    for cell in compare(settings, map(fake_result, plan(settings))).cells:
+    for cell in compare(question(settings), map(fake_result, question(settings).runs)).cells:
         assert all(best <= last for best, last in zip(cell.best_epoch_errors, cell.errors, strict=True))
 
 
 def test_results_of_another_question_are_left_out():
     settings = Settings(optimizers=("adams",))
     more = fake_results(replace(settings, seeds=5))
-    assert len(compare(settings, more).results) == len(plan(settings)) < len(more)
+    assert len(compare(question(settings), more).results) == len(question(settings).runs) < len(more)

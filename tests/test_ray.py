@@ -306,12 +306,10 @@ def test_a_call_that_does_not_listen_is_killed(on_cluster, tmp_path, monkeypatch
 
 
 def test_what_no_node_can_give_is_said(cluster):
-    with (
-        pytest.warns(UserWarning, match=r"No node .* cpus=64 and gpus=0"),
-        contextlib.closing(executor("ray", address=cluster.address, cpus=64).map(len, ["a"])) as outcomes,
-    ):
-        threading.Timer(2.0, lambda: signal.raise_signal(signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):
+    interrupt = threading.Timer(2.0, lambda: signal.raise_signal(signal.SIGINT))
+    with contextlib.closing(executor("ray", address=cluster.address, cpus=64).map(len, ["a"])) as outcomes:
+        interrupt.start()
+        with pytest.warns(UserWarning, match=r"No node .* cpus=64 and gpus=0"), pytest.raises(KeyboardInterrupt):
             next(outcomes)
 
 

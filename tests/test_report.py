@@ -14,7 +14,8 @@ import pytest
 from fakes import fake_results
 
 from weightdecay.lab import statistics
-from weightdecay.lab.compare import METHODS, Method, Settings
+from weightdecay.lab.compare import Settings, question
+from weightdecay.lab.methods import METHODS, Method
 from weightdecay.lab.report import figures, page, write
 from weightdecay.lab.report.raw import COLUMNS, results_csv
 
@@ -23,7 +24,7 @@ HOSTILE = '<script>alert("x")</script>&\'"$_{'
 
 def comparison(**changes):
     settings = Settings(**changes)
-    return statistics.compare(settings, fake_results(settings))
+    return statistics.compare(question(settings), fake_results(settings))
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +114,15 @@ def test_a_hostile_name_is_text_and_nothing_else(monkeypatch, tmp_path):
         replace(
             one,
             method=evil if one.optimizer == "adams" else one.method,
+            title=HOSTILE if one.optimizer == "adams" else one.title,
             best=cells[base.cells.index(one.best)],
         )
         for one in base.standings
     )
-    settings = replace(base.settings, out=tmp_path / HOSTILE.replace("/", ""), weight_decays=(HOSTILE,))
-    report = write(replace(base, settings=settings, cells=cells, standings=standings), tmp_path)
+    asked = replace(
+        base.question, command=HOSTILE, setting=HOSTILE, rows=((HOSTILE, HOSTILE),), grid=(HOSTILE, HOSTILE)
+    )
+    report = write(replace(base, question=asked, cells=cells, standings=standings), tmp_path)
     text = report.page.read_text(encoding="utf-8")
     assert "<script" not in text
     assert "script" not in {tag for tag, _ in Reader(text).seen}
@@ -232,8 +236,8 @@ def test_the_table_of_raw_numbers_holds_every_epoch_of_every_run(whole, written)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == sum(len(result.epochs) for result in whole.results)
-    last = {row["address"]: float(row["test_error"]) for row in rows}
-    assert last == {result.run.address: result.last_error for result in whole.results}
+    last = {row["address"]: float(row["test"]) for row in rows}
+    assert last == {result.run.address: result.last for result in whole.results}
     for row, result in zip(rows, whole.results, strict=False):
         assert float(row["lr"]) == result.run.lr
         break

@@ -202,7 +202,7 @@ class RunFolder:
             return None
         raise StoreError(
             f"the checkpoint {damaged[0]} is damaged, and there is no whole one before it. Move "
-            f"{'both' if len(damaged) > 1 else 'it'} away to train that run from its start; finished ones are not touched."
+            f"{'both' if len(damaged) > 1 else 'it'} away to train that run from its start; finished ones are safe."
         )
 
 

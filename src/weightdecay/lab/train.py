@@ -67,7 +67,7 @@ def train(
         if kept is not None:
             return kept  # type: ignore[no-any-return]
         stack.enter_context(of_our_own(torch.device(here.device)))
-        return Training(run, here, task or Named(), folder, stop or Stop(), on_epoch).result()
+        return Training(run, here, task or Named(), folder, Stop() if stop is None else stop, on_epoch).result()
 
 
 def check(run: Run) -> None:
@@ -78,7 +78,7 @@ def check(run: Run) -> None:
         raise ValueError(f"dtype={run.dtype!r}: use one of {', '.join(DTYPES)}.")
     if run.strategy not in processes.STRATEGIES:
         raise ValueError(unknown("strategy", run.strategy, processes.STRATEGIES))
-    optimizer_of(run, nn.Linear(1, 1))
+    optimizer_of(run, nn.ParameterList([torch.zeros(1)]))
 
 
 def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:

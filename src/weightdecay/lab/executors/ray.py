@@ -120,8 +120,8 @@ def _connect(ray: Any, address: str) -> None:
         ray.init(address=address, log_to_driver=False, logging_level="WARNING", **own)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
         raise ConnectionError(
-            f"No Ray cluster at address={address!r} lets this process in ({error}). Is it running, and is this machine "
-            "one of its nodes? If it was started with a token, set RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN here."
+            f"No Ray cluster at address={address!r} lets this process in ({error}). Is it running, with this machine "
+            "among its nodes? Where it was started with a token, set RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN."
         ) from error
 
 

@@ -2,56 +2,92 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import shutil
+import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from weightdecay.lab.executors.base import RunFailure
-from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work
-
-ARRAY = 1000
-"""Jobs in an array at most: Slurm's MaxArraySize is 1001 where nobody changed it."""
+from weightdecay.lab.executors.settings import number, text, whole
+from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work_until_sigterm
 
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
 ENDED |= {"REVOKED", "TIMEOUT", "GONE"}
 """States a job does not come back from; GONE, our word, that of a job Slurm no longer speaks of."""
 
+SILENT = re.compile(r"contact slurm controller|timed out|temporarily|Zero Bytes|Transport endpoint|Connection")
+"""What sbatch says when Slurm did not answer, as opposed to: answered that it does not want the jobs."""
+
 
 @dataclass(frozen=True)
 class Slurm(WorkersExecutor):
-    """Each run is a job of ``cpus``, ``gpus``, ``memory`` (``"8G"``) and ``minutes``, ``at_once`` of an array at
-    once.
+    """Each run is a job of ``cpus``, ``gpus``, ``memory`` (``"8G"``) and ``minutes``.
 
-    ``folder`` must be on a file system that the nodes share: submissions, logs and results pass through it. A job that
-    reaches its time limit is requeued, ``renewals`` times, and the run goes on from its checkpoint; one that is
-    preempted or requeued by others goes on too. ``setup`` is lines of shell before the run (``module load cuda``),
-    ``options`` more options of sbatch (``{"account": "lab", "qos": "low"}``). ``patience``: seconds that a result file
-    of a job which has ended may need to become visible here.
+    ``folder`` must be on a file system that the nodes share: submissions, logs and results pass through it. ``queued``
+    jobs are with Slurm at a time, ``at_once`` of an array run. A job that nears its time limit keeps a checkpoint and
+    is requeued, ``renewals`` times; one that is preempted or requeued by others goes on too. ``setup`` is lines of
+    shell before the run (``module load cuda``), ``options`` more options of sbatch (``{"account": "lab"}``). Result
+    files are looked for every ``poll_seconds``, and may need ``patience`` seconds to become visible here; Slurm itself
+    is asked twice in that time.
     """
 
-    folder: str | Path
+    folder: str | Path = ""
     partition: str | None = None
     minutes: int = 60
     cpus: int = 1
     gpus: int = 0
     memory: str | None = None
     at_once: int = 256
+    queued: int = 1000  # MaxArraySize is 1001 where nobody changed it
     renewals: int = 10
     retries: int = 2
     setup: Sequence[str] = ()
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | int] = field(default_factory=dict)
     poll_seconds: float = 1.0
     patience: float = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.folder, (str, Path)) or not str(self.folder):
+            raise ValueError(
+                f"folder={self.folder!r}: the executor 'slurm' needs a folder that this machine and the nodes share, "
+                'where its jobs leave logs and results. Give one: folder="jobs".'
+            )
+        for setting in ("partition", "memory"):
+            if getattr(self, setting) is not None:
+                text(setting, getattr(self, setting), "Leave it out for what Slurm gives by default.")
+        whole("minutes", self.minutes, 1, "It is the time limit of a job.")
+        whole("cpus", self.cpus, 1, "It is what one run takes.")
+        whole("gpus", self.gpus, 0, "It is what one run takes.")
+        whole("at_once", self.at_once, 1, "It is how many jobs of an array run at once.")
+        whole("queued", self.queued, 1, "It is how many jobs are with Slurm at a time.")
+        whole("renewals", self.renewals, 0, "It is how often a job at its time limit is requeued.")
+        number("poll_seconds", self.poll_seconds, 0.01, "It is the time between two looks for results.")
+        number("patience", self.patience, 0.01, "It is the time a result file needs to become visible.")
+        if isinstance(self.setup, str) or not all(isinstance(line, str) for line in self.setup):
+            raise ValueError(f"setup={self.setup!r}: give a list of lines of shell, such as ['module load cuda'].")
+        if not isinstance(self.options, Mapping):
+            raise ValueError(f"options={self.options!r}: give options of sbatch by name, such as {{'account': 'lab'}}.")
 
     def open(self) -> Workers:
         """Return what submits.
 
         Raises: RuntimeError, where there is no Slurm.
         """
+        if not shutil.which("sbatch") or not shutil.which("srun"):
+            raise RuntimeError(
+                "There is no Slurm here: sbatch and srun are not on the PATH. "
+                'Start the sweep where jobs are submitted, or use the executor "local".'
+            )
         return Jobs(self)
 
 
@@ -59,33 +95,59 @@ class Continued:
     """The call as submitit takes it: one that may be cut off and begun again, because the run keeps its checkpoints."""
 
     def __call__(self, function: Path, item: bytes) -> bytes:
-        """Compute it."""
-        return work(function.read_bytes(), item)
+        """Compute it. SIGUSR2, before the time limit, stops it as SIGTERM does; then the job is requeued."""
+        import cloudpickle
+        from submitit.core.utils import UncompletedJobError
+
+        requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's
+        nears_limit = False
+
+        def stop(*_: object) -> None:
+            nonlocal nears_limit
+            nears_limit = True
+            signal.raise_signal(signal.SIGTERM)
+
+        signal.signal(signal.SIGUSR2, stop)
+        try:
+            return work_until_sigterm(function.read_bytes(), item)
+        except BaseException:
+            if not nears_limit:
+                raise
+        try:
+            requeue(signal.SIGUSR2, None)  # leaves the process, if the job has a renewal left
+        except UncompletedJobError:
+            said = "not finished when the job had been renewed as often as it may: give more minutes, or more renewals"
+            return bytes(cloudpickle.dumps((None, RunFailure("TimeLimit", said))))
+        raise AssertionError("submitit requeued the job and did not leave it")
 
     def checkpoint(self, function: Path, item: bytes) -> Any:
-        """Return what the job is when it is begun again (submitit asks, before the time limit ends it)."""
+        """Return what the job is when it is begun again: submitit asks."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, function, item)
 
 
 class Jobs(Workers):
-    """Jobs with a name of their own, by which they are asked for and cancelled."""
+    """Jobs with a name of their own, by which they are asked for and cancelled, and a folder of that name."""
 
     def __init__(self, settings: Slurm) -> None:
         from submitit import SlurmExecutor  # by its name: AutoExecutor takes whatever cluster it believes to see
 
         self.settings = settings
         self.name = f"weightdecay-{uuid.uuid4().hex[:8]}"
-        self.function = Path(settings.folder).expanduser().absolute() / f"{self.name}-function.pkl"
+        self.folder = Path(settings.folder).expanduser().absolute() / self.name
+        self.function = self.folder / "function.pkl"
         self.going: dict[Any, Call] = {}
+        self.submitting = False
         self.ended: dict[Any, float] = {}  # when a job without a result was first seen to have ended
-        self.slurm = SlurmExecutor(settings.folder, max_num_timeout=settings.renewals)
+        self.next_question = 0.0
+        self.slurm = SlurmExecutor(self.folder, max_num_timeout=settings.renewals)
         self.slurm.update_parameters(
             job_name=self.name,
             time=settings.minutes,
             cpus_per_task=settings.cpus,
             array_parallelism=settings.at_once,
+            signal_delay_s=min(90, 15 * settings.minutes),
             setup=[
                 f"export OMP_NUM_THREADS={settings.cpus} MKL_NUM_THREADS={settings.cpus}",
                 "export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK",  # since 22.05 srun does not take it from sbatch
@@ -96,30 +158,64 @@ class Jobs(Workers):
 
     def room(self) -> int:
         """A long sweep comes in arrays of at least half the allowed size; a lost job need not wait for one."""
-        return ARRAY - len(self.going) if len(self.going) <= ARRAY // 2 else 0
+        most = self.settings.queued
+        return most - len(self.going) if len(self.going) <= most // 2 else 0
 
     def start(self, calls: Sequence[Call]) -> None:
-        """Submit one array. The function, which may hold data, is written once and not with every job."""
-        if not self.function.exists():
-            self.function.parent.mkdir(parents=True, exist_ok=True)
+        """Submit one array. The function, which may hold data, is written once and not with every job.
+
+        Raises: RuntimeError, where Slurm does not want the jobs, or does not answer the very first time.
+        """
+        first = not self.function.exists()
+        if first:
+            self.folder.mkdir(parents=True, exist_ok=True)
             self.function.write_bytes(calls[0].function)
-        with self.slurm.batch():
-            jobs = [self.slurm.submit(Continued(), self.function, call.item) for call in calls]
+        self.submitting = True  # a Ctrl-C from here on may leave jobs that we do not know
+        while (jobs := self._submitted(calls, first)) is None:
+            self._cancel_strays()
         self.going.update(zip(jobs, calls, strict=True))
+        self.submitting = False
+
+    def _submitted(self, calls: Sequence[Call], first: bool) -> list[Any] | None:
+        """Return the jobs; None, where Slurm did not answer and nobody knows what it has done."""
+        from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        try:
+            with _outside_of_any_job(), self.slurm.batch():
+                return [self.slurm.submit(Continued(), self.function, call.item) for call in calls]
+        except (FailedJobError, FailedSubmissionError) as error:
+            if first or not SILENT.search(str(error)):
+                raise RuntimeError(f"Slurm did not take the jobs: {str(error).strip()}") from None
+            return None
+
+    def _cancel_strays(self) -> None:
+        """Wait until Slurm answers; cancel what came of a submission of which it told us nothing."""
+        while (states := self._states()) is None:
+            time.sleep(self.settings.poll_seconds)
+        known = {_array(job.job_id) for job in self.going}
+        strays = {_array(job) for job, state in states.items() if state not in ENDED} - known
+        if strays:
+            subprocess.run(["scancel", *strays], check=False, capture_output=True)
 
     def finished(self) -> list[tuple[Call, Answer]]:
-        """Look for result files; ask Slurm about the jobs that have none."""
-        while not (done := self._answers()):
+        """Look for result files; now and then, ask Slurm about the jobs that have none."""
+        while not (done := self._with_result() or self._without_result()):
             time.sleep(self.settings.poll_seconds)
         for job in done:
             self.ended.pop(job, None)
         return [(self.going.pop(job), answer) for job, answer in done.items()]
 
-    def _answers(self) -> dict[Any, Answer]:
-        with_result = self._with_result(self.going)
-        if with_result:
-            return {job: _result(job) for job in with_result}
-        states, now = self._states(), time.monotonic()
+    def _with_result(self) -> dict[Any, Answer]:
+        # One listing of the folder: it is also what makes a network file system look again.
+        there = {path.name for path in self.folder.iterdir()}
+        return {job: _result(job) for job in self.going if job.paths.result_pickle.name in there}
+
+    def _without_result(self) -> dict[Any, Answer]:
+        now = time.monotonic()
+        if now < self.next_question:
+            return {}
+        self.next_question = now + self.settings.patience / 2
+        states = self._states()
         if states is None:
             return {}
         for job in self.going:
@@ -127,13 +223,8 @@ class Jobs(Workers):
                 self.ended.pop(job, None)  # requeued
             else:
                 self.ended.setdefault(job, now)
-        late = [job for job, since in self.ended.items() if now - since > self.settings.patience]
-        return {job: _without_result(job, states.get(job.job_id, "GONE")) for job in late}
-
-    def _with_result(self, jobs: Iterable[Any]) -> list[Any]:
-        # One listing of the folder: it is also what makes a network file system look again.
-        there = {path.name for path in Path(self.slurm.folder).iterdir()}
-        return [job for job in jobs if job.paths.result_pickle.name in there]
+        late = [job for job, since in self.ended.items() if now - since >= self.settings.patience]
+        return {job: _lost(job, states.get(job.job_id, "GONE")) for job in late}
 
     def _states(self) -> dict[str, str] | None:
         """Return the states of our jobs, by id; None if Slurm does not answer: then nothing is known, nothing is lost.
@@ -148,12 +239,27 @@ class Jobs(Workers):
 
     def close(self) -> None:
         """Cancel what is queued or running. Slurm gives it SIGTERM first, and time to keep a checkpoint."""
-        if self.going:
-            subprocess.run(["scancel", f"--name={self.name}"], check=False, capture_output=True)
-            until = time.monotonic() + GRACE
-            while time.monotonic() < until and not set((self._states() or {}).values()) <= ENDED:
-                time.sleep(self.settings.poll_seconds)
-        self.function.unlink(missing_ok=True)
+        try:
+            if self.going or self.submitting:
+                self._cancel()
+        finally:
+            for pickled in self.folder.glob("*.pkl"):  # what stays are the logs
+                pickled.unlink(missing_ok=True)
+
+    def _cancel(self) -> None:
+        cancelled, until = False, time.monotonic() + GRACE
+        while time.monotonic() < until:
+            # Once: a second SIGTERM would end a run that is keeping its checkpoint.
+            cancel = ["scancel", f"--name={self.name}"]
+            cancelled = cancelled or subprocess.run(cancel, check=False, capture_output=True).returncode == 0
+            states = self._states() if cancelled else None
+            if states is not None and set(states.values()) <= ENDED:
+                return
+            time.sleep(min(self.settings.poll_seconds, 1.0))
+        if not cancelled:
+            warnings.warn(
+                f"Slurm does not answer, so jobs may go on. Once it does: scancel --name={self.name}", stacklevel=2
+            )
 
 
 def _asked_for(settings: Slurm) -> dict[str, str | int]:
@@ -162,12 +268,30 @@ def _asked_for(settings: Slurm) -> dict[str, str | int]:
     return {**{name: value for name, value in named.items() if value}, **settings.options}
 
 
+@contextlib.contextmanager
+def _outside_of_any_job() -> Iterator[None]:
+    """Hide the job that this process may itself be: sbatch would hand its limits down to ours."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("SLURM_")}
+    try:
+        with contextlib.suppress(KeyError):
+            os.environ["SLURM_CONF"] = hidden["SLURM_CONF"]  # not the job's: where Slurm is
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _array(job_id: str) -> str:
+    return job_id.partition("_")[0]
+
+
 def _result(job: Any) -> Answer:
-    failure = job.exception()
-    return RunFailure(type(failure).__name__, str(failure)) if failure else bytes(job.result())
+    try:
+        return bytes(job.result())
+    except Exception as failure:
+        return RunFailure(type(failure).__name__, str(failure))
 
 
-def _without_result(job: Any, state: str) -> Answer:
+def _lost(job: Any, state: str) -> Answer:
     said = f"Slurm's job {job.job_id} ended ({state}) without a result; its log is {job.paths.stderr}"
     if state == "CANCELLED":
         return RunFailure("Cancelled", f"{said}. Somebody cancelled it, so it is not submitted again.")

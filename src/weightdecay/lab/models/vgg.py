@@ -23,8 +23,12 @@ def vgg16(facts: Facts) -> nn.Sequential:
 def vgg16plain(facts: Facts) -> nn.Sequential:
     """:func:`vgg16` without its batch norms, which the paper's text describes and its code does not have.
 
-    Form: as :func:`vgg16`, but weights of the convolutions normal with variance 2 / fan-in and biases zero.
-    Parameters: 14,719,818 for 3 channels and 10 classes. Source of the initialisation: He et al., arXiv:1502.01852.
+    Form: as :func:`vgg16`, but weights of the convolutions normal with variance 2 / fan-in and biases zero. From
+    PyTorch's default initialisation SGD does not start: what reaches the linear layer differs between images by 5e-7,
+    here by 0.09 (32 pixels). After 150 steps of 64 digits, enlarged to 16 pixels, SGD with lr 0.01 errs on 90 % of
+    others from there and on 62 % from here, Adam with lr 1e-4 on 82 % and 10 %. SGD with lr 0.05 starts from neither.
+    Shapes: (n, channels, h, w) → (n, classes). Parameters: 14,719,818 for 3 channels and 10 classes.
+    Source of the initialisation: He et al., arXiv:1502.01852.
     """
     model = _stack(facts, None)
     for module in model.modules():

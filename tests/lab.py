@@ -1,0 +1,30 @@
+"""What the tests of the lab share: the smallest run there is, and what of a result two computations must share."""
+
+import dataclasses
+
+from weightdecay.lab.place import Place
+from weightdecay.lab.run import Run, options
+
+SMALL = Run(
+    "adams",
+    lr=1e-3,
+    weight_decay=0.1,
+    seed=0,
+    epochs=4,
+    batch_size=64,
+    train_size=128,
+    label_noise=0.2,
+    network_options=options(width=4),
+)
+
+EVERY_STEP = Place(checkpoint_seconds=0)
+"""A checkpoint after every step."""
+
+
+def small(**changes):
+    return dataclasses.replace(SMALL, **changes)
+
+
+def numbers(result):
+    """Everything of a result but how long it took."""
+    return dataclasses.replace(result, seconds=0.0)

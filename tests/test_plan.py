@@ -1,0 +1,185 @@
+"""A sweep file: what it says is what is run, and what is wrong with it is said."""
+
+import dataclasses
+
+import pytest
+from lab import small
+
+from weightdecay.lab.cost import kind, rehearse
+from weightdecay.lab.place import Place
+from weightdecay.lab.plan import plan, questions, read
+from weightdecay.lab.run import Run, options
+from weightdecay.lab.settings import SettingsError
+
+FILE = """
+title = "AdamW against AdamS"
+data = "cifar10"
+network = "resnet20"
+epochs = 100
+seeds = 2
+milestones = [0.5, 0.75]
+network_options = { width = [8, 16] }
+
+[[grid]]
+optimizer = "SGDS"
+lr = [0.1, 1]
+weight_decay = [0, 5e-4]
+optimizer_options = { momentum = 0.9, nesterov = true }
+
+[[grid]]
+optimizer = ["adamw", "adams"]
+weight_decay = { from = 1e-4, to = 1e-2, count = 3 }
+seed = 7
+seeds = 1
+
+[executor]
+name = "gpus"
+per_gpu = 4
+
+[place]
+workers = 4
+data = "sets"
+"""
+
+
+def test_a_file_is_every_combination_of_its_lists(tmp_path):
+    path = tmp_path / "sweep.toml"
+    path.write_text(FILE.replace("seed = 7\nseeds = 1\n", "seeds = 1\n"))
+    found = read(path)
+    assert found.title == "AdamW against AdamS"
+    assert found.executor == {"name": "gpus", "per_gpu": 4}
+    assert (found.place.workers, str(found.place.data), found.place.device) == (4, "sets", "auto")
+    assert str(found.out) == "sweep-runs"
+    sgds = [run for run in found.runs if run.optimizer == "sgds"]
+    others = [run for run in found.runs if run.optimizer != "sgds"]
+    assert len(sgds) == 2 * 2 * 2 * 2
+    assert len(others) == 2 * 3 * 2
+    assert len(set(found.runs)) == len(found.runs)
+    assert {(run.lr, run.weight_decay, run.seed) for run in sgds} == {
+        (lr, weight_decay, seed) for lr in (0.1, 1.0) for weight_decay in (0.0, 5e-4) for seed in (0, 1)
+    }
+    assert {run.weight_decay for run in others} == {1e-4, 1e-3, 1e-2}
+    assert {run.lr for run in others} == {1e-3}  # the optimizer's own
+    assert {run.network_options for run in found.runs} == {options(width=8), options(width=16)}
+    assert {run.optimizer_options for run in sgds} == {options(momentum=0.9, nesterov=True)}
+    assert {(run.epochs, run.milestones, type(run.lr)) for run in found.runs} == {(100, (0.5, 0.75), float)}
+
+
+def test_without_a_grid_the_file_is_one():
+    found = plan({"optimizer": "adams", "weight_decay": [1e-4, 1e-3]})
+    assert found.runs == (Run("adams", 1e-3, 1e-4, 0), Run("adams", 1e-3, 1e-3, 0))
+    assert found.executor == {"name": "local"}
+
+
+def test_several_milestones_are_a_list_of_lists():
+    found = plan({"optimizer": "sgd", "weight_decay": 0, "milestones": [[0.4, 0.8], [0.5]]})
+    assert [run.milestones for run in found.runs] == [(0.4, 0.8), (0.5,)]
+
+
+def test_ranges_are_even_in_their_logarithm_and_have_both_ends():
+    def of(**table):
+        return [run.weight_decay for run in plan({"optimizer": "sgd", "weight_decay": table}).runs]
+
+    assert of(**{"from": 1e-6, "to": 1e-2, "count": 5}) == [1e-6, 1e-5, 1e-4, 1e-3, 1e-2]
+    assert of(**{"from": 1, "to": 2, "count": 3}) == [1, 1.41, 2]
+    assert of(**{"from": 0, "to": 1, "count": 5, "scale": "linear"}) == [0, 0.25, 0.5, 0.75, 1]
+
+
+GOOD = {"optimizer": "sgd", "weight_decay": 0.1}
+
+WRONG = [
+    ({"optimizer": "sgd"}, "the sweep has no weight_decay. Set it"),
+    ({"weight_decay": 1}, "the sweep has no optimizer"),
+    ({**GOOD, "epoch": 3}, "a sweep: no setting is called 'epoch'. Did you mean 'epochs'"),
+    ({**GOOD, "grid": [{"epoch": 3}]}, "grid 1: no setting is called 'epoch'"),
+    ({**GOOD, "grid": 3}, r"grid must be tables, each headed \[\[grid\]\]"),
+    ({**GOOD, "seeds": 0}, "seeds = 0: it is a number of seeds, 1 or more"),
+    ({**GOOD, "seeds": 3, "seed": 1}, "seed and seeds are both set"),
+    ({**GOOD, "epochs": "many"}, r"epochs = 'many' must be a whole number. The default is 25"),
+    ({**GOOD, "epochs": 2.5}, r"epochs = 2.5 must be a whole number"),
+    ({**GOOD, "compile": 1}, r"compile = 1 must be true or false"),
+    ({**GOOD, "lr": [0.1, "1e-3"]}, r"lr = '1e-3' must be a number"),
+    ({**GOOD, "lr": []}, r"lr = \[\]: an empty list makes no run"),
+    ({**GOOD, "milestones": 0.5}, r"milestones = 0.5 must be fractions"),
+    ({**GOOD, "network_options": 3}, "network_options must be a table"),
+    ({**GOOD, "executor": "local"}, r"executor must be a table, headed \[executor\]"),
+    ({**GOOD, "place": {"worker": 3}}, r"the table \[place\]: no setting is called 'worker'. Did you mean 'workers'"),
+    ({**GOOD, "place": {"workers": "3"}}, r"place.workers = '3' must be a whole number"),
+    ({**GOOD, "lr": {"from": 1, "to": 2}}, "the range of lr has no count. Write"),
+    ({**GOOD, "lr": {"from": 0, "to": 2, "count": 3}}, "goes from 0 to 2, and a logarithm has no 0"),
+    ({**GOOD, "lr": {"from": 1, "to": 2, "count": 1}}, "count = 1. Two are the least"),
+    ({**GOOD, "lr": {"from": 1, "to": 2, "count": 3, "scale": "lin"}}, "scale = 'lin'. Use"),
+    ({**GOOD, "lr": {"from": 1, "too": 2, "count": 3}}, "no setting is called 'too'. Did you mean 'to'"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), WRONG, ids=[message[:40] for _, message in WRONG])
+def test_what_is_wrong_with_a_file_is_said(content, message):
+    with pytest.raises(SettingsError, match=message):
+        plan(content)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"nothing.toml cannot be read: No such file"):
+        read(tmp_path / "nothing.toml")
+    (tmp_path / "bad.toml").write_text("epochs = = 3")
+    with pytest.raises(SettingsError, match=r"bad.toml is not TOML: .*line 1"):
+        read(tmp_path / "bad.toml")
+    (tmp_path / "short.toml").write_text("optimizer = 'sgd'")
+    with pytest.raises(SettingsError, match=r"short.toml: the sweep has no weight_decay"):
+        read(tmp_path / "short.toml")
+
+
+# ---------------------------------------------------------------- questions
+
+
+def test_runs_that_differ_by_seed_are_a_point_and_what_else_differs_names_the_curve():
+    runs = [
+        small(optimizer=optimizer, batch_size=batch, weight_decay=weight_decay, seed=seed)
+        for optimizer in ("adamw", "adams")
+        for batch in (64, 128)
+        for weight_decay in (0.1, 0.2)
+        for seed in (1, 0)
+    ]
+    (question,) = questions(runs, "weightdecay sweep x.toml").values()
+    assert len(question.points) == 8
+    assert all([run.seed for run in members] == [0, 1] for members in question.points.values())
+    assert {point.curve for point in question.points} == {
+        f"{optimizer}, batch_size={batch}" for optimizer in ("adamw", "adams") for batch in (64, 128)
+    }
+    assert set(question.runs) == set(runs)
+    assert [run.seed for run in question.runs] == [0] * 8 + [1] * 8
+
+
+def test_what_an_optimizer_always_has_does_not_name_its_curve():
+    runs = [small(optimizer="sgd", optimizer_options=options(momentum=0.9)), small(optimizer="adams")]
+    (question,) = questions(runs, "").values()
+    assert {point.curve for point in question.points} == {"sgd", "adams"}
+
+
+def test_different_data_are_different_questions():
+    runs = [
+        small(data=data, network=network) for data in ("digits", "images:a/b") for network in ("resnet8", "resnet20")
+    ]
+    assert set(questions(runs, "")) == {"digits-resnet8", "digits-resnet20", "b-resnet8", "b-resnet20"}
+
+
+# ---------------------------------------------------------------- cost
+
+
+def test_runs_of_one_kind_cost_the_same():
+    assert kind(small()) == kind(small(optimizer="sgd", lr=1.0, weight_decay=0.3, seed=5, epochs=9, label_noise=0.1))
+    for field, value in (("batch_size", 3), ("network", "resnet20"), ("dtype", "float64"), ("train_size", 7)):
+        assert kind(small(**{field: value})) != kind(small())
+
+
+def test_a_rehearsal_is_of_the_run_and_keeps_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cost = rehearse(kind(small()), Place())
+    assert cost.steps == 2
+    assert min(cost.start, cost.step, cost.judging) > 0
+    assert cost.epoch == pytest.approx(2 * cost.step + cost.judging)
+    assert cost.of(small(epochs=10)) == pytest.approx(cost.start + 10 * cost.epoch)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="Did you mean 'resnet8'"):
+        rehearse(dataclasses.replace(kind(small()), network="resnet9"), Place())

@@ -1,0 +1,147 @@
+"""Many runs: each once, in order, home as they finish, and nothing lost when the sweep is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from lab import numbers, small
+
+from weightdecay.lab.executors import executor
+from weightdecay.lab.place import Place
+from weightdecay.lab.store import Store, StoreError
+from weightdecay.lab.sweep import RunError, sweep
+from weightdecay.lab.train import train
+
+HERE = executor("here")
+
+
+def test_a_sweep_trains_each_run_once_and_keeps_the_order(tmp_path):
+    runs = [small(seed=seed, epochs=1) for seed in (2, 0, 1, 0)]
+    seen = []
+    results = sweep(runs, Store(tmp_path), HERE, on_result=lambda r, reused: seen.append((r.run.seed, reused)))
+    assert [result.run for result in results] == runs
+    assert seen == [(2, False), (0, False), (1, False)]
+    seen.clear()
+    more = [*runs, small(seed=3, epochs=1)]
+    again = sweep(more, Store(tmp_path), HERE, on_result=lambda r, reused: seen.append((r.run.seed, reused)))
+    assert again[:4] == results
+    assert seen == [(2, True), (0, True), (1, True), (3, False)]
+
+
+def test_a_run_that_raises_is_named_and_the_others_are_kept(tmp_path):
+    bad, good = small(network="resnet9", epochs=1), small(epochs=1)
+    with pytest.raises(RunError, match=r"network='resnet9'.*Did you mean 'resnet8'.*The others are kept"):
+        sweep([bad, good], Store(tmp_path), HERE)
+    assert Store(tmp_path).result(good)
+    failed = []
+    results = sweep(
+        [bad, good], Store(tmp_path), HERE, on_failure=lambda run, reason: failed.append((run, reason.type))
+    )
+    assert [result.run for result in results] == [good]
+    assert failed == [(bad, "ValueError")]
+
+
+def test_a_damaged_result_stops_a_sweep_before_anything_is_trained(tmp_path):
+    store, runs = Store(tmp_path), [small(seed=seed, epochs=1) for seed in (0, 1)]
+    store.save(train(runs[1]))
+    (store.of(runs[1]).path / "result.json").write_text("{")
+    with pytest.raises(StoreError, match="is not a whole result"):
+        sweep(runs, store, HERE)
+    assert store.result(runs[0]) is None
+
+
+def test_a_result_that_comes_from_elsewhere_is_kept_here(tmp_path):
+    """As from a node of a cluster with a disk of its own."""
+
+    class Elsewhere(type(HERE)):
+        def map(self, function, items):
+            far = type(function)(tmp_path / "far", function.place, function.task)
+            yield from super().map(far, items)
+
+    run = small(epochs=2)
+    (result,) = sweep([run], Store(tmp_path / "home"), Elsewhere())
+    assert Store(tmp_path / "home").result(run) == result
+    assert len(Store(tmp_path / "home").of(run).epochs()) == 2
+
+
+@pytest.mark.slow
+def test_workers_give_the_results_of_this_process(tmp_path):
+    runs = [small(seed=seed, epochs=2) for seed in range(4)]
+    aside = sweep(runs, Store(tmp_path / "a"), executor("local", jobs=2))
+    here = sweep(runs, Store(tmp_path / "b"), HERE)
+    assert [numbers(result) for result in aside] == [numbers(result) for result in here]
+
+
+SWEEP = f"""
+import signal, sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from lab import small
+from weightdecay.lab.executors import executor
+from weightdecay.lab.place import Place
+from weightdecay.lab.store import Store
+from weightdecay.lab.sweep import sweep
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runs = [small(seed=seed, epochs=10, train_size=600, batch_size=16) for seed in range(10)]
+tell = lambda result, reused: print(result.run.seed, reused, flush=True)
+sweep(runs, Store(sys.argv[1]), executor("local", jobs=2), Place(checkpoint_seconds=0), on_result=tell)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_sweep_stopped_in_the_middle_continues_and_equals_the_uninterrupted_one(tmp_path, how):
+    script = tmp_path / "many.py"
+    script.write_text(SWEEP)
+
+    def start():
+        command = [sys.executable, str(script), str(tmp_path / "stopped")]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+
+    process = start()
+    assert process.stdout.readline().strip().endswith("False")
+    if how == signal.SIGKILL:
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+    process.wait(timeout=60)
+    deadline = time.time() + 30
+    while _alive_in_session(process.pid) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not _alive_in_session(process.pid)
+    process.stdout.close()
+    store = Store(tmp_path / "stopped")
+    kept = store.results()
+    assert 1 <= len(kept) < 10  # most of them wait in the queue when the signal comes
+    checkpoints = list(Path(store.runs).glob("*/checkpoint.pt"))
+    if how == signal.SIGINT:
+        assert checkpoints  # what was under way was given time to keep one
+    again = start()
+    said = again.communicate(timeout=300)[0].split()
+    assert again.returncode == 0
+    assert said.count("True") == len(kept)
+    finished = store.results()
+    assert len(finished) == 10
+    under_way = {path.parent.name for path in checkpoints}
+    for result in finished:
+        if result.run.address in under_way or result.run.seed == 0:
+            assert numbers(train(result.run, place=Place())) == numbers(result)
+
+
+def _alive_in_session(session):
+    """Whether some process of that session still runs (Linux: the kernel's own table)."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                return True
+    return False
