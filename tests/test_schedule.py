@@ -1,5 +1,6 @@
 """Learning rates over time, against their formulas."""
 
+import itertools
 import math
 import warnings
 
@@ -48,7 +49,7 @@ def test_restarts_begin_at_the_top_and_last_twice_as_long():
 
 def test_cosine_goes_down_in_every_step():
     values = lrs(small(epochs=10, lr=1.0, schedule="cosine"))
-    assert all(a > b for a, b in zip(values, values[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(values))
     assert values[len(values) // 2] == pytest.approx(0.5)
 
 

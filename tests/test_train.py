@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -367,16 +366,22 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
     assert said[-1] == train(run, place=HERE).weights
 
 
+COMMAND = """
+import signal, sys
+from weightdecay.lab.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
 )
 def test_the_command_finishes_the_step_keeps_a_checkpoint_and_says_so(number, status, name, tmp_path):
     words = ["--train-size", "1500", "--epochs", "200", "--batch-size", "8", "--device", "cpu", "--threads", "1"]
-    command = [sys.executable, "-m", "weightdecay", "train", "--out", str(tmp_path), *words]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
-    )  # fmt: skip
+    command = [sys.executable, "-c", COMMAND, "train", "--out", str(tmp_path), *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("epoch 1/200  lr 0.001")
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]
@@ -389,12 +394,11 @@ def test_the_command_finishes_the_step_keeps_a_checkpoint_and_says_so(number, st
 def test_a_second_signal_acts_at_once():
     with on_signals() as stop:
         assert not stop
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop
         assert (stop.stopped.status, stop.stopped.name) == (130, "Ctrl-C")
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(5)
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_paths_of_data_are_found_in_the_folder_of_the_data_sets(tmp_path, monkeypatch):

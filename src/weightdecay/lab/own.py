@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,9 +215,9 @@ class _Loaders(Data):
         """Draw the epoch's order from (seed, epoch); what is before ``start`` is fetched and dropped."""
         reseed(self.device, self.run.seed, epoch)
         batches = iter(self.loaders[0])
-        for _ in islice(batches, start):
-            pass
-        reseed(self.device, self.run.seed, epoch, start, 0)  # as the loop has set it for this step
+        for step in range(start):
+            reseed(self.device, self.run.seed, epoch, step, 0)  # as the loop does before every step
+            next(batches, None)
         return self._batches(batches)
 
     def test(self) -> Iterator[Batch]:
