@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import pickle
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.rendezvous import rendezvous
 
 from weightdecay.lab.place import Place
 from weightdecay.optim.sharding import is_sharded
@@ -21,28 +25,124 @@ STRATEGIES = ("ddp", "fsdp")
 SHARD_FROM = 1_000_000
 """Parameters from which on a child of the network is a unit of its own under FSDP."""
 
+PATIENCE = timedelta(seconds=60)
+"""How long one that is about to leave waits for the others."""
+
 
 @contextlib.contextmanager
 def joined(place: Place) -> Iterator[Place]:
     """Join the processes that ``torchrun`` started, if it did; yield the place with rank, world and device filled in.
 
-    One GPU a process where there are GPUs and the place asks for one, else gloo on the CPU.
+    One GPU a process where there are GPUs and the place asks for one, else gloo on the CPU. Where somebody has joined
+    them before (this function, or a program with ``init_process_group``) those are the processes, and they stay joined.
+
+    Raises: ValueError, where the environment speaks of several processes and does not say where they meet.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    ours = not dist.is_initialized()
+    world = int(os.environ.get("WORLD_SIZE", "1")) if ours else dist.get_world_size()
     if place.device == "auto":
         place = replace(place, device="cuda" if torch.cuda.is_available() else "cpu")
-    if world == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+    if world == 1:
         yield place
         return
-    on_gpu = place.device.startswith("cuda")
-    device = f"cuda:{os.environ['LOCAL_RANK']}" if on_gpu else place.device
-    if on_gpu:
+    device, backend = place.device, "gloo"
+    if device.startswith("cuda"):
+        device, backend = f"cuda:{os.environ['LOCAL_RANK']}", "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
+    if ours:
+        _join(backend, world)
     try:
         yield replace(place, rank=dist.get_rank(), world=world, device=device)
+        if ours:
+            meet()
     finally:
-        dist.destroy_process_group()
+        if ours:
+            _leave()
+
+
+def _join(backend: str, world: int) -> None:
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"WORLD_SIZE={world} is set, and {', '.join(missing)} is not: a run of several processes is started with "
+            "torchrun. Use it, or unset WORLD_SIZE."
+        )
+    store, rank, world = next(rendezvous("env://"))
+    # A prefix of its own: what was written the time before is still there, with addresses where nobody listens.
+    store = dist.PrefixStore(f"weightdecay {next(_times)}", store)  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+    global _table
+    _table = _Table(store)
+
+
+def _leave() -> None:
+    global _table
+    _table = None
+    dist.destroy_process_group()
+
+
+@dataclass
+class _Table:
+    """Where the processes meet without a connection between them: the store of ``torchrun``, which outlives them."""
+
+    store: Any
+    meetings: int = 0
+
+
+_table: _Table | None = None
+_times = itertools.count(1)
+
+
+def meet() -> None:
+    """Wait until every process is here; after that each may leave. All of them come here equally often.
+
+    Whoever closes gloo resets its connections, and what another has not read yet is lost: a last word cannot be said
+    through it. Whoever comes here has all it needs, so one that waits in vain goes on.
+    """
+    if _table is None:  # of one process, or joined by somebody else, who leaves when everything is over
+        return
+    _table.meetings += 1
+    key = f"meeting {_table.meetings}"
+    with contextlib.suppress(RuntimeError):
+        if _table.store.add(key, 1) == dist.get_world_size():
+            _table.store.set(f"{key} is complete", "yes")
+        _table.store.wait([f"{key} is complete"], PATIENCE)
+
+
+@contextlib.contextmanager
+def together(place: Place) -> Iterator[None]:
+    """Around what a process may fail at alone: where one does, every process raises what the first of them raised.
+
+    So none is left waiting for one that has gone, and a program goes on in all of them or in none. There must be no
+    collective inside.
+    """
+    if place.world == 1:
+        yield
+        return
+    own: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        own = error
+    everyone: list[Any] = [None] * place.world
+    dist.all_gather_object(everyone, None if own is None else _portable(own))
+    failed = next((rank for rank, error in enumerate(everyone) if error is not None), None)
+    if failed is None:
+        return
+    meet()
+    if own is not None and failed == place.rank:
+        raise own
+    raise everyone[failed]
+
+
+def _portable(error: Exception) -> Exception:
+    """Return the error, or what it says, where another process could not be given the error itself."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:
+        copy = None
+    same = type(copy) is type(error) and str(copy) == str(error)
+    return error if same else RuntimeError(f"{type(error).__name__}: {error}")
 
 
 def spread(model: nn.Module, strategy: str, place: Place) -> nn.Module:
@@ -121,10 +221,11 @@ class Agreement:
         return answer
 
     def close(self) -> None:
-        """Wait for the last question, so that no process leaves another asking."""
+        """Wait for the last question, and for all processes, so that none leaves another asking."""
         if self.pending:
             self.pending[0].wait()
             self.pending = None
+        meet()
 
 
 def whole(tree: Any) -> Any:

@@ -54,16 +54,18 @@ def train(
     this run; StoreError and DataError, for files; ValueError, for settings that cannot be run.
     """
     with processes.joined(place or Place()) as here, contextlib.ExitStack() as stack:
-        check(run)
-        if run.processes != here.world:
-            raise ValueError(
-                f"the run is one of {run.processes} processes, and {here.world} came. Start it with "
-                f"torchrun --nproc-per-node {run.processes}, or set processes={here.world}."
-            )
-        folder = None
-        if store and here.rank == 0:
-            folder = stack.enter_context(store.open(run))
-        kept = processes.from_first(store.result(run) if store and here.rank == 0 else None, here)
+        folder = kept = None
+        with processes.together(here):
+            check(run)
+            if run.processes != here.world:
+                raise ValueError(
+                    f"the run is one of {run.processes} processes, and {here.world} came. Start it with "
+                    f"torchrun --nproc-per-node {run.processes}, or set processes={here.world}."
+                )
+            if store and here.rank == 0:
+                folder = stack.enter_context(store.open(run))
+                kept = store.result(run)
+        kept = processes.from_first(kept, here)
         if kept is not None:
             return kept  # type: ignore[no-any-return]
         stack.enter_context(of_our_own(torch.device(here.device)))
@@ -106,9 +108,10 @@ class Training:
 
     def __post_init__(self) -> None:
         run, self.device = self.run, torch.device(self.place.device)
-        self.data = self.task.load(run, self.place)
-        self.judgement = self.task.judgement(self.data)
-        model = self.task.build(run, self.data.facts)
+        with processes.together(self.place):
+            self.data = self.task.load(run, self.place)
+            self.judgement = self.task.judgement(self.data)
+            model = self.task.build(run, self.data.facts)
         model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
         if run.channels_last:
             model = model.to(memory_format=torch.channels_last)
@@ -124,7 +127,9 @@ class Training:
     def result(self) -> Result:
         """Train to the end."""
         run, progress = self.run, self.progress
-        saved = processes.from_first(self.folder.load_checkpoint() if self.folder else None, self.place)
+        with processes.together(self.place):
+            saved = self.folder.load_checkpoint() if self.folder else None
+        saved = processes.from_first(saved, self.place)
         if saved is not None:
             progress.restore(saved, str(self.folder.path) if self.folder else "the store")
         status = "finished"
@@ -147,8 +152,9 @@ class Training:
             skipped_steps=progress.optimizer.skipped_steps,
             clamped_steps=progress.optimizer.clamped_steps,
         )
-        if self.folder:
-            self.folder.save(result)
+        with processes.together(self.place):
+            if self.folder:
+                self.folder.save(result)
         return result
 
     def train_epoch(self) -> bool:
@@ -173,10 +179,10 @@ class Training:
 
     def step(self, batch: Batch) -> None:
         """Learn from one batch."""
-        progress, size = self.progress, batch.targets.numel()
-        if size == 0:
+        run, progress, size = self.run, self.progress, batch.targets.numel()
+        if min(batch.count, run.batch_size) < self.place.world:  # known to all, also to those who have one
             raise ValueError(
-                f"batch_size={self.run.batch_size}: the last batch of the epoch has fewer examples than there are "
+                f"batch_size={run.batch_size}: the last batch of the epoch has fewer examples than there are "
                 f"processes ({self.place.world}), and a process without any cannot learn. Use another batch size."
             )
         progress.optimizer.zero_grad()
@@ -219,10 +225,11 @@ class Training:
         progress.epochs.append(epoch)
         progress.epoch, progress.step, progress.seen, progress.carried = progress.epoch + 1, 0, 0, None
         progress.loss.zero_()
-        if self.folder:
-            self.folder.log(epoch)
-        if self.on_epoch and self.place.rank == 0:
-            self.on_epoch(epoch)
+        with processes.together(self.place):
+            if self.folder:
+                self.folder.log(epoch)
+            if self.on_epoch and self.place.rank == 0:
+                self.on_epoch(epoch)
 
     @torch.no_grad()
     def measure(self, batches: Iterator[Batch]) -> tuple[float | None, float | None]:
@@ -261,8 +268,9 @@ class Training:
         before = time.perf_counter()
         self.progress.seconds, self.begun = self.seconds(), before
         content = self.progress.content()
-        if self.folder:
-            self.folder.save_checkpoint(content)
+        with processes.together(self.place):
+            if self.folder:
+                self.folder.save_checkpoint(content)
         self.kept = time.perf_counter()
         self.cost = self.kept - before
         if stop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from weightdecay.lab.report import Report
@@ -13,14 +14,10 @@ if TYPE_CHECKING:
 
 def show(comparison: Comparison, report: Report) -> None:
     """Print the table and where the files are."""
-    from rich.console import Console
-
     from weightdecay.lab.report.page import answer, notes
 
     table = _table(comparison)
-    console = Console()
-    if not console.is_terminal:  # a file has no edge to break lines at
-        console = Console(width=max(console.width, console.measure(table).maximum))
+    console = wide_enough(table)
     console.print(table)
     console.print(answer(comparison) + "\n", markup=False, highlight=False)
     for note in notes(comparison):
@@ -31,6 +28,16 @@ def show(comparison: Comparison, report: Report) -> None:
         *(("figure", one) for one in report.figures),
     ):
         console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def wide_enough(table: Table) -> Console:
+    """Return where to print: as wide as the terminal, or as the table, since a file has no edge to break lines at."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        return console
+    return Console(width=max(console.width, console.measure(table).maximum))
 
 
 def _table(comparison: Comparison) -> Table:

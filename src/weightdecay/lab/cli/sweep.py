@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightdecay.lab import plan as plans
+from weightdecay.lab.cli.outcome import show, wide_enough
 from weightdecay.lab.cli.say import DONE, FAILED, STOPPED, fail, say
 from weightdecay.lab.settings import SettingsError
 
@@ -104,7 +105,6 @@ def _print_plan(
     title: str, runs: list[Run], missing: list[Run], costs: Mapping[Run, Cost], on: Executor, store: Store
 ) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -128,19 +128,15 @@ def _print_plan(
             total += len(members) * cost.of(members[0])
             cells += [lasting(cost.epoch), lasting(cost.of(members[0])), lasting(len(members) * cost.of(members[0]))]
         table.add_row(*map(Text, cells), *([] if cost else ["not measured"] * 3))
-    console = Console()
     if missing:
-        console.print(table)
+        wide_enough(table).print(table)
     kept = len(runs) - len(missing)
-    console.print(
-        f"{len(runs)} runs, {kept} of them kept from before, in {store.folder}", markup=False, highlight=False
-    )
+    say(f"{len(runs)} runs, {kept} of them kept from before, in {store.folder}")
     if costs:
         where = ", ".join(dict.fromkeys(cost.where for cost in costs.values()))
         width = on.width()
         at_once = f"; about {lasting(total / min(width, len(missing)))} with {width} at once" if width else ""
-        text = f"estimated: {lasting(total)} of computing on {where}{at_once}, from a few measured steps"
-        console.print(text, markup=False, highlight=False)
+        say(f"estimated: {lasting(total)} of computing on {where}{at_once}, from a few measured steps")
 
 
 def lasting(seconds: float) -> str:
@@ -162,8 +158,7 @@ def _train(settings: SweepSettings, plan: plans.Plan, runs: list[Run], on: Execu
 
     asked = plans.questions(runs, settings.command, plan.title)
     failures: dict[Run, RunFailure] = {}
-    points = {point: members for question in asked.values() for point, members in question.points.items()}
-    everything = replace(next(iter(asked.values())), points=points)
+    everything = _together(asked)
     try:
         with live(everything, store) as view:
 
@@ -183,9 +178,20 @@ def _train(settings: SweepSettings, plan: plans.Plan, runs: list[Run], on: Execu
     return DONE
 
 
+def _together(asked: Mapping[str, Question]) -> Question:
+    """Return the runs of all questions as one, to be watched; points of several bear the name of theirs."""
+    if len(asked) == 1:
+        return next(iter(asked.values()))
+    points = {
+        replace(point, variant=", ".join(filter(None, (name, point.variant)))): runs
+        for name, question in asked.items()
+        for point, runs in question.points.items()
+    }
+    return replace(next(iter(asked.values())), points=points)
+
+
 def _report(question: Question, results: list[Result], folder: Path) -> None:
     """Print and write what the results of one question say; runs that failed are left out."""
-    from weightdecay.lab.cli.outcome import show
     from weightdecay.lab.report import write
     from weightdecay.lab.statistics import compare
 

@@ -138,6 +138,7 @@ class Jobs(Workers):
         self.folder = Path(settings.folder).expanduser().absolute() / self.name
         self.function = self.folder / "function.pkl"
         self.going: dict[Any, Call] = {}
+        self.known: set[str] = set()  # every array that Slurm told us of
         self.submitting = False
         self.ended: dict[Any, float] = {}  # when a job without a result was first seen to have ended
         self.next_question = 0.0
@@ -173,6 +174,7 @@ class Jobs(Workers):
         self.submitting = True  # a Ctrl-C from here on may leave jobs that we do not know
         while (jobs := self._submitted(calls, first)) is None:
             self._cancel_strays()
+        self.known.update(_array(job.job_id) for job in jobs)
         self.going.update(zip(jobs, calls, strict=True))
         self.submitting = False
 
@@ -192,8 +194,7 @@ class Jobs(Workers):
         """Wait until Slurm answers; cancel what came of a submission of which it told us nothing."""
         while (states := self._states()) is None:
             time.sleep(self.settings.poll_seconds)
-        known = {_array(job.job_id) for job in self.going}
-        strays = {_array(job) for job, state in states.items() if state not in ENDED} - known
+        strays = {_array(job) for job, state in states.items() if state not in ENDED} - self.known
         if strays:
             subprocess.run(["scancel", *strays], check=False, capture_output=True)
 
