@@ -102,7 +102,7 @@ def runs(folder):
 @functools.cache
 def digits():
     """The digits, cropped and flipped: no digits any more, but augmented images."""
-    return dataclasses.replace(datasets.digits.load("digits", PLACE), margin=1)
+    return dataclasses.replace(datasets.digits.pictures(180), margin=1)
 
 
 def rows(inputs):

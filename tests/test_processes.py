@@ -51,8 +51,7 @@ class Job:
     """``torchrun`` and its two processes, of which none outlives the block."""
 
     def __init__(self, folder, *words):
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TORCHELASTIC", "WORLD"))}
-        environment |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         self.paths = folder / "out.txt", folder / "err.txt"
         with self.paths[0].open("w") as out, self.paths[1].open("w") as err:
@@ -134,7 +133,8 @@ def distance(ours, theirs):
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
 
 
-NUMBERS = ("train_loss", "test_loss", "test", "validation_loss", "validation", "effective_lr", "grad_norm", "weight_norm")
+OF_SETS = ("train_loss", "test_loss", "test", "validation_loss", "validation")
+OF_STEPS = ("effective_lr", "grad_norm", "weight_norm")
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_two_processes_train_what_one_does(measured, name):
         assert distance(process[name]["weights"], weights) < EXACT
         for a, b in zip(ours.epochs, expected.epochs, strict=True):
             assert (a.epoch, a.lr) == (b.epoch, b.lr)
-            for number in NUMBERS:
+            for number in OF_SETS + OF_STEPS:
                 assert getattr(a, number) == pytest.approx(getattr(b, number), rel=EXACT, abs=0), number
         assert ours.weights != expected.weights  # their sums were not the same: there really were two
         assert ours.where.startswith("2 × CPU")
@@ -213,7 +213,10 @@ def test_what_one_process_fails_at_is_raised_by_all(measured, case, message):
 
 @pytest.mark.parametrize(
     ("case", "message"),
-    [("network", "error: no network is called 'resnet9'. Did you mean"), ("option", "error: Unrecognized options: --e")],
+    [
+        ("network", "error: no network is called 'resnet9'. Did you mean"),
+        ("option", "error: Unrecognized options: --e"),
+    ],
 )
 def test_a_mistake_in_the_command_is_one_line(measured, case, message):
     for process in measured["commands"]:
@@ -263,7 +266,7 @@ def test_the_command_is_killed_and_stopped_and_ends_with_the_weights_of_an_unint
     assert [path.name for path in store.runs.iterdir()] == [run.address]
     assert [epoch.epoch for epoch in store.of(run).epochs()] == [1, 2, 3, 4]
     assert not list(store.of(run).path.glob("checkpoint*"))
-    with pytest.raises(ValueError, match="one of 2 processes, and 1 came. Start it with torchrun --nproc-per-node 2"):
+    with pytest.raises(ValueError, match=r"one of 2 processes, and 1 came. Start it with torchrun --nproc-per-node 2"):
         train(run, store, worker.PLACE)
 
 

@@ -129,7 +129,9 @@ class OneNode:
     def start(self, name, *options):
         with (self.folder / f"{name}.out").open("a") as out:
             program = shutil.which(name, path=PATH)
-            self.processes[name] = subprocess.Popen([program, *options], stdout=out, stderr=out, cwd=self.folder)
+            self.processes[name] = subprocess.Popen(
+                [program, *options], stdout=out, stderr=out, cwd=self.folder, start_new_session=True
+            )
 
     def kill(self, name):
         self.processes[name].kill()
@@ -330,7 +332,7 @@ def test_a_job_whose_node_died_is_begun_again(slurm, on, marks):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(map(running, pids(marks))), "both are dead")
         (marks / "dead").touch()
-        time.sleep(3)  # sooner, Slurm might take the jobs for ones that are about to begin, and look again in a minute
+        time.sleep(6)  # sooner, Slurm takes the jobs for ones that are about to begin, and looks again in a minute
         slurm.start("slurmd", "-D")
 
     with meanwhile(die):
@@ -375,20 +377,28 @@ def test_closing_the_iterator_lets_jobs_keep_a_checkpoint_and_leaves_none(slurm,
 
 def test_of_a_slurm_that_is_silent_for_a_while_nothing_is_lost(slurm, on, marks):
     def wait(x):
+        import atexit
         import os
         import time
 
+        def until(name):
+            while not (marks / name).exists():
+                time.sleep(0.01)
+
         (marks / f"{x}.{os.getpid()}").touch()
-        while x == 0 and not (marks / "silent").exists():
-            time.sleep(0.01)
+        if x == 0:
+            until("silent")
+            atexit.register(until, "back")  # the result is there, and the job goes on
         return x
 
     def silence():
+        controller = slurm.processes["slurmctld"]
         wait_for(lambda: begins(marks) == {0: 1}, "one has begun")
-        slurm.kill("slurmctld")
-        (marks / "silent").touch()  # so that its result comes, and the next must be submitted, into the silence
-        time.sleep(5)
-        slurm.start("slurmctld", "-D")
+        controller.send_signal(signal.SIGSTOP)
+        (marks / "silent").touch()  # now its result comes, and the next job must be submitted, into the silence
+        time.sleep(8)
+        controller.send_signal(signal.SIGCONT)
+        (marks / "back").touch()
 
     with meanwhile(silence):
         assert list(on(queued=1, retries=0).map(wait, range(3))) == [Outcome(x, x) for x in range(3)]

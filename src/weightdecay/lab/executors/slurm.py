@@ -138,8 +138,7 @@ class Jobs(Workers):
         self.folder = Path(settings.folder).expanduser().absolute() / self.name
         self.function = self.folder / "function.pkl"
         self.going: dict[Any, Call] = {}
-        self.known: set[str] = set()  # every array that Slurm told us of
-        self.submitting = False
+        self.unsure = False  # whether Slurm may have jobs of ours that it did not tell us of
         self.ended: dict[Any, float] = {}  # when a job without a result was first seen to have ended
         self.next_question = 0.0
         self.slurm = SlurmExecutor(self.folder, max_num_timeout=settings.renewals)
@@ -171,15 +170,19 @@ class Jobs(Workers):
         if first:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.function.write_bytes(calls[0].function)
-        self.submitting = True  # a Ctrl-C from here on may leave jobs that we do not know
+        unsure, self.unsure = self.unsure, True  # a Ctrl-C from here on may leave jobs that we do not know
         while (jobs := self._submitted(calls, first)) is None:
-            self._cancel_strays()
-        self.known.update(_array(job.job_id) for job in jobs)
+            unsure = True
+            while self._states() is None:
+                time.sleep(self.settings.poll_seconds)
         self.going.update(zip(jobs, calls, strict=True))
-        self.submitting = False
+        self.unsure = unsure
 
     def _submitted(self, calls: Sequence[Call], first: bool) -> list[Any] | None:
-        """Return the jobs; None, where Slurm did not answer and nobody knows what it has done."""
+        """Return the jobs; None, where Slurm did not answer.
+
+        If it took them all the same, they find nothing to compute: submitit gives a job its call once it knows its id.
+        """
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
@@ -189,14 +192,6 @@ class Jobs(Workers):
             if first or not SILENT.search(str(error)):
                 raise RuntimeError(f"Slurm did not take the jobs: {str(error).strip()}") from None
             return None
-
-    def _cancel_strays(self) -> None:
-        """Wait until Slurm answers; cancel what came of a submission of which it told us nothing."""
-        while (states := self._states()) is None:
-            time.sleep(self.settings.poll_seconds)
-        strays = {_array(job) for job, state in states.items() if state not in ENDED} - self.known
-        if strays:
-            subprocess.run(["scancel", *strays], check=False, capture_output=True)
 
     def finished(self) -> list[tuple[Call, Answer]]:
         """Look for result files; now and then, ask Slurm about the jobs that have none."""
@@ -241,7 +236,7 @@ class Jobs(Workers):
     def close(self) -> None:
         """Cancel what is queued or running. Slurm gives it SIGTERM first, and time to keep a checkpoint."""
         try:
-            if self.going or self.submitting:
+            if self.going or self.unsure:
                 self._cancel()
         finally:
             for pickled in self.folder.glob("*.pkl"):  # what stays are the logs
@@ -279,10 +274,6 @@ def _outside_of_any_job() -> Iterator[None]:
         yield
     finally:
         os.environ.update(hidden)
-
-
-def _array(job_id: str) -> str:
-    return job_id.partition("_")[0]
 
 
 def _result(job: Any) -> Answer:

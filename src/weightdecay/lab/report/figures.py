@@ -14,7 +14,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from weightdecay.lab.run import Metric, Result
 from weightdecay.lab.statistics import Cell, Comparison
@@ -97,11 +97,13 @@ def learning_curves(comparison: Comparison) -> Figure:
         _error_scale(error_axes, errors)
         error_axes.set_ylabel(axis_title(comparison.metric.name, comparison.metric))
         error_axes.set_title("Learning curves, each optimizer at its best weight decay")
-        figure.legend(*error_axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        handles, labels = error_axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
         loss_axes.set_yscale("log")
         _plain_ticks(loss_axes.yaxis)
         loss_axes.set_ylabel("training loss")
         loss_axes.set_xlabel("epoch")
+        loss_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         loss_axes.set_xlim(0, comparison.question.epochs + 0.5)
         _mark_lr_drops(error_axes, loss_axes, comparison)
         return figure
@@ -118,8 +120,7 @@ def error_against_decay(comparison: Comparison) -> Figure:
         lowest: list[float] = []
         lrs = {name: sorted({cell.point.lr for cell in comparison.cells_of(name)}) for name in lines}
         curves = [(name, lr) for name in lines for lr in lrs[name]]
-        columns = 2 if len(curves) < 5 or max(map(len, lrs.values())) > 1 else 3
-        figure = Figure(figsize=(7.0, 4.6 + 0.22 * math.ceil(len(curves) / columns)), layout="constrained")
+        figure = Figure(figsize=(7.0, 4.6 + 0.22 * math.ceil(len(curves) / 2)), layout="constrained")
         axes = figure.subplots()
         step = min(0.04, 0.3 / len(curves))  # decades between the points at 0, so that shared ones are all seen
         for position, (name, lr) in enumerate(curves):
@@ -155,8 +156,15 @@ def error_against_decay(comparison: Comparison) -> Figure:
         )
         axes.set_ylabel(axis_title(f"{comparison.metric.name} at the last epoch", comparison.metric))
         axes.set_title(f"{comparison.metric.name.capitalize()} against weight decay")
-        figure.legend(loc="outside lower center", ncols=columns)
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
         return figure
+
+
+def columns_for(labels: Sequence[str]) -> int:
+    """Return how many columns of a legend fit below a figure of seven inches."""
+    longest = max(map(len, labels), default=0)
+    return next((columns for columns, most in ((3, 22), (2, 40)) if longest <= most), 1)
 
 
 def axis_title(text: str, metric: Metric) -> str:

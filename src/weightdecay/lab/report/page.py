@@ -73,6 +73,9 @@ def render(comparison: Comparison, curves: str, decays: str, raw: str) -> str:
         metric=comparison.metric,
         heading=figures.axis_title(comparison.metric.name.capitalize(), comparison.metric),
         standings=comparison.standings,
+        lr_was_chosen=any(
+            len({cell.point.lr for cell in comparison.cells_of(one.optimizer)}) > 1 for one in comparison.standings
+        ),
         colours=colours,
         answer=answer(comparison),
         notes=notes(comparison),
