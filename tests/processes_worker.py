@@ -1,8 +1,11 @@
 """The processes of test_processes.py, a program for ``torchrun``; the runs that it trains are here too.
 
-processes_worker.py measured FOLDER            every scenario; each process writes what came of it to FOLDER
-processes_worker.py held FOLDER STEP COMMAND…  the command, which waits in that step until a signal has come
-processes_worker.py alone FOLDER               a run of which one process raises in its third step
+Two ways to start it:
+
+    processes_worker.py measured FOLDER STEP COMMAND…   every scenario, what came of it written to FOLDER; then as below
+    processes_worker.py held FOLDER STEP COMMAND…       the command, which waits in that step until a signal has come
+
+The first goes on to the second because every start takes many seconds of importing.
 """
 
 import contextlib
@@ -24,7 +27,7 @@ from weightdecay.lab import processes
 from weightdecay.lab.cli.command import main, parse
 from weightdecay.lab.cli.train import run_of
 from weightdecay.lab.data import DataError
-from weightdecay.lab.interrupt import Stop, Stopped, on_signals
+from weightdecay.lab.interrupt import Stop, Stopped
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.store import RunFolder, Store, StoreError
@@ -237,6 +240,10 @@ def failing(folder):
     def odd(_epoch):
         raise OddError("one", "other")
 
+    def fall(step):
+        if RANK == 1 and step == 3:
+            raise RuntimeError("one of the processes fell over")
+
     found = {
         "one too few": raised(dataclasses.replace(run, processes=1)),
         "unknown network": raised(dataclasses.replace(run, network="resnet9")),
@@ -245,6 +252,7 @@ def failing(folder):
         "damaged": raised(run, store=Store(folder / "damaged")),
         "small last batch": raised(dataclasses.replace(run, train_size=129)),
         "on_epoch": raised(run, on_epoch=odd),
+        "alone": raised(run, task=Tested(fall)),
     }
     save = RunFolder.save_checkpoint
 
@@ -260,7 +268,9 @@ def failing(folder):
 def commands(folder):
     """Run the reference for the command that is killed, and commands that a person got wrong."""
     found = {"reference": train(commanded(folder), place=PLACE).weights}
-    for name, more in {"network": ["--network", "resnet9"], "option": ["--epochz", "3"]}.items():
+    wrong = {"network": ["--network", "resnet9"], "option": ["--epochz", "3"], "busy": []}
+    for name, more in wrong.items():
+        more = ["--out", str(folder / "busy"), *more]
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = main(command(folder, *more))
@@ -268,12 +278,13 @@ def commands(folder):
     return found
 
 
-def measured(folder):
+def measured(folder, *more):
     for scenario in (equal_to_one_process, stopped_by_one, diverging, failing, commands):
         begun = time.perf_counter()
         found = scenario(folder)
         (folder / f"{scenario.__name__}-{RANK}.json").write_text(json.dumps(found))
         print(f"{scenario.__name__} in process {RANK}: {time.perf_counter() - begun:.1f} s", flush=True)
+    held(folder, *more)
 
 
 def held(folder, step, *words):
@@ -290,18 +301,7 @@ def held(folder, step, *words):
     sys.exit(main(words))
 
 
-def alone(folder):
-    """The other one listens to signals, so that it cannot be ended but by what it waits for."""
-
-    def fall(step):
-        if RANK == 1 and step == 3:
-            raise RuntimeError("one of the processes fell over")
-
-    with on_signals() as stop:
-        train(dataclasses.replace(IMAGES, processes=2), Store(folder / "alone"), OFTEN, Tested(fall), stop)
-
-
 if __name__ == "__main__":
     torch.set_num_threads(1)
     mode, where, *rest = sys.argv[1:]
-    {"measured": measured, "held": held, "alone": alone}[mode](Path(where), *rest)
+    {"measured": measured, "held": held}[mode](Path(where), *rest)

@@ -1,5 +1,9 @@
 """``weightdecay train`` and ``weightdecay sweep``: what they print, keep, continue and refuse."""
 
+import signal
+import subprocess
+import sys
+
 import pytest
 
 from weightdecay.lab.cli import main
@@ -158,3 +162,29 @@ def test_what_is_wrong_with_a_sweep_is_one_line_before_anything_is_trained(chang
     assert err.count("\n") == 1
     assert message in err
     assert Store(tmp_path / "grid-runs").results() == []
+
+
+COMMAND = """
+import signal, sys
+from weightdecay.lab.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_told_to_stop_says_what_is_kept(number, status, file, tmp_path):
+    many = SWEEP.replace("epochs = 2", "epochs = 30").replace("seeds = 2", "seeds = 20")
+    file.write_text(many.replace('"here"', '"local", jobs = 2'))
+    command = [sys.executable, "-c", COMMAND, "sweep", str(file), "--no-estimate"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline().startswith("[1/80]")
+        process.send_signal(number)
+        err = process.communicate(timeout=120)[1]
+    assert process.returncode == status
+    kept = len(Store(tmp_path / "grid-runs").results())
+    assert err.splitlines()[-1] == (
+        f"stopped: {kept} of 80 runs are finished in {tmp_path / 'grid-runs'}, others keep their checkpoints; "
+        "the same command continues."
+    )

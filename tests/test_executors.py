@@ -135,11 +135,15 @@ def test_closing_the_iterator_lets_calls_keep_a_checkpoint_and_leaves_no_worker(
             (tmp_path / f"{x}.kept").touch()
             sys.exit(0)
 
-        signal.signal(signal.SIGTERM, keep)
+        if x == 1:  # one that listens itself, as the lab's loop does; what does not is interrupted
+            signal.signal(signal.SIGTERM, keep)
         (tmp_path / f"{x}.{os.getpid()}").touch()
         while len(list(tmp_path.iterdir())) < 3:  # until 0 and both of the others have begun
             time.sleep(0.01)
-        time.sleep(0 if x == 0 else 600)
+        try:
+            time.sleep(0 if x == 0 else 600)
+        except KeyboardInterrupt:
+            keep()
 
     with contextlib.closing(executor(name, **WITH_WORKERS[name]).map(endless, [0, 1, 2])) as outcomes:
         assert next(outcomes).item == 0
@@ -147,6 +151,31 @@ def test_closing_the_iterator_lets_calls_keep_a_checkpoint_and_leaves_no_worker(
     assert len(pids) == 2
     assert not any(map(alive, pids))
     assert {path.name for path in tmp_path.glob("*.kept")} == {"1.kept", "2.kept"}
+
+
+def test_a_worker_that_died_idle_is_replaced(tmp_path):
+    def wait(x):
+        import os
+        import time
+
+        (tmp_path / f"{x}.{os.getpid()}").touch()
+        while x == 1 and not (tmp_path / "9.go").exists():
+            time.sleep(0.01)
+        return -x
+
+    def kill(x):
+        (path,) = tmp_path.glob(f"{x}.*")
+        os.kill(int(path.suffix[1:]), signal.SIGKILL)
+        assert gone([int(path.suffix[1:])])
+
+    with contextlib.closing(executor("local", jobs=2, retries=1).map(wait, [0, 1])) as outcomes:
+        assert next(outcomes) == Outcome(0, 0)
+        while len(begins(tmp_path)) < 2:
+            time.sleep(0.01)
+        kill(0)  # it has nothing to do; what is lost next is given to it
+        kill(1)
+        (tmp_path / "9.go").touch()
+        assert list(outcomes) == [Outcome(1, -1)]
 
 
 DRIVER = """
@@ -207,14 +236,31 @@ def test_without_a_card_there_is_a_way_out(monkeypatch):
         next(executor("gpus").map(len, ["a"]))
 
 
+JOBS = {"folder": "jobs"}
 WRONG = [
     ("lokal", {}, "no executor is called 'lokal'. Did you mean 'local'?"),
     ("local", {"job": 2}, "no setting of the executor 'local' is called 'job'. Did you mean 'jobs'?"),
     ("here", {"jobs": 2}, "no setting of the executor 'here' is called 'jobs'"),
-    ("local", {"jobs": 0}, "jobs=0: at least one worker"),
-    ("local", {"retries": -1}, "retries=-1"),
-    ("gpus", {"per_gpu": 0}, "per_gpu=0: at least one worker"),
+    ("local", {"jobs": 0}, "jobs=0: give a whole number, 1 or more. Leave it out for one worker a usable core."),
+    ("local", {"jobs": "2"}, "jobs='2': give a whole number, 1 or more."),
+    ("local", {"jobs": True}, "jobs=True: give a whole number, 1 or more."),
+    ("local", {"retries": -1}, "retries=-1: give a whole number, 0 or more."),
+    ("local", {"retries": None}, "retries=None: give a whole number, 0 or more."),
+    ("gpus", {"per_gpu": 0}, "per_gpu=0: give a whole number, 1 or more."),
+    ("gpus", {"gpus": "all"}, "gpus='all': give a whole number, 1 or more. Leave it out for every visible card."),
     ("gpus", {"gpus": 3}, "gpus=3 cannot be used. CUDA_VISIBLE_DEVICES=0,1 makes 2 visible."),
+    ("ray", {"cpus": "2"}, "cpus='2': give a number, 0 or more. It is what one run takes."),
+    ("ray", {"cpus": 0}, "cpus=0: then a node would begin every run at once."),
+    ("ray", {"gpus": float("nan")}, "gpus=nan: give a number, 0 or more."),
+    ("ray", {"address": 6379}, 'address=6379: give a text. That is "host:port", or "auto"'),
+    ("slurm", {}, "folder='': the executor 'slurm' needs a folder that this machine and the nodes share"),
+    ("slurm", {"folder": 7}, "folder=7: the executor 'slurm' needs a folder"),
+    ("slurm", {**JOBS, "minutes": 0}, "minutes=0: give a whole number, 1 or more. It is the time limit of a job."),
+    ("slurm", {**JOBS, "cpus": "4"}, "cpus='4': give a whole number, 1 or more."),
+    ("slurm", {**JOBS, "memory": 8}, "memory=8: give a text. Leave it out for what Slurm gives by default."),
+    ("slurm", {**JOBS, "setup": "module load cuda"}, "setup='module load cuda': give a list of lines of shell"),
+    ("slurm", {**JOBS, "options": ["account"]}, "options=['account']: give options of sbatch by name"),
+    ("slurm", {**JOBS, "patience": 0}, "patience=0: give a number, 0.01 or more."),
 ]
 
 
@@ -226,8 +272,10 @@ def test_a_mistake_is_named_with_the_way_out(name, settings, message, monkeypatc
     assert message in str(raised.value)
 
 
-@pytest.mark.parametrize(("name", "extra"), [("local", "lab"), ("ray", "ray"), ("slurm", "slurm")])
-def test_an_engine_that_is_not_there_names_its_extra(name, extra, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "settings", "extra"), [("local", {}, "lab"), ("ray", {}, "ray"), ("slurm", JOBS, "slurm")]
+)
+def test_an_engine_that_is_not_there_names_its_extra(name, settings, extra, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ImportError, match=rf"{name}.*pip install \"weightdecay\[{extra}\]\""):
-        executor(name)
+        executor(name, **settings)

@@ -1,8 +1,8 @@
 """Several processes train what one would, agree on when to leave and on what went wrong, and come back as if nothing.
 
-``processes_worker.py`` is what ``torchrun`` starts: once for everything that is only measured, and again for what is
-killed; the laws are here. The networks have no batch norm: under DDP and FSDP each process normalises by the statistics
-of its own part of a batch, so that several processes train another function than one does, and are meant to.
+``processes_worker.py`` is what ``torchrun`` starts: once for all that is only measured and for a command that is killed,
+and again for the same command; the laws are here. The networks have no batch norm: under DDP and FSDP each process
+normalises by the statistics of its own part of a batch, so that several train another function than one, by intention.
 """
 
 import contextlib
@@ -122,8 +122,18 @@ def measure(folder):
     run = dataclasses.replace(worker.IMAGES, processes=2)
     Store(folder / "damaged").of(run).path.mkdir()
     (Store(folder / "damaged").of(run).path / "result.json").write_text("{")
-    with Store(folder / "busy").open(run), Job(folder, PROGRAM, "measured", folder) as job:
-        assert job.wait() == 0, job.err
+    busy, command = Store(folder / "busy"), worker.commanded(folder)
+    last = (EPOCH + 3, *worker.command(folder), "--checkpoint-seconds", "0")
+    with busy.open(run), busy.open(command), Job(folder, PROGRAM, "measured", folder, *last) as job:
+        job.wait_for(*held(folder))
+        assert job.kill() == -signal.SIGKILL
+    for mark in held(folder):
+        mark.unlink()
+
+
+def held(folder):
+    """Return the files that say that the processes of a command wait in their step."""
+    return [folder / f"held-{rank}" for rank in range(2)]
 
 
 def distance(ours, theirs):
@@ -201,6 +211,7 @@ def test_a_diverging_run_ends_as_such_in_every_process(measured):
         ("damaged", "StoreError: "),
         ("full disk", "StoreError: the disk is full"),
         ("small last batch", "ValueError: batch_size=64: the last batch of the epoch has fewer examples"),
+        ("alone", ("RuntimeError: ", "RuntimeError: one of the processes fell over")),  # the first: whose peer has gone
         ("on_epoch", ("OddError: one and other", "RuntimeError: OddError: one and other")),
     ],
 )
@@ -212,15 +223,16 @@ def test_what_one_process_fails_at_is_raised_by_all(measured, case, message):
 
 
 @pytest.mark.parametrize(
-    ("case", "message"),
+    ("case", "status", "message"),
     [
-        ("network", "error: no network is called 'resnet9'. Did you mean"),
-        ("option", "error: Unrecognized options: --e"),
+        ("network", 2, "error: no network is called 'resnet9'. Did"),
+        ("option", 2, "error: Unrecognized options: --epochz"),
+        ("busy", 1, "error: the run "),
     ],
 )
-def test_a_mistake_in_the_command_is_one_line(measured, case, message):
+def test_what_ends_the_command_is_one_line(measured, case, status, message):
     for process in measured["commands"]:
-        assert process[case]["status"] == 2
+        assert process[case]["status"] == status
         assert process[case]["out"] == ""
         assert process[case]["err"].count("\n") <= 1
     assert measured["commands"][0][case]["err"].startswith(message)
@@ -229,63 +241,43 @@ def test_a_mistake_in_the_command_is_one_line(measured, case, message):
 # ---------------------------------------------------------------- killed
 
 
-def test_the_command_is_killed_and_stopped_and_ends_with_the_weights_of_an_uninterrupted_run(measured, tmp_path):
+def test_the_command_is_killed_and_stopped_and_ends_with_the_weights_of_an_uninterrupted_run(measured):
     """SIGKILL to all of the job, then SIGTERM to torchrun, then to the end; of a text, with carried state and dropout.
 
     The wish to stop is known to all one step later: whatever the moment, they leave after the same step.
     """
-    worker.write_text(tmp_path)
-    run, words = worker.commanded(tmp_path), worker.command(tmp_path)
-    marks = [tmp_path / f"held-{rank}" for rank in range(2)]
-    store = Store(tmp_path / "command")
-    with Job(tmp_path, PROGRAM, "held", tmp_path, EPOCH + 3, *words, "--checkpoint-seconds", "0") as job:
-        job.wait_for(*marks)
-        assert job.kill() == -signal.SIGKILL
-        assert job.out.count("epoch 1/4") == 1
+    folder = measured["folder"]
+    run, words, store = worker.commanded(folder), worker.command(folder), Store(folder / "command")
     assert store.of(run).newest.exists()
-    for mark in marks:
-        mark.unlink()
-    with Job(tmp_path, PROGRAM, "held", tmp_path, 2 * EPOCH + 2, *words, "--checkpoint-seconds", "1e9") as job:
-        job.wait_for(*marks)
+    assert [epoch.epoch for epoch in store.of(run).epochs()] == [1]
+    # No checkpoint of its own accord.
+    with Job(folder, PROGRAM, "held", folder, 2 * EPOCH + 2, *words, "--checkpoint-seconds", "1e9") as job:
+        job.wait_for(*held(folder))
         job.process.send_signal(signal.SIGTERM)
         assert job.wait() == 1  # of torchrun, which raises SignalException
-        assert [line.split("  ")[0] for line in job.out.splitlines()] == [
-            "continuing after epoch 1 of 4",
-            "epoch 2/4",
-        ]
+        assert beginnings(job.out) == ["continuing after epoch 1 of 4", "epoch 2/4"]
         assert job.err.count("stopped by SIGTERM: what was trained is kept in ") == 1
-        assert "[rank" not in job.err
+        assert "[rank" not in job.err  # a traceback of a process of ours; torchrun has one of its own
     left = store.of(run).load_checkpoint()
     assert (left["epoch"], left["step"]) == (3, 4)  # held in the third step, which they finished, and one more
-    with Job(tmp_path, "-m", "weightdecay", *words) as job:
+    with Job(folder, "-m", "weightdecay", *words) as job:
         assert job.wait() == 0, job.err
-        said = job.out.splitlines()
-    assert [line.split("  ")[0] for line in said[:3]] == ["continuing after epoch 2 of 4", "epoch 3/4", "epoch 4/4"]
-    assert f"weights {measured['commands'][0]['reference']}" in said
-    assert len(said) == 6
+        said = beginnings(job.out)
+    assert said[:3] == ["continuing after epoch 2 of 4", "epoch 3/4", "epoch 4/4"]
+    assert said[3].startswith("finished: test perplexity")
+    assert said[4:] == [f"weights {measured['commands'][0]['reference']}", f"kept in {store.of(run).path}"]
     assert [path.name for path in store.runs.iterdir()] == [run.address]
     assert [epoch.epoch for epoch in store.of(run).epochs()] == [1, 2, 3, 4]
     assert not list(store.of(run).path.glob("checkpoint*"))
+
+
+def beginnings(out):
+    return [line.split("  ")[0] for line in out.splitlines()]
+
+
+def test_a_run_of_two_processes_is_not_for_one(measured):
     with pytest.raises(ValueError, match=r"one of 2 processes, and 1 came. Start it with torchrun --nproc-per-node 2"):
-        train(run, store, worker.PLACE)
-
-
-def test_a_run_that_somebody_trains_is_busy_and_the_command_says_so(tmp_path):
-    worker.write_text(tmp_path)
-    run = worker.commanded(tmp_path)
-    with Store(tmp_path / "command").open(run), Job(tmp_path, "-m", "weightdecay", *worker.command(tmp_path)) as job:
-        assert job.wait() == 1
-        assert f"error: the run {run.address} in {tmp_path / 'command'} is being trained by process" in job.err
-        assert "[rank" not in job.err  # a traceback of a process of ours; torchrun has one of its own
-        assert job.out == ""
-
-
-def test_a_process_that_raises_alone_does_not_leave_the_other_hanging(tmp_path):
-    """Also where the other only takes note of the SIGTERM with which torchrun would end it."""
-    with Job(tmp_path, PROGRAM, "alone", tmp_path) as job:
-        assert job.wait() == 1
-        assert "[rank1]: RuntimeError: one of the processes fell over" in job.err
-    assert not list((tmp_path / "alone" / "runs").glob("*/result.json"))
+        train(worker.commanded(measured["folder"]), place=worker.PLACE)
 
 
 # ---------------------------------------------------------------- the environment

@@ -43,6 +43,24 @@ class Stop:
 
 
 @contextlib.contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, to a program that only waits for others: raise, here Stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, before)  # a second one acts at once
+        raise Stopped(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def on_signals() -> Iterator[Stop]:
     """Note SIGINT and SIGTERM instead of dying of them; a second one acts at once, as if nobody had listened.
 

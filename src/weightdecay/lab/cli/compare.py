@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from weightdecay.lab.cli.outcome import show
-from weightdecay.lab.cli.say import DONE, STOPPED, fail
+from weightdecay.lab.cli.say import DONE, fail, status_of
 from weightdecay.lab.cli.view import live
 from weightdecay.lab.compare import Settings, question
+from weightdecay.lab.interrupt import sigterm_raises
 
 
 def run_compare(settings: Settings) -> int:
@@ -18,14 +19,14 @@ def run_compare(settings: Settings) -> int:
 
     store = Store(settings.out)
     try:
-        with live(asked, store) as view:
+        with sigterm_raises(), live(asked, store) as view:
             on = executor("local", jobs=settings.jobs or None)
             results = sweep(asked.runs, store, on, Place(), on_result=view.add)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         kept = sum(store.result(run) is not None for run in asked.runs)
         return fail(
             f"stopped: {kept} of {len(asked.runs)} runs are kept in {settings.out}; the same command continues.",
-            STOPPED,
+            status_of(stopped),
             label="",
         )
     from weightdecay.lab.report import write

@@ -13,6 +13,11 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def status_of(stopped: KeyboardInterrupt) -> int:
+    """Return the exit status of a program that was stopped: by Ctrl-C, or by the signal that Stopped names."""
+    return int(getattr(stopped, "status", STOPPED))
+
+
 def fail(text: str, status: int, label: str = "error: ") -> int:
     """Write one line on stderr and return the exit status."""
     sys.stderr.write(label + " ".join(text.split()) + "\n")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from weightdecay.lab import plan as plans
 from weightdecay.lab.cli.outcome import show, wide_enough
-from weightdecay.lab.cli.say import DONE, FAILED, STOPPED, fail, say
+from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
+from weightdecay.lab.interrupt import sigterm_raises
 from weightdecay.lab.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _print_plan(
     for (one, epochs), members in kinds.items():
         cost = costs.get(one)
         optimizers = ", ".join(dict.fromkeys(run.optimizer for run in members))
-        network = " ".join([one.network, *(f"{name}={value}" for name, value in one.network_options)])
+        network = " ".join([one.network, *_what_sets_apart(one, [each for each, _ in kinds])])
         cells = [one.data, network, optimizers, str(len(members)), str(epochs)]
         if cost:
             total += len(members) * cost.of(members[0])
@@ -137,6 +138,19 @@ def _print_plan(
         width = on.width()
         at_once = f"; about {lasting(total / min(width, len(missing)))} with {width} at once" if width else ""
         say(f"estimated: {lasting(total)} of computing on {where}{at_once}, from a few measured steps")
+
+
+NAMED = ("data", "data_digest", "network", "network_options")
+"""What has a column of its own."""
+
+
+def _what_sets_apart(one: Run, others: list[Run]) -> list[str]:
+    """Return what a kind of run has of its own beside data and network: its network's options, its batch size …."""
+    from weightdecay.lab.cost import KEPT
+
+    varied = [name for name in KEPT if len({getattr(each, name) for each in others}) > 1]
+    own = [f"{name}={getattr(one, name)}" for name in varied if name not in NAMED]
+    return [f"{name}={value}" for name, value in one.network_options] + own
 
 
 def lasting(seconds: float) -> str:
@@ -160,17 +174,17 @@ def _train(settings: SweepSettings, plan: plans.Plan, runs: list[Run], on: Execu
     failures: dict[Run, RunFailure] = {}
     everything = _together(asked)
     try:
-        with live(everything, store) as view:
+        with sigterm_raises(), live(everything, store) as view:
 
             def failed(run: Run, reason: RunFailure) -> None:
                 failures[run] = reason
                 view.fail(run, reason)
 
             results = sweep(everything.runs, store, on, plan.place, on_result=view.add, on_failure=failed)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         kept = sum(store.result(run) is not None for run in runs)
         text = f"stopped: {kept} of {len(runs)} runs are finished in {store.folder}, others keep their checkpoints"
-        return fail(f"{text}; the same command continues.", STOPPED, label="")
+        return fail(f"{text}; the same command continues.", status_of(stopped), label="")
     for name, question in asked.items():
         _report(question, results, store.folder / name if len(asked) > 1 else store.folder)
     if failures:

@@ -37,13 +37,13 @@ def executor(name: str, **settings: Any) -> Executor:
     for setting in settings:
         if setting not in known:
             raise ValueError(_unknown(f"setting of the executor {name!r}", setting, known))
+    made: Executor = kind(**settings)
     package, extra = NEEDS.get(name, ("", ""))
     if package and importlib.util.find_spec(package) is None:
         raise ImportError(
             f"The executor {name!r} needs the package {package}, which is not installed. "
             f'Install the extra: pip install "weightdecay[{extra}]".'
         )
-    made: Executor = kind(**settings)
     return made
 
 

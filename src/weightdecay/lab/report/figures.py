@@ -298,6 +298,11 @@ def _plain_ticks(axis: Axis) -> None:
     low, high = axis.get_view_interval()
     ratio = high / low if low > 0 else math.inf
     digits = (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 10 else (1, 2, 3, 5, 7) if ratio < 60 else (1, 2, 5)
+    if 1 < ratio < 2.5:  # too few of those fit
+        axis.set_major_locator(MaxNLocator(4))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+        return
     values = [digit * 10.0**power for power in range(-9, 7) for digit in (digits if ratio < 1e4 else (1,))]
     if low <= 0:
         values = [0.0, *(value for value in values if value >= 1)]
