@@ -113,6 +113,21 @@ def test_a_sweep_is_trained_reported_and_continued(file, tmp_path, capsys):
     assert len(Store(tmp_path / "grid-runs").results()) == 12
 
 
+def test_a_report_is_of_what_has_finished(file, tmp_path, capsys):
+    folder = tmp_path / "runs of mine"
+    for words in (["--seed", "0"], ["--seed", "1"], ["--network", "smallcnn", "--network-options", "width=8"]):
+        assert main([*TRAIN, *words, "--out", str(folder)]) == 0
+    assert main(["report", str(folder), "--out", str(tmp_path / "page")]) == 0
+    assert "(2 seeds)" in capsys.readouterr().out
+    for network in ("resnet8", "smallcnn"):
+        page = (tmp_path / "page" / f"digits-{network}" / "sweep.html").read_text(encoding="utf-8")
+        assert f"On digits with {network}" in page
+    (tmp_path / "empty" / "runs").mkdir(parents=True)
+    for name, message in (("nothing", "holds no runs"), ("empty", "no run has finished yet")):
+        assert main(["report", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_runs_that_fail_are_said_and_the_others_reported(file, tmp_path, capsys, monkeypatch):
     from weightdecay.lab import models
 

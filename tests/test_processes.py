@@ -1,8 +1,8 @@
 """Several processes train what one would, agree on when to leave and on what went wrong, and come back as if nothing.
 
-``processes_worker.py`` is what ``torchrun`` starts: once for all that is only measured and for a command that is killed,
-and again for the same command; the laws are here. The networks have no batch norm: under DDP and FSDP each process
-normalises by the statistics of its own part of a batch, so that several train another function than one, by intention.
+``processes_worker.py`` is what ``torchrun`` starts: once for all that is only measured and for a command that is
+killed, and again for the same command; the laws are here. The networks have no batch norm: under DDP and FSDP each
+process normalises by the statistics of its own part of a batch, so that several train another function than one.
 """
 
 import contextlib

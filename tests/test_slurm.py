@@ -78,10 +78,25 @@ def pids(folder):
     return {int(path.name.split(".")[1]) for path in folder.glob("*.*")}
 
 
-def running(pid):
+def parents():
+    """Each process that runs → its parent."""
+    found = {}
+    for pid in (int(path.name) for path in Path("/proc").glob("[0-9]*")):
+        state, parent, *_ = read(pid, "stat").rpartition(b")")[2].split() or (b"Z", 0)
+        if state != b"Z":
+            found[pid] = int(parent)
+    return found
+
+
+def read(pid, name):
+    """What Linux says of a process; nothing, once it is gone."""
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    return b""
+
+
+def running(pid):
+    return pid in parents()
 
 
 def free_ports(count):
@@ -146,26 +161,20 @@ class OneNode:
         return dict(line.split() for line in said.splitlines())
 
     def of_jobs(self):
-        """Every process of a job, and what watches over it."""
-        found = set()
-        for environment in Path("/proc").glob("[0-9]*/environ"):
-            with contextlib.suppress(OSError):
-                said = environment.read_bytes() + (environment.parent / "cmdline").read_bytes()
-                pid = int(environment.parent.name)
-                if (str(self.folder).encode() in said or b"slurmstepd: [" in said) and running(pid):
-                    found.add(pid)
-        return found - self.daemons()
+        """Every process of our jobs, and the ones that watch over them."""
+        parent_of = parents()
+        ours = {pid for pid in parent_of if str(self.folder).encode() in read(pid, "environ")}
+        ours |= {parent_of[pid] for pid in ours if b"slurmstepd" in read(parent_of[pid], "cmdline")}
+        ours -= {os.getpid(), *(process.pid for process in self.processes.values())}
+        return {pid for pid in ours if parent_of.get(pid) not in self.no_jobs()}
 
-    def daemons(self):
-        """Our daemons and their children, and those of this test."""
-        found = {os.getpid(), *(process.pid for process in self.processes.values())}
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                if int(stat.read_text().rpartition(")")[2].split()[1]) in found - {self.processes["slurmd"].pid}:
-                    found.add(int(stat.parent.name))
-        return found
+    def no_jobs(self):
+        """Whose children are no jobs: this test, which asks, and the controller."""
+        return {os.getpid(), self.processes["slurmctld"].pid, self.processes["munged"].pid}
 
     def stop(self):
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: not self.of_jobs(), "what ran has ended")
         left = self.of_jobs()
         for name, process in reversed(self.processes.items()):
             process.terminate()

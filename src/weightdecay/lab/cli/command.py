@@ -8,13 +8,14 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 
+from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, fail, say
 from weightdecay.lab.cli.sweep import SweepSettings, run_sweep
 from weightdecay.lab.cli.train import TrainSettings, run_train
 from weightdecay.lab.compare import Settings
 from weightdecay.lab.settings import SettingsError
 
-COMMANDS = {"compare": Settings, "train": TrainSettings, "sweep": SweepSettings}
+COMMANDS = {"compare": Settings, "train": TrainSettings, "sweep": SweepSettings, "report": ReportSettings}
 
 DESCRIPTION = "Weight decay, put to the test. `weightdecay --version` prints the version."
 
@@ -50,6 +51,8 @@ def _run(settings: object) -> int:
             return run_train(settings)
         if isinstance(settings, SweepSettings):
             return run_sweep(settings)
+        if isinstance(settings, ReportSettings):
+            return run_report(settings)
         from weightdecay.lab.cli.compare import run_compare
 
         assert isinstance(settings, Settings)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightdecay.lab import plan as plans
-from weightdecay.lab.cli.outcome import show, wide_enough
+from weightdecay.lab.cli.outcome import wide_enough
+from weightdecay.lab.cli.report import report
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.interrupt import sigterm_raises
 from weightdecay.lab.settings import SettingsError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from weightdecay.lab.cost import Cost
     from weightdecay.lab.executors import Executor, RunFailure
     from weightdecay.lab.question import Question
-    from weightdecay.lab.run import Result, Run
+    from weightdecay.lab.run import Run
     from weightdecay.lab.store import Store
 
 
@@ -185,8 +186,7 @@ def _train(settings: SweepSettings, plan: plans.Plan, runs: list[Run], on: Execu
         kept = sum(store.result(run) is not None for run in runs)
         text = f"stopped: {kept} of {len(runs)} runs are finished in {store.folder}, others keep their checkpoints"
         return fail(f"{text}; the same command continues.", status_of(stopped), label="")
-    for name, question in asked.items():
-        _report(question, results, store.folder / name if len(asked) > 1 else store.folder)
+    report(asked, results, store.folder)
     if failures:
         return fail(f"{len(failures)} of {len(runs)} runs failed, as said above; the others are kept.", FAILED)
     return DONE
@@ -202,18 +202,3 @@ def _together(asked: Mapping[str, Question]) -> Question:
         for point, runs in question.points.items()
     }
     return replace(next(iter(asked.values())), points=points)
-
-
-def _report(question: Question, results: list[Result], folder: Path) -> None:
-    """Print and write what the results of one question say; runs that failed are left out."""
-    from weightdecay.lab.report import write
-    from weightdecay.lab.statistics import compare
-
-    there = {result.run for result in results}
-    points = {point: tuple(run for run in runs if run in there) for point, runs in question.points.items()}
-    answered = replace(question, points={point: members for point, members in points.items() if members})
-    if not answered.points:
-        say(f"{question.setting}: no run has finished.")
-        return
-    comparison = compare(answered, results)
-    show(comparison, write(comparison, folder))

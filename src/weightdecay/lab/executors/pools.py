@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
@@ -74,28 +74,32 @@ class Pools(Workers):
         busy = [slot for slot in self.slots if slot.call]
         try:
             for slot in busy:
-                for process in list(slot.pool._processes.values()) if slot.pool else []:  # loky has no public name
+                for process in list(slot.pool._processes.values()) if slot.pool else []:
                     process.terminate()
             wait(_futures(busy), timeout=GRACE)
         finally:
             opened = [slot.pool for slot in self.slots if slot.pool]
             for slot in self.slots:
                 slot.pool = slot.call = slot.future = None
-            for pool in opened:
-                pool.shutdown(wait=False, kill_workers=bool(busy))
-            for pool in opened:
-                pool.shutdown(wait=True, kill_workers=bool(busy))
+            with ThreadPoolExecutor(len(opened) or 1) as together:  # each waits for its worker to be gone
+                list(together.map(lambda pool: pool.shutdown(wait=True, kill_workers=bool(busy)), opened))
 
 
 def _submit(slot: Slot, call: Call) -> Future[bytes]:
-    future: Future[bytes]
+    if slot.pool and not _alive(slot.pool):
+        _discard(slot)
     try:
         slot.pool = slot.pool or _pool(slot.environment)
-        future = slot.pool.submit(work_until_sigterm, call.function, call.item)
-    except BrokenProcessPool:  # the worker died between two calls
-        _discard(slot)
+        future: Future[bytes] = slot.pool.submit(work_until_sigterm, call.function, call.item)
+    except BrokenProcessPool:  # it died just now
         return _submit(slot, call)
     return future
+
+
+def _alive(pool: Any) -> bool:
+    """Whether a pool still has its worker, which may have died after its call."""
+    workers = list(pool._processes.values())  # loky has no public name for them
+    return bool(workers) and all(worker.is_alive() for worker in workers)
 
 
 def _discard(slot: Slot) -> None:
@@ -130,8 +134,10 @@ def _settle(driver: int) -> None:
     def follow() -> None:
         while os.getppid() == driver:
             time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(GRACE)
+        os.kill(os.getpid(), signal.SIGTERM)  # at once the end of a worker that has nothing to do
+        until = time.monotonic() + GRACE
+        while signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL and time.monotonic() < until:
+            time.sleep(0.1)  # the call goes on
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
