@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-collect_ignore = ["sharded_worker.py"]  # a program, which test_sharded.py starts
+collect_ignore = ["sharded_worker.py", "processes_worker.py"]  # programs, which tests start
 
 
 @pytest.fixture(autouse=True)

@@ -37,7 +37,8 @@ def test_a_run_prints_a_line_an_epoch_and_is_kept(tmp_path, capsys):
     assert weights == f"weights {result.weights}"
     assert kept == f"kept in {tmp_path / 'runs' / result.run.address}"
     assert main([*words, "--validation-size", "50", "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out.splitlines() == [summary, weights, kept]  # nothing is trained again
+    again = capsys.readouterr().out.splitlines()
+    assert again == ["this run has finished before; nothing was trained.", summary, weights, kept]
 
 
 @pytest.mark.parametrize(

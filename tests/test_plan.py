@@ -91,6 +91,7 @@ WRONG = [
     ({"optimizer": "sgd"}, "the sweep has no weight_decay. Set it"),
     ({"weight_decay": 1}, "the sweep has no optimizer"),
     ({**GOOD, "epoch": 3}, "a sweep: no setting is called 'epoch'. Did you mean 'epochs'"),
+    ({**GOOD, "processes": 2}, "no setting is called 'processes'"),
     ({**GOOD, "grid": [{"epoch": 3}]}, "grid 1: no setting is called 'epoch'"),
     ({**GOOD, "grid": 3}, r"grid must be tables, each headed \[\[grid\]\]"),
     ({**GOOD, "seeds": 0}, "seeds = 0: it is a number of seeds, 1 or more"),

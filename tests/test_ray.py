@@ -25,10 +25,6 @@ pytestmark = [
     # Not importorskip: Ray reads the token's environment when it is imported, which is in the fixture.
     pytest.mark.skipif(find_spec("ray") is None, reason='Ray is not installed: pip install "weightdecay[ray]"'),
     pytest.mark.slow,
-    pytest.mark.xdist_group("ray"),
-    # Ray opens log files and sockets in this process and leaves them to the collector; nothing of ours is among them.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 LOOPBACK = """

@@ -25,6 +25,11 @@ def test_steps_drop_at_the_milestones_as_in_torch():
     assert lrs(run, 1) == pytest.approx(scheduled(theirs, 25))
 
 
+def test_a_short_run_begins_with_its_own_lr():
+    assert lrs(small(epochs=1, lr=0.1), 2) == [0.1, 0.1]
+    assert lrs(small(epochs=2, lr=0.1), 1) == pytest.approx([0.1, 0.01])
+
+
 def test_the_papers_milestones():
     for milestones, drops in (((0.4, 0.8), [80, 160]), ((0.5, 0.75), [100, 150])):
         run = small(epochs=200, lr=1.0, milestones=milestones)

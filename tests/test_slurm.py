@@ -27,7 +27,6 @@ MISSING = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shuti
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("slurm"),
     pytest.mark.skipif(
         bool(MISSING), reason=f"{', '.join(MISSING)}: not installed; on Debian: munge slurmctld slurmd slurm-client"
     ),

@@ -34,7 +34,7 @@ def test_a_sweep_trains_each_run_once_and_keeps_the_order(tmp_path):
 
 def test_a_run_that_raises_is_named_and_the_others_are_kept(tmp_path):
     bad, good = small(network="resnet9", epochs=1), small(epochs=1)
-    with pytest.raises(RunError, match=r"network='resnet9'.*Did you mean 'resnet8'.*The others are kept"):
+    with pytest.raises(RunError, match=r"adams on digits with resnet9, .* Did you mean 'resnet8'.*The others are kept"):
         sweep([bad, good], Store(tmp_path), HERE)
     assert Store(tmp_path).result(good)
     failed = []

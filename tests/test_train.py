@@ -391,12 +391,14 @@ def test_the_command_finishes_the_step_keeps_a_checkpoint_and_says_so(number, st
     assert (folder / "checkpoint.pt").exists()
 
 
-def test_a_second_signal_acts_at_once():
+def test_a_second_signal_acts_unless_it_is_the_first_one_passed_on():
     with on_signals() as stop:
         assert not stop
         signal.raise_signal(signal.SIGINT)
         assert stop
         assert (stop.stopped.status, stop.stopped.name) == (130, "Ctrl-C")
+        signal.raise_signal(signal.SIGINT)  # passed on by somebody: the same wish
+        stop.since -= 2
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 

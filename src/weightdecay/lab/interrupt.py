@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
+
+SAME_WISH = 1.0
+"""Seconds within which a second signal is the same wish: a scheduler signals all, and torchrun passes it on."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -32,6 +36,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.by: int | None = None
+        self.since = 0.0
 
     def __bool__(self) -> bool:
         return self.by is not None
@@ -62,7 +67,7 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_signals() -> Iterator[Stop]:
-    """Note SIGINT and SIGTERM instead of dying of them; a second one acts at once, as if nobody had listened.
+    """Note SIGINT and SIGTERM instead of dying of them; a second one, later, acts as if nobody had listened.
 
     Outside the main thread, where no signal can be caught, the wish stays false.
     """
@@ -73,9 +78,13 @@ def on_signals() -> Iterator[Stop]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _frame: FrameType | None) -> None:
-        stop.by = number
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        now = time.monotonic()
+        if stop.by is None:
+            stop.by, stop.since = number, now
+        elif now - stop.since > SAME_WISH:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:

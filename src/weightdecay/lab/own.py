@@ -128,14 +128,17 @@ class Own:
 
     # ---------------------------------------------------------------- what the loop asks
 
-    def load(self, run: Run, place: Place) -> Data:
-        """Make the loaders."""
-        if place.world > 1:
-            raise DataError(f"{self.name}: a task of your own runs in one process, and {place.world} came.")
+    def check(self, run: Run) -> None:
+        """Refuse a run that was named before the code changed. Raises: DataError."""
         if run.data_digest != self.digest:
             raise DataError(
                 f"{self.name}: the code has changed since the run {run.address} was named. Make it again with run()."
             )
+
+    def load(self, run: Run, place: Place) -> Data:
+        """Make the loaders."""
+        if place.world > 1:
+            raise DataError(f"{self.name}: a task of your own runs in one process, and {place.world} came.")
         return _Loaders(self, run, torch.device(place.device))
 
     def build(self, run: Run, facts: Facts) -> nn.Module:
@@ -164,6 +167,10 @@ def _source(function: Any) -> str:
         return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(type(function)))}"
 
 
+def _what(loaders: Any) -> str:
+    return f"{len(loaders)} of them" if isinstance(loaders, (tuple, list)) else type(loaders).__name__
+
+
 def _say(result: Result, reused: bool) -> None:
     run = result.run
     kept = " (kept)" if reused else ""
@@ -184,7 +191,7 @@ class _Loaders(Data):
         if not isinstance(loaders, (tuple, list)) or len(loaders) not in (2, 3):
             raise DataError(
                 f"{task.name}: data() must return the loaders of training and test data, and of validation data if "
-                f"there are any; it returned {type(loaders).__name__}."
+                f"there are any; it returned {_what(loaders)}."
             )
         for loader in loaders:
             if not hasattr(loader, "__len__"):

@@ -37,7 +37,10 @@ from weightdecay.lab.question import Point, Question
 from weightdecay.lab.run import Option, Options, Run, options
 from weightdecay.lab.settings import SettingsError
 
-RUN = {field.name: field for field in fields(Run) if field.name != "data_digest"}
+ONE_PROCESS = ("processes", "strategy")
+"""Of a run under torchrun; those of a sweep have one process each."""
+
+RUN = {field.name: field for field in fields(Run) if field.name not in ("data_digest", *ONE_PROCESS)}
 PLACE = {field.name: field for field in fields(Place) if field.name not in ("rank", "world")}
 TABLES = ("optimizer_options", "network_options")
 OTHERS = ("title", "seeds", "out", "grid", "executor", "place")

@@ -42,6 +42,10 @@ def joined(place: Place) -> Iterator[Place]:
     world = int(os.environ.get("WORLD_SIZE", "1")) if ours else dist.get_world_size()
     if place.device == "auto":
         place = replace(place, device="cuda" if torch.cuda.is_available() else "cpu")
+    if place.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(
+            f"device={place.device!r}: no GPU is visible to torch. Use 'cpu', or 'auto' for what there is."
+        )
     if world == 1:
         yield place
         return
@@ -64,7 +68,7 @@ def _join(backend: str, world: int) -> None:
     missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
         raise ValueError(
-            f"WORLD_SIZE={world} is set, and {', '.join(missing)} is not: a run of several processes is started with "
+            f"WORLD_SIZE={world} is set without {', '.join(missing)}: a run of several processes is started with "
             "torchrun. Use it, or unset WORLD_SIZE."
         )
     store, rank, world = next(rendezvous("env://"))

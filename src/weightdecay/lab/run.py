@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 PROTOCOL = 2
@@ -67,6 +67,20 @@ class Run:
     compile: bool = False
     processes: int = 1
     strategy: str = "ddp"  # or fsdp; of several processes
+
+    def __post_init__(self) -> None:
+        # A whole number where a float is meant is the same run: it must have the same address.
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if each.type == "float" and type(value) is int:
+                object.__setattr__(self, each.name, float(value))
+        object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
+
+    def __str__(self) -> str:
+        return (
+            f"{self.optimizer} on {self.data} with {self.network}, lr {self.lr:g}, λ {self.weight_decay:g}, "
+            f"seed {self.seed} ({self.address})"
+        )
 
     @property
     def address(self) -> str:

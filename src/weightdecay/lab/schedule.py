@@ -29,8 +29,8 @@ def constant(run: Run, passed: float) -> float:
 
 
 def step(run: Run, passed: float) -> float:
-    """``lr_factor`` once more from each milestone on: a fraction of the epochs, rounded to whole ones."""
-    return run.lr_factor ** sum(passed >= round(part * run.epochs) for part in run.milestones)
+    """``lr_factor`` once more from each milestone on: a fraction of the epochs, rounded to whole ones, at least one."""
+    return run.lr_factor ** sum(passed >= max(1, round(part * run.epochs)) for part in run.milestones)
 
 
 def cosine(run: Run, passed: float) -> float:

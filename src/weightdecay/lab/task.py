@@ -15,6 +15,7 @@ from weightdecay.lab import models
 from weightdecay.lab.data.base import Data, Facts
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import ERROR, PERPLEXITY, Metric, Run
+from weightdecay.optim.hyper import unknown
 
 Mean = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) → a number: the mean over the targets of a batch."""
@@ -35,6 +36,9 @@ class Judgement:
 class Task(Protocol):
     """What the loop asks of what is trained."""
 
+    def check(self, run: Run) -> None:
+        """Refuse a run that is not of this task, before anything is read or built."""
+
     def load(self, run: Run, place: Place) -> Data:
         """Return the data set, cut to the run and the place."""
 
@@ -53,6 +57,11 @@ class Task(Protocol):
 
 class Named:
     """The lab's own data sets and networks, by the names in the run."""
+
+    def check(self, run: Run) -> None:
+        """Refuse an unknown network. Raises: ValueError, with the nearest."""
+        if run.network not in models.names():
+            raise ValueError(unknown("network", run.network, models.names()))
 
     def load(self, run: Run, place: Place) -> Data:
         """Load the data set that the run names."""

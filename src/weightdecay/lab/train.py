@@ -53,10 +53,12 @@ def train(
     Raises: Stopped, when ``stop`` became true, after the step and with a checkpoint; Busy, where another process is on
     this run; StoreError and DataError, for files; ValueError, for settings that cannot be run.
     """
+    task = task or Named()
     with processes.joined(place or Place()) as here, contextlib.ExitStack() as stack:
         folder = kept = None
         with processes.together(here):
             check(run)
+            task.check(run)
             if run.processes != here.world:
                 raise ValueError(
                     f"the run is one of {run.processes} processes, and {here.world} came. Start it with "
@@ -69,7 +71,7 @@ def train(
         if kept is not None:
             return kept  # type: ignore[no-any-return]
         stack.enter_context(of_our_own(torch.device(here.device)))
-        return Training(run, here, task or Named(), folder, Stop() if stop is None else stop, on_epoch).result()
+        return Training(run, here, task, folder, Stop() if stop is None else stop, on_epoch).result()
 
 
 def check(run: Run) -> None:
@@ -92,7 +94,7 @@ def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
     try:
         return weightdecay.create(run.optimizer, named, lr=run.lr, weight_decay=run.weight_decay, **options)
     except TypeError as error:  # an option that its constructor does not know
-        raise ValueError(f"{run.optimizer}: {error}. Its options are those of its constructor.") from error
+        raise ValueError(str(error)) from error
 
 
 @dataclass
@@ -113,7 +115,9 @@ class Training:
             self.judgement = self.task.judgement(self.data)
             model = self.task.build(run, self.data.facts)
         model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
-        if run.channels_last:
+        if run.channels_last and not (
+            self.place.world > 1 and run.strategy == "fsdp"
+        ):  # which shards contiguous weights
             model = model.to(memory_format=torch.channels_last)
         self.model = processes.spread(model, run.strategy, self.place)
         if run.compile:

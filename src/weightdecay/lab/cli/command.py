@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 
 from weightdecay.lab.cli.report import ReportSettings, run_report
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return DONE
     try:
         settings = parse(words or ["--help"])
-        return DONE if settings is None else _run(settings)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            return DONE if settings is None else _run(settings)
     except SettingsError as error:
         return fail(str(error), MISUSED)
     except ModuleNotFoundError as error:
@@ -42,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(f"{error.name} is not installed; the lab needs it. Install weightdecay[lab].", FAILED)
     except KeyboardInterrupt:
         return fail("stopped before anything was trained.", STOPPED, label="")
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    """Write a warning without the line of our code that it came from."""
+    sys.stderr.write(f"warning: {message}\n")
 
 
 def _run(settings: object) -> int:

@@ -37,7 +37,7 @@ def wide_enough(table: Table) -> Console:
     console = Console()
     if console.is_terminal:
         return console
-    return Console(width=max(console.width, console.measure(table).maximum))
+    return Console(width=max(console.width, Console(width=1000).measure(table).maximum))
 
 
 def _table(comparison: Comparison) -> Table:

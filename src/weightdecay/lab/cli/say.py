@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
@@ -19,6 +20,7 @@ def status_of(stopped: KeyboardInterrupt) -> int:
 
 
 def fail(text: str, status: int, label: str = "error: ") -> int:
-    """Write one line on stderr and return the exit status."""
-    sys.stderr.write(label + " ".join(text.split()) + "\n")
+    """Write one line on stderr and return the exit status. Of the processes of torchrun only the first one writes."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(label + " ".join(text.split()) + "\n")
     return status

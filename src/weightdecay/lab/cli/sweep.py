@@ -63,11 +63,11 @@ class SweepSettings:
 def run_sweep(settings: SweepSettings) -> int:
     """Plan, train, report."""
     plan = plans.read(settings.file)
-    from weightdecay.lab import data, models
+    from weightdecay.lab import data
     from weightdecay.lab.executors import executor
     from weightdecay.lab.store import Store
+    from weightdecay.lab.task import Named
     from weightdecay.lab.train import check
-    from weightdecay.optim.hyper import unknown
 
     out = settings.out or settings.file.parent / plan.out
     digests = {name: data.digest(name, plan.place) for name in dict.fromkeys(run.data for run in plan.runs)}
@@ -78,8 +78,7 @@ def run_sweep(settings: SweepSettings) -> int:
         on = executor(**{**chosen, **plan.executor})
         for run in runs:
             check(run)
-            if run.network not in models.names():
-                raise ValueError(unknown("network", run.network, models.names()))
+            Named().check(run)
     except (ValueError, ImportError) as error:
         raise SettingsError(f"{settings.file}: {error}") from None
     missing = [run for run in runs if store.result(run) is None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -138,16 +137,15 @@ def _value(text: str) -> Option:
 
 
 def run_train(settings: TrainSettings) -> int:
-    """Train, with a line an epoch."""
+    """Train, with a line an epoch; of several processes the first one speaks."""
     import torch
 
-    from weightdecay.lab import data, train
+    from weightdecay.lab import data, processes, train
     from weightdecay.lab.interrupt import Stopped, on_signals
     from weightdecay.lab.store import Store
 
     if settings.threads:
         torch.set_num_threads(settings.threads)
-    first = int(os.environ.get("RANK", "0")) == 0
     place = Place(
         device=settings.device,
         data=settings.data_folder,
@@ -155,26 +153,33 @@ def run_train(settings: TrainSettings) -> int:
         workers=settings.workers,
         checkpoint_seconds=settings.checkpoint_seconds,
     )
-    store = Store(settings.out)
-    with on_signals() as stop:
-        try:
-            run = run_of(settings, data.digest(settings.data, place), int(os.environ.get("WORLD_SIZE", "1")))
-            kept = store.of(run).epochs()
-            if first and kept and store.result(run) is None:
-                say(f"continuing after epoch {len(kept)} of {run.epochs}")
-            result = train.train(run, store, place, stop=stop, on_epoch=lambda epoch: say(_line(epoch, run)))
-        except Stopped as stopped:
-            if not first:
-                return stopped.status
-            return fail(
-                f"stopped by {stopped.name}: what was trained is kept in {store.of(run).path}; "
-                "the same command continues.",
-                stopped.status,
-                label="",
-            )
-        except ValueError as error:
-            raise SettingsError(str(error)) from error
-    if first:
+    trained: list[int] = []
+
+    def told(epoch: Epoch) -> None:
+        if not trained and epoch.epoch > 1:
+            say(f"continued in epoch {epoch.epoch}")
+        trained.append(epoch.epoch)
+        say(_line(epoch, run))
+
+    try:
+        with processes.joined(place) as here, on_signals() as stop:
+            with processes.together(here):
+                store = Store(settings.out)
+                run = run_of(settings, data.digest(settings.data, here), here.world)
+            try:
+                result = train.train(run, store, here, stop=stop, on_epoch=told)
+            except Stopped as stopped:
+                return fail(
+                    f"stopped by {stopped.name}: what was trained is kept in {store.of(run).path}; "
+                    "the same command continues.",
+                    stopped.status,
+                    label="",
+                )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    if here.rank == 0:
+        if not trained:
+            say("this run has finished before; nothing was trained.")
         say(_summary(result, store))
     return DONE
 
