@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
-EXTRAS = {"demo": "lab", "test": "lab,test,docs", "docs": "lab,docs"}
+EXTRAS = {"demo": "lab", "test": "lab,ray,slurm,test,docs", "docs": "lab,docs"}
 
 
 def run(*command):
@@ -55,7 +55,7 @@ def main(arguments):
         run("ruff", "format", "--check", ".")
         run("mypy")
         run("sphinx-build", *DOCS)
-        run("pytest", "-n", "2", *rest)
+        run("pytest", "-n", "2", "--dist", "loadgroup", *rest)
     else:
         run("sphinx-build", *DOCS, *rest)
 

@@ -331,13 +331,14 @@ def test_without_the_token_there_is_an_error_and_no_hang(lone):
         assert other.returncode == 1
         assert out == ""
         last = said.strip().splitlines()[-1]
-        assert last.startswith("ConnectionError: No Ray cluster at address="), said
+        assert "EngineError: No Ray cluster at address=" in last, said
         assert "set RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN" in last
 
 
 def test_without_an_address_ray_runs_on_this_machine_as_long_as_the_map(lone):
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        own = driver({**os.environ, "RAY_TMPDIR": folder}, None)
+        # The last is what keeps Ray's own instance, too, on 127.0.0.1: it takes the way of other systems.
+        own = driver({**os.environ, "RAY_TMPDIR": folder, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}, None)
         members = set()
         while own.poll() is None:
             members |= family(own.pid)

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = parse(words or ["--help"])
         with warnings.catch_warnings():
-            warnings.showwarning = _warn
+            warnings.showwarning = _warn  # type: ignore[assignment]
             return DONE if settings is None else _run(settings)
     except SettingsError as error:
         return fail(str(error), MISUSED)
@@ -79,11 +79,12 @@ def _run(settings: object) -> int:
 def _of_a_person(error: Exception) -> bool:
     """Whether the error is one that a person can mend, and says how."""
     from weightdecay.lab.data import DataError
+    from weightdecay.lab.executors import EngineError
     from weightdecay.lab.lock import Busy
     from weightdecay.lab.store import StoreError
     from weightdecay.lab.sweep import RunError
 
-    return isinstance(error, (StoreError, DataError, Busy, RunError))
+    return isinstance(error, (StoreError, DataError, Busy, RunError, EngineError))
 
 
 def parse(words: list[str]) -> object | None:

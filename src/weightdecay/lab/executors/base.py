@@ -12,6 +12,10 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
+class EngineError(RuntimeError):
+    """The engine is not there, or does not let us in: nothing was begun. The message says what to do."""
+
+
 @dataclass(frozen=True)
 class RunFailure:
     """Why a call has no value: the exception it raised, or how its worker was lost, every time."""

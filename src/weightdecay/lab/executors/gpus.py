@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from weightdecay.lab.executors.base import EngineError
 from weightdecay.lab.executors.pools import Pools
 from weightdecay.lab.executors.settings import whole
 from weightdecay.lab.executors.workers import Workers, WorkersExecutor
@@ -42,11 +43,11 @@ class Gpus(WorkersExecutor):
     def open(self) -> Workers:
         """Return the pools; neighbours in the list are on different cards, so that few runs spread.
 
-        Raises: RuntimeError, where there is no card.
+        Raises: EngineError, where there is no card.
         """
         cards = self._cards()
         if not cards:
-            raise RuntimeError('No GPU is visible to torch (torch.cuda.device_count() is 0). Use the executor "local".')
+            raise EngineError('No GPU is visible to torch (torch.cuda.device_count() is 0). Use the executor "local".')
         return Pools([{VISIBLE: card} for _ in range(self.per_gpu) for card in cards])
 
     def width(self) -> int:

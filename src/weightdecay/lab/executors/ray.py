@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import socket
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weightdecay.lab.executors.base import RunFailure
+from weightdecay.lab.executors.base import EngineError, RunFailure
 from weightdecay.lab.executors.settings import number, text
 from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work
 
 IN_FLIGHT = 1000
 """Calls that are with Ray at a time: more than a cluster of this size computes, and no burden for its head."""
+
+
+KNOCK_SECONDS = 10.0
+"""Seconds that the head of a cluster has to accept a connection."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Ray(WorkersExecutor):
     def open(self) -> Workers:
         """Connect.
 
-        Raises: ConnectionError, where no cluster answers, or not to this token.
+        Raises: EngineError, where no cluster answers, or not to this token.
         """
         return RayWorkers(self)
 
@@ -113,15 +118,30 @@ class RayWorkers(Workers):
 
 
 def _connect(ray: Any, address: str) -> None:
+    _knock(address)
     own = {"include_dashboard": False} if address == "local" else {}
     if own:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # what is computed here is told to nobody
     try:
         ray.init(address=address, log_to_driver=False, logging_level="WARNING", **own)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
-        raise ConnectionError(
+        raise EngineError(
             f"No Ray cluster at address={address!r} lets this process in ({error}). Is it running, with this machine "
             "among its nodes? Where it was started with a token, set RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN."
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """Ask whether anybody listens there: Ray itself waits for minutes to find out. Raises: EngineError."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except OSError as error:
+        raise EngineError(
+            f"No Ray cluster at address={address!r}: {error}. Start one with ray start --head, or leave address out "
+            "for Ray's own on this machine."
         ) from error
 
 

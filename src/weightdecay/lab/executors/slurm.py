@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weightdecay.lab.executors.base import RunFailure
+from weightdecay.lab.executors.base import EngineError, RunFailure
 from weightdecay.lab.executors.settings import number, text, whole
 from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work_until_sigterm
 
@@ -81,10 +81,10 @@ class Slurm(WorkersExecutor):
     def open(self) -> Workers:
         """Return what submits.
 
-        Raises: RuntimeError, where there is no Slurm.
+        Raises: EngineError, where there is no Slurm.
         """
         if not shutil.which("sbatch") or not shutil.which("srun"):
-            raise RuntimeError(
+            raise EngineError(
                 "There is no Slurm here: sbatch and srun are not on the PATH. "
                 'Start the sweep where jobs are submitted, or use the executor "local".'
             )
@@ -164,7 +164,7 @@ class Jobs(Workers):
     def start(self, calls: Sequence[Call]) -> None:
         """Submit one array. The function, which may hold data, is written once and not with every job.
 
-        Raises: RuntimeError, where Slurm does not want the jobs, or does not answer the very first time.
+        Raises: EngineError, where Slurm does not want the jobs, or does not answer the very first time.
         """
         first = not self.function.exists()
         if first:
@@ -190,7 +190,7 @@ class Jobs(Workers):
                 return [self.slurm.submit(Continued(), self.function, call.item) for call in calls]
         except (FailedJobError, FailedSubmissionError) as error:
             if first or not SILENT.search(str(error)):
-                raise RuntimeError(f"Slurm did not take the jobs: {str(error).strip()}") from None
+                raise EngineError(f"Slurm did not take the jobs: {str(error).strip()}") from None
             return None
 
     def finished(self) -> list[tuple[Call, Answer]]:
