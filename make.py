@@ -55,7 +55,7 @@ def main(arguments):
         run("ruff", "format", "--check", ".")
         run("mypy")
         run("sphinx-build", *DOCS)
-        run("pytest", "-n", "2", "--dist", "loadgroup", *rest)
+        run("pytest", "-n", "2", "--dist", "loadfile", *rest)
     else:
         run("sphinx-build", *DOCS, *rest)
 
