@@ -255,7 +255,7 @@ def test_the_command_is_killed_and_stopped_and_ends_with_the_weights_of_an_unint
         job.wait_for(*held(folder))
         job.process.send_signal(signal.SIGTERM)
         assert job.wait() == 1  # of torchrun, which raises SignalException
-        assert beginnings(job.out) == ["continuing after epoch 1 of 4", "epoch 2/4"]
+        assert beginnings(job.out) == ["continued in epoch 2", "epoch 2/4"]
         assert job.err.count("stopped by SIGTERM: what was trained is kept in ") == 1
         assert "[rank" not in job.err  # a traceback of a process of ours; torchrun has one of its own
     left = store.of(run).load_checkpoint()
@@ -263,7 +263,7 @@ def test_the_command_is_killed_and_stopped_and_ends_with_the_weights_of_an_unint
     with Job(folder, "-m", "weightdecay", *words) as job:
         assert job.wait() == 0, job.err
         said = beginnings(job.out)
-    assert said[:3] == ["continuing after epoch 2 of 4", "epoch 3/4", "epoch 4/4"]
+    assert said[:3] == ["continued in epoch 3", "epoch 3/4", "epoch 4/4"]
     assert said[3].startswith("finished: test perplexity")
     assert said[4:] == [f"weights {measured['commands'][0]['reference']}", f"kept in {store.of(run).path}"]
     assert [path.name for path in store.runs.iterdir()] == [run.address]
@@ -288,7 +288,7 @@ def test_an_environment_of_half_a_job_is_refused(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
-        pytest.raises(ValueError, match="WORLD_SIZE=2 is set, and RANK, MASTER_ADDR, MASTER_PORT is not"),
+        pytest.raises(ValueError, match="WORLD_SIZE=2 is set without RANK, MASTER_ADDR, MASTER_PORT"),
         processes.joined(Place()),
     ):
         pass

@@ -37,10 +37,8 @@ def test_a_run_that_raises_is_named_and_the_others_are_kept(tmp_path):
     with pytest.raises(RunError, match=r"adams on digits with resnet9, .* Did you mean 'resnet8'.*The others are kept"):
         sweep([bad, good], Store(tmp_path), HERE)
     assert Store(tmp_path).result(good)
-    failed = []
-    results = sweep(
-        [bad, good], Store(tmp_path), HERE, on_failure=lambda run, reason: failed.append((run, reason.type))
-    )
+    failed = {}
+    results = sweep([bad, good], Store(tmp_path), HERE, on_failure=failed.__setitem__)
     assert [result.run for result in results] == [good]
     assert {run: reason.type for run, reason in failed.items()} == {bad: "ValueError"}
 
