@@ -17,6 +17,14 @@ SMALL = Run(
     network_options=options(width=4),
 )
 
+COMMAND = """
+import signal, sys
+from weightdecay.lab.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command as a program that a person can stop with Ctrl-C."""
+
 EVERY_STEP = Place(checkpoint_seconds=0)
 """A checkpoint after every step."""
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from lab import COMMAND
 
 from weightdecay.lab.cli import main
 from weightdecay.lab.run import Run, options
@@ -178,14 +179,6 @@ def test_what_is_wrong_with_a_sweep_is_one_line_before_anything_is_trained(chang
     assert err.count("\n") == 1
     assert message in err
     assert Store(tmp_path / "grid-runs").results() == []
-
-
-COMMAND = """
-import signal, sys
-from weightdecay.lab.cli import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from lab import EVERY_STEP, SMALL, numbers, small
+from lab import COMMAND, EVERY_STEP, SMALL, numbers, small
 from test_data import photos
 
 from weightdecay.lab import data, models
@@ -364,14 +364,6 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
     said = last.communicate(timeout=300)[0].split()
     assert last.returncode == 0
     assert said[-1] == train(run, place=HERE).weights
-
-
-COMMAND = """
-import signal, sys
-from weightdecay.lab.cli import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told its children to ignore it
-sys.exit(main(sys.argv[1:]))
-"""
 
 
 @pytest.mark.slow
