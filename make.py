@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
-EXTRAS = {"demo": "lab", "test": "lab,ray,slurm,test,docs", "docs": "lab,docs"}
+EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,test,docs", "docs": "lab,docs"}
 
 
 def run(*command):

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "weightdecay"
-CORE_ROOMS = ("decay", "optim", "engine", "named", "monitor", "lab", "__init__", "__main__")
+CORE_ROOMS = (
+    *("decay", "optim", "engine", "named", "monitor", "theory", "transfer", "spectrum"),
+    *("lab", "__init__", "__main__"),
+)
 
 # Room → what it may import of the package; third-party names beside it.
 MAY_IMPORT = {
@@ -16,6 +19,9 @@ MAY_IMPORT = {
     "optim": ({"optim", "decay"}, {"torch"}),
     "engine": ({"engine", "optim", "decay"}, {"torch"}),
     "monitor": ({"optim"}, {"torch"}),
+    "theory": ({"theory"}, {"torch"}),
+    "transfer": ({"transfer"}, {"torch"}),
+    "spectrum": ({"spectrum"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra, and a leaf
     "named": ({"engine", "optim", "decay"}, {"torch"}),
     "__init__": ({"named", "engine", "optim", "decay"}, set()),
 }
@@ -23,7 +29,7 @@ MAY_IMPORT = {
 LAB_ORDER = [
     *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock"),
     *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
-    *("executors", "cost", "sweep", "plan", "compare", "statistics", "report", "own", "cli"),
+    *("executors", "cost", "sweep", "plan", "compare", "statistics", "paper", "report", "own", "explain", "cli"),
 ]
 
 

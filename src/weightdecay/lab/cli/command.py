@@ -7,8 +7,10 @@ import io
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, fail, say
 from weightdecay.lab.cli.sweep import SweepSettings, run_sweep
@@ -16,7 +18,13 @@ from weightdecay.lab.cli.train import TrainSettings, run_train
 from weightdecay.lab.compare import Settings
 from weightdecay.lab.settings import SettingsError
 
-COMMANDS = {"compare": Settings, "train": TrainSettings, "sweep": SweepSettings, "report": ReportSettings}
+COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
+    "compare": (Settings, run_compare),
+    "train": (TrainSettings, run_train),
+    "sweep": (SweepSettings, run_sweep),
+    "report": (ReportSettings, run_report),
+}
+"""Name, the settings that the command line fills in, and what is run with them; both import torch only when called."""
 
 DESCRIPTION = "Weight decay, put to the test. `weightdecay --version` prints the version."
 
@@ -55,16 +63,7 @@ def _warn(message: Warning | str, *_: object) -> None:
 def _run(settings: object) -> int:
     """Run what was asked; what can go wrong outside this program is one line."""
     try:
-        if isinstance(settings, TrainSettings):
-            return run_train(settings)
-        if isinstance(settings, SweepSettings):
-            return run_sweep(settings)
-        if isinstance(settings, ReportSettings):
-            return run_report(settings)
-        from weightdecay.lab.cli.compare import run_compare
-
-        assert isinstance(settings, Settings)
-        return run_compare(settings)
+        return next(run for kind, run in COMMANDS.values() if kind is type(settings))(settings)
     except SettingsError:
         raise
     except OSError as error:
@@ -95,7 +94,7 @@ def parse(words: list[str]) -> object | None:
     try:
         with contextlib.redirect_stderr(box):
             settings: object = tyro.extras.subcommand_cli_from_dict(
-                dict(COMMANDS),
+                {name: kind for name, (kind, _) in COMMANDS.items()},
                 prog="weightdecay",
                 description=DESCRIPTION,
                 args=words,

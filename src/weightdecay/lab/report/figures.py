@@ -63,7 +63,8 @@ STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def styled() -> Iterator[None]:
+    """Draw in the style of all figures here: inside this, and when saving."""
     with mpl.rc_context(STYLE):
         yield
 
@@ -83,7 +84,7 @@ def looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
 
 def learning_curves(comparison: Comparison) -> Figure:
     """Draw test error and training loss by epoch, at each optimizer's best λ: mean over seeds, min to max shaded."""
-    with _style():
+    with styled():
         rows = math.ceil(len(comparison.standings) / 3)
         figure = Figure(figsize=(7.0, 6.9 + 0.22 * rows), layout="constrained")
         error_axes, loss_axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
@@ -111,7 +112,7 @@ def learning_curves(comparison: Comparison) -> Figure:
 
 def error_against_decay(comparison: Comparison) -> Figure:
     """Draw last-epoch test error against λ, λ = 0 apart at the left; bars are one std, the best is ringed."""
-    with _style():
+    with styled():
         lines = looks(comparison)
         positive = [cell.drawn_at for cell in comparison.cells if cell.drawn_at > 0]
         # λ = 0 has no place on a logarithmic axis: it gets its own, most of a decade before the first.
@@ -175,7 +176,7 @@ def axis_title(text: str, metric: Metric) -> str:
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write ``name.png`` and ``name.svg`` into the folder, on white; return both paths."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    with _style():
+    with styled():
         figure.savefig(png, dpi=160, facecolor="white", metadata={"Software": None})
     svg.write_text(_svg(figure, facecolor="white"), encoding="utf-8")
     return png, svg
@@ -200,7 +201,7 @@ def inline(figure: Figure, name: str) -> str:
 def _svg(figure: Figure, facecolor: str) -> str:
     """Return the file's text without the doctype and the metadata: they name addresses, and a figure needs none."""
     buffer = io.StringIO()
-    with _style():
+    with styled():
         figure.savefig(
             buffer,
             format="svg",
