@@ -1,0 +1,62 @@
+"""The page that any command can fill: escaped, self-contained, every part in its place."""
+
+import base64
+import re
+
+import pytest
+from matplotlib.figure import Figure
+
+from weightdecay.lab.report.document import Document, Section, Table, draw, render, write
+from weightdecay.lab.report.figures import styled
+
+
+@pytest.fixture
+def page(tmp_path):
+    with styled():
+        figure = Figure(figsize=(4, 3))
+        figure.subplots().plot([0, 1], [1, 0], label="<line>")
+    return Document(
+        title="a <title>",
+        answer="1 < 2 & 3",
+        notes=("mind <this>",),
+        sections=(
+            Section(
+                "First", ("para <b>",), (draw(figure, tmp_path, "one", "cap <i>"), Table(("n", "x"), ((1, "<x>"),)))
+            ),
+            Section("Later", folded=True),
+        ),
+        facts=(("Data", "<none>"),),
+        command="weightdecay x --out '<y>'",
+        downloads={"numbers.csv": "a,b\n1,é\n"},
+    )
+
+
+def test_all_text_is_escaped_and_nothing_is_loaded_from_elsewhere(page):
+    text = render(page)
+    for raw in ("<title> ", "<b>", "<i>", "<x>", "<none>", "<y>", "<this>", "<line>"):
+        assert raw not in text
+    assert "1 &lt; 2 &amp; 3" in text
+    assert "default-src 'none'" in text
+    assert "<script" not in text
+    links = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert links
+    assert all(link.startswith(("#", "data:")) for link in links)
+
+
+def test_the_files_beside_the_page_are_those_in_it(page, tmp_path):
+    path = write(page, tmp_path / "new", "page")
+    assert path == tmp_path / "new" / "page.html"
+    link = re.search(r'download="numbers.csv" href="data:text/csv;charset=utf-8;base64,([^"]*)"', path.read_text())
+    assert base64.b64decode(link[1]).decode() == (tmp_path / "new" / "numbers.csv").read_text() == "a,b\n1,é\n"
+    assert {one.name for one in tmp_path.iterdir()} >= {"one.png", "one.svg"}
+
+
+def test_parts_keep_their_order_and_numbers_are_set_right(page):
+    text = render(page)
+    assert text.index("<h2>First") < text.index("<svg") < text.index("<table>") < text.index("<summary>Later")
+    assert re.search(r'<td class="number">1</td><td>&lt;x&gt;</td>', text)
+
+
+def test_a_row_of_the_wrong_length_is_refused():
+    with pytest.raises(ValueError, match="row 2 has 1 cells, the heading 2"):
+        Table(("a", "b"), ((1, 2), (3,)))
