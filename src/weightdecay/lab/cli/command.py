@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from weightdecay.lab.cli.advise import AdviseSettings, run_advise
 from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, fail, say
@@ -23,6 +24,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (TrainSettings, run_train),
     "sweep": (SweepSettings, run_sweep),
     "report": (ReportSettings, run_report),
+    "advise": (AdviseSettings, run_advise),
 }
 """Name, the settings that the command line fills in, and what is run with them; both import torch only when called."""
 

@@ -1,0 +1,202 @@
+"""``weightdecay advise``: which λ to try next, from what there is to what is wanted."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from weightdecay.lab.cli.outcome import wide_enough
+from weightdecay.lab.cli.say import DONE, say
+from weightdecay.lab.settings import SettingsError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from weightdecay.transfer import Advice
+
+
+@dataclass(frozen=True)
+class AdviseSettings:
+    """Which λ to try next: what the known rules make of another batch, length, optimizer, data or width.
+
+    Every rule that applies says its lr and λ, the quantity that it keeps, three λ's to try, and where it was measured.
+    Where rules disagree, all answers stand, with the reason. Nothing is trained and nothing is read.
+
+    Some questions:
+
+        weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --batch-size 128 --epochs 90
+            --samples 1281167 --new-batch-size 1024
+        weightdecay advise --optimizer sgd --momentum 0.9 --lr 0.1 --weight-decay 5e-4 --new-optimizer sgdw
+        weightdecay advise --optimizer adamw --lr 1e-2 --weight-decay 0.1 --width-factor 4
+    """
+
+    optimizer: str | None = None
+    """What you have. Name, as in weightdecay.available()."""
+    lr: float | None = None
+    """Learning rate at its peak."""
+    weight_decay: float | None = None
+    """λ, in the optimizer's own meaning."""
+    batch_size: float | None = None
+    """Examples (or tokens) in a step, over all processes."""
+    epochs: float | None = None
+    """Passes over the data."""
+    samples: float | None = None
+    """Examples (or tokens) in the training data."""
+    momentum: float | None = None
+    """Of SGD and its relatives: needed there."""
+    dampening: float = 0.0
+    """Of SGD: torch's."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of Adam and its relatives."""
+    decay: str = ""
+    """l2, decoupled, stable, vanilla or independent. Default: the optimizer's own."""
+    mean_square: float | None = None
+    """Mean of Adam's v̂ over the model: (lr/effective_lr)² with the effective_lr in a run's epochs.jsonl."""
+    parameters: float | None = None
+    """Of the model: for Power Lines, where batch-size and samples are in tokens."""
+    new_batch_size: float | None = None
+    """What you want: another batch,"""
+    new_epochs: float | None = None
+    """another length,"""
+    new_samples: float | None = None
+    """another amount of data,"""
+    new_parameters: float | None = None
+    """another size of the model,"""
+    width_factor: float = 1.0
+    """another width: how many times as wide,"""
+    new_optimizer: str | None = None
+    """another optimizer,"""
+    new_decay: str | None = None
+    """another decay under it."""
+    new_lr: float | None = None
+    """For a new optimizer of another family only (SGD to Adam): no rule finds it."""
+    new_momentum: float | None = None
+    """For a new optimizer of SGD's family, coming from another one."""
+    json: bool = False
+    """Print JSON instead of the table."""
+
+
+SAME_NAME = ("optimizer", "lr", "weight_decay", "batch_size", "epochs", "samples", "momentum", "dampening", "betas")
+FLAGS = {"width": "--width-factor", "beta1": "--betas", "beta2": "--betas", "decay": "--decay"}
+
+
+def run_advise(settings: AdviseSettings) -> int:
+    """Print what the rules say."""
+    advice = advice_of(settings)
+    if settings.json:
+        say(json.dumps(advice.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+        return DONE
+    table = _table(advice)
+    console = wide_enough(table)
+    console.print(table)
+    for line in _lines(advice):
+        console.print(line, markup=False, highlight=False)
+    return DONE
+
+
+def advice_of(settings: AdviseSettings) -> Advice:
+    """Return the rules' answers. Raises: SettingsError, which names the flag that is missing or wrong."""
+    from weightdecay.transfer import MissingError, Setting, Wanted, advise
+
+    values: dict[str, Any] = {name: getattr(settings, name) for name in SAME_NAME}
+    try:
+        for name, what in (("optimizer", "adamw"), ("lr", "1e-3"), ("weight_decay", "0.1")):
+            if values[name] is None:
+                raise MissingError(name, f"advice starts from what you have, as in {_flag(name)} {what}.")
+        values["optimizer"] = values["optimizer"].lower()
+        have = Setting(**values, decay=settings.decay, mean_square=settings.mean_square, parameters=settings.parameters)
+        wanted = Wanted(
+            batch_size=settings.new_batch_size,
+            epochs=settings.new_epochs,
+            samples=settings.new_samples,
+            parameters=settings.new_parameters,
+            width=settings.width_factor,
+            optimizer=settings.new_optimizer.lower() if settings.new_optimizer else None,
+            decay=settings.new_decay,
+            lr=settings.new_lr,
+            momentum=settings.new_momentum,
+        )
+        return advise(have, wanted)
+    except MissingError as error:
+        raise SettingsError(f"{_flag(error.quantity)} is missing: {error.reason}") from None
+    except ValueError as error:
+        raise SettingsError(_in_flags(str(error))) from None
+
+
+def _flag(name: str) -> str:
+    return FLAGS.get(name, "--" + name.replace("_", "-"))
+
+
+def _in_flags(text: str) -> str:
+    """Return the message of a rule in the words of the command line."""
+    if text.startswith("nothing changes"):
+        return (
+            "nothing changes: give at least one of --new-batch-size, --new-epochs, --new-samples, --new-parameters, "
+            "--new-optimizer, --new-decay and --width-factor, with another value than you have."
+        )
+    name, equals, rest = text.partition("=")
+    return f"{_flag(name)} {rest}" if equals and name.isidentifier() else text
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _table(advice: Advice) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    old = advice.old
+    table = Table(
+        title=f"{old.name}, lr {old.lr:g}, λ {old.weight_decay:g} → {_what(advice)}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("rule")
+    for heading in ("lr", "λ", "try λ"):
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    table.add_column("keeps")
+    table.add_column("see", justify="right")
+    notes = _notes(advice)
+    for each in advice.recommendations:
+        kept = "; ".join(f"{k.name} {_number(k.before)} → {_number(k.after)}" for k in each.kept)
+        numbers = " ".join(str(notes[warning]) for warning in each.warnings)
+        lr = _number(each.lr) + (f", β {each.betas[0]:.3g} {each.betas[1]:.3g}" if each.betas else "")
+        tries = "  ".join(f"{value:.2g}" for value in each.grid)
+        table.add_row(*map(Text, (each.name, lr, _number(each.weight_decay), tries, kept, numbers)))
+    return table
+
+
+def _what(advice: Advice) -> str:
+    """Return what changes, in words."""
+    old, new = advice.old, advice.new
+    words = [] if old.name == new.name else [new.name]
+    for name, word in (("batch_size", "batch"), ("epochs", "epochs"), ("samples", "samples"), ("parameters",) * 2):
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            words.append(f"{word} {before:.6g} → {after:.6g}")
+    if not math.isclose(old.width, new.width):
+        words.append(f"width × {new.width / old.width:g}")
+    return ", ".join(words)
+
+
+def _notes(advice: Advice) -> dict[str, int]:
+    """Return every warning with its number: the same one stands once."""
+    said = dict.fromkeys(warning for each in advice.recommendations for warning in each.warnings)
+    return {warning: number for number, warning in enumerate(said, 1)}
+
+
+def _lines(advice: Advice) -> Iterator[str]:
+    for warning, number in _notes(advice).items():
+        yield f"{number:>2}  {warning}."
+    for each in advice.disagreements:
+        yield f" ≠  {each.one} against {each.other}: {each.why}."
+    sources = dict.fromkeys(source for each in advice.recommendations for source in each.sources)
+    yield f"sources: {', '.join(sources)}; docs/transfer.md"

@@ -1,0 +1,156 @@
+"""One strength, five meanings: λ of L2, decoupled, stable, vanilla and independent decay into each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weightdecay.transfer.domain import below_one, non_negative, positive, unknown
+
+DECAYS = ("l2", "decoupled", "stable", "vanilla", "independent")
+FAMILIES = ("sgd", "adam", "adai")
+
+EXACT, CONSTANT_LR, ONE_MOMENT, SAME_MINIMUM, CONVENTION = (
+    "exact",
+    "exact at a constant lr",
+    "exact at one v̄",
+    "same minimum, another path",
+    "convention",
+)
+"""How much a conversion promises, from the most to the least."""
+
+STRENGTH = {name: place for place, name in enumerate((EXACT, CONSTANT_LR, ONE_MOMENT, SAME_MINIMUM, CONVENTION))}
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A λ in another meaning; ``holds`` is one of the five above, ``why`` says it in a sentence."""
+
+    weight_decay: float
+    holds: str
+    why: str
+
+
+def convert(
+    weight_decay: float, old: str, new: str, *, lr: float, family: str = "adam", gain: float | None = None
+) -> Conversion:
+    r"""Return the λ of the decay ``new`` that is as strong as λ of the decay ``old``, at a peak lr of η.
+
+    Every decay but L2 is a pull, so equal strength is an equal pull at the peak:
+
+    =============  ==========================  ==================================================================
+    decay          pull at the peak            equal to ``decoupled``
+    =============  ==========================  ==================================================================
+    decoupled      :math:`\eta\lambda`         –
+    independent    :math:`\lambda`             exactly, under any schedule
+    vanilla        :math:`\lambda`             exactly at a constant lr; a schedule does not reach it
+    stable         :math:`\eta\lambda\bar g`   exactly for SGD and Adai (ḡ is a constant); for Adam at one v̄
+    l2             (in the gradient)           SGD: λḡ has the same minimum of the regularised loss, and the same path
+                                               where there is no momentum; Adam: by the paper's convention only
+    =============  ==========================  ==================================================================
+
+    ``gain`` ḡ is β₃/(1−β₁) for SGD (:func:`sgd_gain`), v̄^(−1/2) for Adam (:func:`adam_gain`), 1 for Adai.
+
+    L2 under Adam is another algorithm than any of these: √v̂ divides λθ too, so no λ makes the paths or the minima
+    equal. The paper's convention is λ_decoupled = λ_L2/η and λ_stable = λ_L2. Without ``gain`` Adam's stable decay is
+    converted by the same convention, λ_decoupled = λ_stable/η, which is right where √v̄ = η and nowhere else.
+
+    Units:  L2 and stable: loss/weight²; decoupled: 1/lr; vanilla and independent: a fraction a step.
+    Raises: ValueError, for unknown names (with the nearest), a λ below 0, an lr or gain that is not above 0, and for
+            SGD and Adai without their gain where it is needed.
+    Source: arXiv:2011.11152, Sections 3 and 5, Eq. 11 and 22; SGDS = SGDW(λ/(1−β₁)) is its Algorithm 8.
+
+    >>> round(convert(5e-4, "l2", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.9)).weight_decay, 9)
+    0.005
+    >>> half = convert(0.5, "decoupled", "independent", lr=1e-3)
+    >>> half.weight_decay, half.holds
+    (0.0005, 'exact')
+    """
+    non_negative(weight_decay=weight_decay)
+    positive(lr=lr, **({} if gain is None else {"gain": gain}))
+    for name in (old, new):
+        if name not in DECAYS:
+            raise ValueError(unknown("decay", name, DECAYS))
+    if family not in FAMILIES:
+        raise ValueError(unknown("family of optimizers", family, FAMILIES))
+    if old == new:
+        return Conversion(weight_decay, EXACT, "nothing changes")
+    if family == "adam" and "l2" in (old, new):
+        return _by_convention(weight_decay, old, new, lr)
+    out, first, why_out = _decoupled(old, lr, family, gain)
+    back, second, why_back = _decoupled(new, lr, family, gain)
+    if {old, new} == {"l2", "stable"}:  # the gain is on both sides
+        out = back = 1.0
+    holds = max(first, second, key=STRENGTH.__getitem__)
+    if {first, second} == {ONE_MOMENT, CONSTANT_LR}:
+        why = f"{why_out if first == ONE_MOMENT else why_back}, and at a constant lr"
+    else:
+        why = why_out if holds == first else why_back
+    return Conversion(weight_decay * out / back, holds, why)
+
+
+def _decoupled(decay: str, lr: float, family: str, gain: float | None) -> tuple[float, str, str]:
+    """Return the factor from this decay's λ to the decoupled one's, and how far it holds."""
+    if decay == "decoupled":
+        return 1.0, EXACT, "equal pulls at every step"
+    if decay == "independent":
+        return 1 / lr, EXACT, "equal pulls under any schedule of the lr"
+    if decay == "vanilla":
+        return (
+            1 / lr,
+            CONSTANT_LR,
+            "equal pulls while the lr stays at its peak; vanilla decay does not follow a schedule",
+        )
+    if gain is None:
+        if family == "adam":
+            return (
+                1 / lr,
+                CONVENTION,
+                "the paper's convention; exact only where √v̄ = lr. Give v̄ for the moment's factor",
+            )
+        raise ValueError(
+            f"the {decay} decay of {family} needs gain: by how much a step multiplies a gradient. It is "
+            "β₃/(1−β₁) for SGD with momentum, 1 for plain SGD and Adai: gain=sgd_gain(momentum)."
+        )
+    if decay == "l2":
+        if gain == 1 and family == "sgd":
+            return gain, EXACT, "without momentum λθ in the gradient is a pull of ηλ"
+        return gain, SAME_MINIMUM, "the regularised loss has one minimum for both; momentum delays the decay of L2"
+    if family == "adam":
+        return gain, ONE_MOMENT, "equal pulls while v̄ is what it was; v̄ moves during training, and with batch and data"
+    return gain, EXACT, "the gain is a constant: equal pulls at every step"
+
+
+def _by_convention(weight_decay: float, old: str, new: str, lr: float) -> Conversion:
+    """Between L2 under Adam and the pulls: λ_stable = λ_L2, all others have a pull of λ_L2 at the peak."""
+    factor = {"l2": 1.0, "stable": 1.0, "decoupled": lr, "vanilla": 1.0, "independent": 1.0}
+    return Conversion(
+        weight_decay * factor[old] / factor[new],
+        CONVENTION,
+        "the paper's convention; L2 under Adam is another algorithm, as √v̂ divides its λθ element by element",
+    )
+
+
+def sgd_gain(momentum: float, dampening: float = 0.0) -> float:
+    r"""By how much SGD's steps multiply a constant gradient: :math:`\bar g = \beta_3/(1-\beta_1)`, β₃ = 1 − dampening.
+
+    As torch's SGD: without momentum no dampening acts, and the gain is 1.
+
+    >>> round(sgd_gain(0.9), 9)
+    10.0
+    """
+    below_one(momentum=momentum)
+    if not dampening < 1:
+        raise ValueError(f"dampening={dampening:g}: from 1 on steps stop or turn round. torch's default is 0.")
+    return (1 - dampening) / (1 - momentum) if momentum else 1.0
+
+
+def adam_gain(mean_square: float) -> float:
+    r"""Adam's isotropic gain, :math:`\bar g = \bar v^{-1/2}`; v̄ is the mean of v̂ over every element of the model.
+
+    ``weightdecay.monitor.read(optimizer).effective_lr`` is η ḡ, so v̄ = (η/effective_lr)².
+
+    >>> adam_gain(1e-6)
+    1000.0
+    """
+    positive(mean_square=mean_square)
+    return float(mean_square**-0.5)
