@@ -1,0 +1,54 @@
+"""The dynamics of weight decay as closed forms in float64: what training does to a quadratic, and to free norms.
+
+Read :class:`Quadratic`, then :func:`expected` (Theorem 2); the rest is about its parts.
+"""
+
+from __future__ import annotations
+
+from weightdecay.theory import equilibrium
+from weightdecay.theory.adaptive import decoupled_bias, stable_bias
+from weightdecay.theory.best import Best, best_weight_decay
+from weightdecay.theory.bias import bias, share_decided_by_decay
+from weightdecay.theory.convergence import steps_to_converge, time_constant
+from weightdecay.theory.equilibrium import Equilibrium
+from weightdecay.theory.loss import Excess, excess_loss
+from weightdecay.theory.mean import expected
+from weightdecay.theory.quadratic import Ensemble, Quadratic
+from weightdecay.theory.rates import constant, cosine, drops
+from weightdecay.theory.shrinkage import Coupled, Responses, Shrinkage, Vanilla
+from weightdecay.theory.spectra import outliers_and_bulk
+from weightdecay.theory.stability import Hypothesis, Movement, gradient_gap, hypothesis, movement
+from weightdecay.theory.variance import stationary_variance, variance
+
+__all__ = [
+    "Best",
+    "Coupled",
+    "Ensemble",
+    "Equilibrium",
+    "Excess",
+    "Hypothesis",
+    "Movement",
+    "Quadratic",
+    "Responses",
+    "Shrinkage",
+    "Vanilla",
+    "best_weight_decay",
+    "bias",
+    "constant",
+    "cosine",
+    "decoupled_bias",
+    "drops",
+    "equilibrium",
+    "excess_loss",
+    "expected",
+    "gradient_gap",
+    "hypothesis",
+    "movement",
+    "outliers_and_bulk",
+    "share_decided_by_decay",
+    "stable_bias",
+    "stationary_variance",
+    "steps_to_converge",
+    "time_constant",
+    "variance",
+]

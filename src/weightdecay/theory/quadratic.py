@@ -1,0 +1,119 @@
+"""The loss near a minimum: a quadratic with any spectrum, a start, and gradient noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from weightdecay.theory.numbers import Numbers, vector
+
+
+class Quadratic:
+    r"""A quadratic loss, of which every direction is a problem of its own.
+
+    .. math:: L(\theta) = L(\theta^*) + \tfrac12(\theta-\theta^*)^\top H\,(\theta-\theta^*), \qquad
+              g_t = H(\theta_{t-1}-\theta^*) + \sigma\xi_t
+
+    Shapes: ``hessian`` is a vector of n eigenvalues (10⁷ are no problem: no matrix is made), or a symmetric n × n
+    matrix, which is decomposed once. ``minimum`` θ* and ``start`` θ₀ are n numbers or one, in the basis in which the
+    Hessian is given, and so are results. ``noise`` σ is the standard deviation of the gradient along each eigenvector,
+    in the order of ``eigenvalues``; ξ has mean 0 and variance 1, independent between steps and directions.
+
+    Negative eigenvalues are taken, since measured spectra have them. Along one, θ* is a saddle: the mean leaves it by
+    1 + η(|h| − λ) a step unless λ > |h|, and every formula that would hide this raises (see
+    :func:`weightdecay.theory.diverging.refuse`). ``Quadratic(eigenvalues.clamp(min=0))`` takes them for flat.
+
+    Raises: ValueError, for shapes that do not fit, a matrix that is not symmetric, numbers that are not finite, and
+    negative noise.
+    Source: arXiv:2011.11152, Assumption 1.
+
+    >>> model = Quadratic([10.0, 0.1], minimum=1.0, start=0.0, noise=0.5)
+    >>> model.size, model.noise.tolist()
+    (2, [0.5, 0.5])
+    """
+
+    def __init__(self, hessian: Numbers, minimum: Numbers = 1.0, start: Numbers = 0.0, noise: Numbers = 0.0) -> None:
+        given = torch.as_tensor(hessian, dtype=torch.float64)
+        self.basis: Tensor | None = None  # eigenvectors as columns; None where the Hessian is diagonal
+        if given.ndim == 2:
+            self.eigenvalues, self.basis = _decomposed(given.detach().cpu())
+        else:
+            self.eigenvalues = vector("hessian", hessian)
+        self.size = self.eigenvalues.numel()
+        self.minimum = self.to_eigen(vector("minimum", minimum, self.size))
+        self.start = self.to_eigen(vector("start", start, self.size))
+        self.noise = vector("noise", noise, self.size)
+        if (self.noise < 0).any():
+            where = int((self.noise < 0).nonzero()[0])
+            raise ValueError(f"noise[{where}] = {self.noise[where].item()}: a standard deviation is 0 or above.")
+
+    def to_eigen(self, given: Tensor) -> Tensor:
+        """Return vectors (…, n) in the basis of eigenvectors."""
+        return given if self.basis is None else given @ self.basis
+
+    def to_given(self, eigen: Tensor) -> Tensor:
+        """Return vectors (…, n) in the basis in which the Hessian was given."""
+        return eigen if self.basis is None else eigen @ self.basis.T
+
+    def variance_to_given(self, eigen: Tensor) -> Tensor:
+        """Return variances (…, n) along eigenvectors, uncorrelated, as variances of the given coordinates."""
+        return eigen if self.basis is None else eigen @ self.basis.square().T
+
+    @property
+    def second_moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """θ₀², θ₀θ* and θ*² along eigenvectors: all that an expected loss needs."""
+        return self.start.square(), self.start * self.minimum, self.minimum.square()
+
+    def __repr__(self) -> str:
+        low, high = self.eigenvalues.min().item(), self.eigenvalues.max().item()
+        return f"Quadratic({self.size} directions, eigenvalues {low:.3g} to {high:.3g})"
+
+
+class Ensemble:
+    """Quadratics of one spectrum whose minimum and start are drawn: independent, with mean 0, of these deviations.
+
+    What is said about it is the mean over draws. That is the right question for choosing λ before training: where the
+    minimum lies is not known, only how large weights are.
+
+    Shapes: n eigenvalues; minimum, start and noise are standard deviations, n numbers or one.
+    Raises: ValueError, as :class:`Quadratic` does, and for negative deviations.
+    """
+
+    def __init__(
+        self, eigenvalues: Numbers, minimum: Numbers = 1.0, start: Numbers = 1.0, noise: Numbers = 0.0
+    ) -> None:
+        self.deviations = Quadratic(vector("eigenvalues", eigenvalues), minimum, start, noise)
+        for name, value in (("minimum", self.deviations.minimum), ("start", self.deviations.start)):
+            if (value < 0).any():
+                raise ValueError(f"{name} has the negative deviation {value.min().item()}: it is 0 or above.")
+        self.eigenvalues, self.noise, self.size = (
+            self.deviations.eigenvalues,
+            self.deviations.noise,
+            self.deviations.size,
+        )
+
+    @property
+    def second_moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """E θ₀², E θ₀θ* = 0 and E θ*²."""
+        start, cross, minimum = self.deviations.second_moments
+        return start, torch.zeros_like(cross), minimum
+
+    def draw(self, generator: torch.Generator) -> Quadratic:
+        """Return one of them, normally distributed."""
+        minimum, start = (
+            deviation * torch.randn(self.size, dtype=torch.float64, generator=generator)
+            for deviation in (self.deviations.minimum, self.deviations.start)
+        )
+        return Quadratic(self.eigenvalues, minimum, start, self.noise)
+
+
+def _decomposed(hessian: Tensor) -> tuple[Tensor, Tensor]:
+    rows, columns = hessian.shape
+    if rows != columns:
+        raise ValueError(f"hessian has shape ({rows}, {columns}): a matrix must be square, eigenvalues a vector.")
+    if not hessian.isfinite().all():
+        raise ValueError("hessian has entries that are not finite.")
+    apart = (hessian - hessian.T).abs().max().item()
+    if apart > 1e-8 * hessian.abs().max().item():
+        raise ValueError(f"hessian differs from its transpose by {apart:.3g}: pass (H + Hᵀ)/2.")
+    return torch.linalg.eigh(hessian)  # type: ignore[no-any-return]

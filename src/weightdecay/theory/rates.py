@@ -1,0 +1,42 @@
+"""Learning rates over a training, as vectors: the shapes that the theory speaks about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from weightdecay.theory.numbers import non_negative
+
+
+def constant(steps: int, lr: float) -> Tensor:
+    """Return ``steps`` times lr."""
+    return torch.full((_steps(steps),), non_negative("lr", lr), dtype=torch.float64)
+
+
+def cosine(steps: int, lr: float, final: float = 0.0) -> Tensor:
+    r"""Return :math:`\eta_t = \eta_T + \tfrac12(\eta_0-\eta_T)(1+\cos\tfrac{\pi t}{T})` for t = 0 … T−1.
+
+    >>> [round(x, 4) for x in cosine(4, 1.0).tolist()]
+    [1.0, 0.8536, 0.5, 0.1464]
+    """
+    phase = torch.arange(_steps(steps), dtype=torch.float64) * (torch.pi / steps)
+    return non_negative("final", final) + 0.5 * (non_negative("lr", lr) - final) * (1 + phase.cos())
+
+
+def drops(steps: int, lr: float, at: Sequence[float] = (0.4, 0.8), factor: float = 0.1) -> Tensor:
+    """Return lr, multiplied by ``factor`` at these shares of the training: the step schedule.
+
+    >>> drops(5, 1.0).tolist()
+    [1.0, 1.0, 0.1, 0.1, 0.010000000000000002]
+    """
+    done = torch.arange(_steps(steps), dtype=torch.float64) / steps
+    passed = sum(((done >= share - 1e-12).double() for share in at), torch.zeros(steps, dtype=torch.float64))
+    return non_negative("lr", lr) * non_negative("factor", factor) ** passed
+
+
+def _steps(steps: int) -> int:
+    if steps < 1:
+        raise ValueError(f"steps={steps}: a training has at least one.")
+    return steps

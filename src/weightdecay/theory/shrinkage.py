@@ -1,0 +1,123 @@
+"""How decay enters a step of gradient descent on a quadratic: with the learning rate, or without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from weightdecay.theory.accumulated import Accumulated
+from weightdecay.theory.diverging import refuse
+from weightdecay.theory.numbers import Numbers, fraction, non_negative, rates
+from weightdecay.theory.product import Product
+
+
+@dataclass(frozen=True)
+class Coupled:
+    r"""Eq. 2: :math:`\theta_t = (1-\eta_t\lambda)\,\theta_{t-1} - \eta_t g_t`.
+
+    For gradient descent without momentum L2, lr-coupled (SGDW) and stable decay are all this one; ``Independent`` is it
+    with λ/η_max in place of λ.
+    """
+
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        non_negative("weight_decay", self.weight_decay)
+
+    def strength(self, lrs: Tensor) -> Tensor:
+        """Return the λ of the regularised loss L + λ/2‖θ‖² that each step descends: the same for all."""
+        return torch.full_like(lrs, self.weight_decay)
+
+
+@dataclass(frozen=True)
+class Vanilla:
+    r"""Eq. 1: :math:`\theta_t = (1-\lambda_0)\,\theta_{t-1} - \eta_t g_t`, a pull that no learning rate multiplies.
+
+    Raises: ValueError, for λ₀ outside [0, 1).
+    """
+
+    weight_decay: float
+
+    def __post_init__(self) -> None:
+        fraction("weight_decay", self.weight_decay)
+
+    def strength(self, lrs: Tensor) -> Tensor:
+        """Return λ₀/η_t, the λ of the loss that step t descends: infinite at lr 0, where only the pull is left."""
+        return torch.where(lrs > 0, self.weight_decay / lrs, torch.inf if self.weight_decay else 0.0)
+
+
+Shrinkage = Coupled | Vanilla
+
+
+class Responses:
+    """What a schedule does to a start, a minimum and noise, for every eigenvalue and any λ.
+
+    Made once for a schedule, it answers for many λ: with :class:`Coupled` all are values of the same three functions of
+    h + λ. With :class:`Vanilla` each λ₀ has its own.
+
+    ``at``: numbers of steps after which to answer, ascending; the whole schedule by default.
+    Raises: ValueError, for learning rates below 0, and for times outside the schedule.
+    """
+
+    def __init__(self, lrs: Numbers, at: tuple[int, ...] | None = None) -> None:
+        self.lrs = rates(lrs)
+        self.at = (self.lrs.numel(),) if at is None else tuple(at)
+        if not self.at or list(self.at) != sorted(self.at) or self.at[0] < 0 or self.at[-1] > self.lrs.numel():
+            raise ValueError(f"at={at!r}: numbers of steps must ascend and lie within 0 … {self.lrs.numel()}.")
+        self.vanilla: dict[float, tuple[Product, Accumulated, Accumulated]] = {}
+
+    @cached_property
+    def product(self) -> Product:
+        """∏(1 − ηₖs)."""
+        return Product(self.lrs, self.at)
+
+    @cached_property
+    def noise(self) -> Accumulated:
+        """Σ ηₖ² ∏(1 − ηⱼs)²."""
+        return Accumulated(self.lrs, self.at, power=2)
+
+    def mean(self, eigenvalues: Tensor, decay: Shrinkage) -> tuple[Tensor, Tensor, Tensor]:
+        """Return P, D and D − 1, (times, n) each, of E[θ_t] = P θ₀ + D θ*; so E[θ_t] − θ* = P θ₀ + (D − 1) θ*.
+
+        Raises: ValueError, where a direction diverges.
+        """
+        self.check(eigenvalues, decay)
+        if isinstance(decay, Vanilla):
+            product, drive, _ = self._of(decay.weight_decay)
+            left, reached = product(eigenvalues), eigenvalues * drive(eigenvalues)
+            return left, reached, reached - 1
+        s = eigenvalues + decay.weight_decay
+        log, negative = self.product.logarithm(s)
+        left = torch.where(negative, -log.exp(), log.exp())
+        done = torch.where(negative, 1 - left, -torch.expm1(log))  # 1 − P, with all digits where P is near 1
+        share = torch.where(s == 0, 1.0, eigenvalues / s)  # at s = 0 nothing moves: done is 0
+        return left, done * share, -(left * share + torch.where(s == 0, 0.0, decay.weight_decay / s))
+
+    def variance(self, eigenvalues: Tensor, decay: Shrinkage) -> Tensor:
+        """Return Q, (times, n), of Var[θ_t] = Q σ². Raises: ValueError, where a direction diverges."""
+        self.check(eigenvalues, decay)
+        if isinstance(decay, Vanilla):
+            return self._of(decay.weight_decay)[2](eigenvalues)
+        return self.noise(eigenvalues + decay.weight_decay)
+
+    def check(self, eigenvalues: Tensor, decay: Shrinkage) -> None:
+        """Refuse directions that grow. Raises: ValueError."""
+        peak = self.lrs.max().item()
+        if isinstance(decay, Vanilla):
+            # The largest lr bounds both ends: towards lr 0 the factor goes to 1 − λ₀.
+            refuse(eigenvalues, 0.0, peak, decay.weight_decay)
+        else:
+            refuse(eigenvalues, decay.weight_decay, peak)
+
+    def _of(self, shrink: float) -> tuple[Product, Accumulated, Accumulated]:
+        if shrink not in self.vanilla:
+            self.vanilla.clear()  # a search over λ₀ needs one at a time
+            self.vanilla[shrink] = (
+                Product(self.lrs, self.at, shrink),
+                Accumulated(self.lrs, self.at, 1, shrink),
+                Accumulated(self.lrs, self.at, 2, shrink),
+            )
+        return self.vanilla[shrink]
