@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -914,3 +915,49 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 def test_the_fixed_cut_covers_the_set():
     kept, out = cut(100, replace(RUN, validation_size=30))
     assert sorted([*kept.tolist(), *out.tolist()]) == list(range(100))
+
+
+def test_smaller_images_are_means_of_squares_and_fewer_test_images_are_the_same_for_every_seed():
+    generator = torch.Generator().manual_seed(0)
+    train, test = (torch.randint(0, 256, (n, 16, 16, 3), generator=generator, dtype=torch.uint8) for n in (6, 9))
+    pictures = Pictures(train, torch.arange(6) % 3, test, torch.arange(9) % 3, 3, (1.0,) * 3, (1.0,) * 3, margin=4)
+    cuts = {}
+    for seed in (0, 1):
+        run = Run("sgd", 0.1, 0.0, seed, data="x", image_size=8, test_size=4, augment=False, batch_size=6)
+        data = pictures.data(run, Place())
+        assert isinstance(data, Images)
+        assert data.facts.size == 8
+        assert data.judging_steps == 1
+        (batch,) = data.test()
+        cuts[seed] = batch
+    assert torch.equal(cuts[0].inputs, cuts[1].inputs)
+    assert len(cuts[0].targets) == 4
+    # Undo the standardisation: what is left are rounded means of 2 × 2 squares of some test images.
+    squares = test.double().view(9, 8, 2, 8, 2, 3).mean((2, 4)).round()
+    mean, deviation = data.mean[:3], data.deviation[:3]
+    pixels = cuts[0].inputs.permute(0, 2, 3, 1).double() * deviation.double() + mean.double()
+    for image, label in zip(pixels, cuts[0].targets, strict=True):
+        distances = (squares - image).abs().amax(dim=(1, 2, 3))
+        assert distances.min() < 1e-3
+        assert distances.argmin() % 3 == label
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image_size": 5}, "image_size=5 does not divide the images' 8 pixels a side. Use one of 8, 4"),
+        ({"test_size": 10_000}, "test_size=10000: 'digits' has 797 test examples"),
+        ({"image_size": -1}, "image_size=-1 is negative"),
+    ],
+)
+def test_a_cut_that_cannot_be_made_is_named(change, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        data.load(Run("sgd", 0.1, 0.0, 0, data="digits", **change), Place())
+
+
+def test_a_text_is_judged_on_as_many_tokens_as_asked():
+    run = Run("sgd", 0.1, 0.0, 0, data="pydoc", network="lstm", test_size=400, train_size=2000, batch_size=20)
+    for batches in (data.load(run, Place()).test(), data.load(run, Place()).validation()):
+        assert sum(batch.targets.numel() for batch in batches) == 390  # ten columns, the first token of each not judged
+    with pytest.raises(ValueError, match="image_size=8: 'pydoc' is a text"):
+        data.load(Run("sgd", 0.1, 0.0, 0, data="pydoc", network="lstm", image_size=8), Place())

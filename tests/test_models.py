@@ -20,7 +20,7 @@ DIGITS = Facts(classes=10, channels=1, size=8)
 WORDS = Facts(classes=10_000)
 FEW = Facts(classes=30)
 
-IMAGES = tuple(name for name in models.names() if name != "lstm")
+IMAGES = tuple(name for name in models.names() if models.NETWORKS[name][1] == models.IMAGES)
 THIN = options(embedding=5, hidden=7)
 
 
@@ -37,7 +37,7 @@ def tokens(facts, time, n=2, seed=0):
 
 
 def facts_for(name, image=DIGITS):
-    return FEW if name == "lstm" else image
+    return image if name in IMAGES else FEW
 
 
 # ---------------------------------------------------------------- sizes
@@ -56,6 +56,7 @@ COUNTS = [
     ("densenet121", IMAGENET, {}, 7_978_856),
     ("googlenet", CIFAR, {}, 6_166_250),
     ("lstm", WORDS, {}, 14_452_496),
+    ("transformer", WORDS, {}, 8_551_696),
 ]
 
 
@@ -119,7 +120,7 @@ def test_gradients_reach_every_parameter(name):
     """Of a batch of two small images, or of a text: none stays without one, and none is all zero."""
     facts = facts_for(name, Facts(classes=10, channels=3, size=8))
     model = models.build(name, facts, 0).double()
-    outputs = model(tokens(facts, 4), None)[0].flatten(0, 1) if name == "lstm" else model(images(facts, 4).double())
+    outputs = model(tokens(facts, 4), None)[0].flatten(0, 1) if name not in IMAGES else model(images(facts, 4).double())
     cross_entropy(outputs, torch.arange(len(outputs))).backward()
     modules = list(model.named_modules())
     idle = {  # batch norm takes off again what the bias of the convolution before it adds
@@ -153,7 +154,7 @@ def test_weights_do_not_depend_on_the_default_device():
     assert weight.equal(models.build("resnet8", DIGITS, 0)[0].weight)
 
 
-@pytest.mark.parametrize("name", [name for name in models.names() if name not in ("lstm", "vgg16plain")])
+@pytest.mark.parametrize("name", [name for name in models.names() if name not in ("lstm", "transformer", "vgg16plain")])
 def test_the_initialisation_is_pytorchs_default(name):
     """Uniform within 1/√fan-in, weights and biases, the outermost close to it; scales one and shifts zero."""
     for module in models.build(name, CIFAR, 0).modules():
@@ -513,7 +514,7 @@ def test_a_small_network_learns_one_batch_by_heart(name, given, lr, steps):
 
 REFUSED = [
     ("resnet19", CIFAR, {}, "no network is called 'resnet19'. Did you mean 'resnet18'?"),
-    ("Transformer", CIFAR, {}, "no network is called 'Transformer'. Known: densenet121, "),
+    ("Perceiver", CIFAR, {}, "no network is called 'Perceiver'. Known: densenet121, "),
     ("resnet20", CIFAR, {"widht": 8}, "no option of the network 'resnet20' is called 'widht'. Did you mean 'width'?"),
     ("lstm", WORDS, {"width": 8}, "no option of the network 'lstm' is called 'width'."),
     ("resnet18", CIFAR, {"width": 8}, "width=8: the network 'resnet18' has no options."),
@@ -534,7 +535,7 @@ REFUSED = [
         "resnet20",
         WORDS,
         {},
-        "the network 'resnet20' is for images, and the data are tokens. Networks for tokens: lstm.",
+        "the network 'resnet20' is for images, and the data are tokens. Networks for tokens: lstm, transformer.",
     ),
     ("lstm", CIFAR, {}, "the network 'lstm' is for tokens, and the data are images. Networks for images: resnet8, "),
     ("vgg16", Facts(10, 3, 7), {}, "images of 7 pixels a side are too small for the network 'vgg16': it needs 8"),
@@ -551,3 +552,36 @@ def test_a_mistake_is_named_with_its_way_out(name, facts, given, words):
 def test_the_names_of_networks_cost_no_import_of_torchvision():
     code = "import sys; from weightdecay.lab import models; models.names(); assert 'torchvision' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_transformer_sees_no_word_that_comes_later():
+    model = models.build("transformer", FEW, 0, options(embedding=8, heads=2, layers=2)).double().eval()
+    words = tokens(FEW, 6, 3)
+    changed = words.clone()
+    changed[4] = (changed[4] + 1) % FEW.classes
+    before, after = model(words)[0], model(changed)[0]
+    torch.testing.assert_close(before[:4], after[:4], rtol=1e-12, atol=1e-14)
+    assert (before[4:] - after[4:]).abs().amax(dim=(1, 2)).min() > 1e-6
+
+
+def test_the_transformer_attends_as_its_formula_says():
+    """One block, one head, written out: softmax over the tokens before of q·k/√d, and the two residual sums."""
+    model = models.build("transformer", FEW, 1, options(embedding=4, heads=1, layers=1)).double().eval()
+    words = tokens(FEW, 5, 1)
+    x = model.embedding.weight[words[:, 0]] + model.position.weight[:5]
+    block = model.blocks[0]
+    q, k, v = block.attention(block.norms[0](x)).split(4, dim=1)
+    rows = [torch.softmax(q[t] @ k[: t + 1].t() / 2, 0) @ v[: t + 1] for t in range(5)]
+    x = x + block.projection(torch.stack(rows))
+    x = x + block.outer(torch.nn.functional.gelu(block.inner(block.norms[1](x))))
+    torch.testing.assert_close(model(words)[0][:, 0], model.decoder(model.norm(x)), rtol=1e-10, atol=1e-12)
+
+
+def test_without_norm_the_small_network_is_not_invariant_to_the_scale_of_its_weights():
+    for norm, invariant in ((True, True), (False, False)):
+        model = models.build("smallcnn", CIFAR, 0, options(width=4, norm=norm)).double().train()
+        x = images(CIFAR, 8).double()
+        before = model(x)
+        with torch.no_grad():
+            model[0].weight.mul_(3)
+        assert torch.allclose(before, model(x), rtol=1e-3) == invariant

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from torch import Tensor
 
 import weightdecay.engine  # noqa: F401 - registers the engines
-from weightdecay.decay import Decoupled, Stable
+from weightdecay.decay import L2, Decay, Decoupled, Elementwise, Independent, Stable, Vanilla
 from weightdecay.optim import (
     SGD,
     AdaBound,
@@ -175,6 +175,10 @@ BY_NAME: dict[str, type[Optimizer]] = {
     )
 }
 
+DECAYS: dict[str, type[Decay]] = {
+    cls.__name__.lower(): cls for cls in (L2, Vanilla, Independent, Decoupled, Stable, Elementwise)
+}
+
 
 def available() -> list[str]:
     """Return the names that :func:`create` knows, sorted.
@@ -188,6 +192,8 @@ def available() -> list[str]:
 def create(name: str, params: Params, **options: Any) -> Optimizer:
     """Return the optimizer of that name (upper and lower case are the same), built with the options of its class.
 
+    ``decay`` may be a name as well: ``"vanilla"`` is :class:`Vanilla`.
+
     Raises: ValueError, for an unknown name, with the nearest known one.
 
     >>> import torch
@@ -196,4 +202,8 @@ def create(name: str, params: Params, **options: Any) -> Optimizer:
     """
     if name.lower() not in BY_NAME:
         raise ValueError(unknown("optimizer", name, BY_NAME))
+    if isinstance(decay := options.get("decay"), str):
+        if decay.lower() not in DECAYS:
+            raise ValueError(unknown("decay", decay, DECAYS))
+        options["decay"] = DECAYS[decay.lower()]()
     return BY_NAME[name.lower()](params, **options)

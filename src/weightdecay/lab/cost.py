@@ -44,8 +44,8 @@ def kind(run: Run) -> Run:
 
 
 KEPT = (
-    "batch_size", "data", "data_digest", "train_size", "validation_size", "augment", "sequence", "network",
-    "network_options", "dtype", "channels_last", "compile", "processes", "strategy",
+    "batch_size", "data", "data_digest", "train_size", "validation_size", "test_size", "image_size", "augment",
+    "sequence", "network", "network_options", "dtype", "channels_last", "compile", "processes", "strategy",
 )  # fmt: skip
 
 

@@ -12,6 +12,9 @@ from typing import Any
 PROTOCOL = 2
 """Raised when training itself changes meaning, so that results of the old meaning are not taken for the new."""
 
+ADDED_LATER = ("test_size", "image_size")
+"""Fields that older runs do not have: at 0 they are left out of the address, so that those runs keep theirs."""
+
 Option = bool | int | float | str
 Options = tuple[tuple[str, Option], ...]
 """Options by name, sorted: ``(("momentum", 0.9), ("nesterov", True))``."""
@@ -32,7 +35,8 @@ class Run:
 
     Units: ``lr`` and ``weight_decay`` are what the optimizer's constructor takes; ``milestones`` are fractions of the
     epochs, ``warmup`` and ``restart_period`` epochs; ``label_noise`` is the fraction of training labels replaced by a
-    different class; sizes are examples, 0 standing for all (``train_size``) or none (``validation_size``).
+    different class; sizes are examples (of a text, tokens), 0 standing for all (``train_size``, ``test_size``) or none
+    (``validation_size``).
     """
 
     optimizer: str
@@ -56,6 +60,8 @@ class Run:
     train_size: int = 0
     validation_size: int = 0
     label_noise: float = 0.0
+    test_size: int = 0
+    image_size: int = 0  # pixels a side that images are averaged down to; 0: as they are
     augment: bool = True
     sequence: int = 35  # tokens in a step of a language model
     # the network; see models/
@@ -85,7 +91,8 @@ class Run:
     @property
     def address(self) -> str:
         """Sixteen hexadecimal digits that name this run and no other."""
-        content = json.dumps({"protocol": PROTOCOL, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        known = {name: value for name, value in asdict(self).items() if value or name not in ADDED_LATER}
+        content = json.dumps({"protocol": PROTOCOL, **known}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     @classmethod

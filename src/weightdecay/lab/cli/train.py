@@ -51,6 +51,10 @@ class TrainSettings:
     """Examples to train on. 0: all."""
     validation_size: int = 0
     """Examples held out of the training set, to choose an epoch by."""
+    test_size: int = 0
+    """Examples of the test set to be judged on; of a text, tokens of the test and of the validation part. 0: all."""
+    image_size: int = 0
+    """Pixels a side that small images are averaged down to. 0: as they are."""
     label_noise: float = 0.0
     """Fraction of the training labels that are replaced by a wrong one."""
     augment: bool = True
@@ -58,7 +62,8 @@ class TrainSettings:
     sequence: int = 35
     """Tokens in a step of a text."""
     network: str = "resnet8"
-    """smallcnn, resnet8, resnet20, resnet18, resnet34, resnet50, vgg16, vgg16plain, densenet121, googlenet or lstm."""
+    """smallcnn, resnet8, resnet20, resnet18, resnet34, resnet50, vgg16, vgg16plain, densenet121, googlenet, lstm or
+    transformer."""
     network_options: tuple[str, ...] = ()
     """NAME=VALUE for the network, as in width=16 or dropout=0.5."""
     schedule: Literal["step", "cosine", "restarts", "constant"] = "step"

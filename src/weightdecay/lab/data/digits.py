@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 
 from weightdecay.lab.data.base import Data
-from weightdecay.lab.data.images import Images, Pictures
+from weightdecay.lab.data.images import Pictures
 from weightdecay.lab.data.split import SPLIT_SEED
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import Run
@@ -23,7 +23,7 @@ class Digits:
 
     def data(self, run: Run, place: Place) -> Data:
         """Return ``train_size`` scans to train on, ``validation_size`` held out, and all the others for test."""
-        return Images(pictures(run.train_size + run.validation_size if run.train_size else USUAL), run, place)
+        return pictures(run.train_size + run.validation_size if run.train_size else USUAL).data(run, place)
 
 
 @lru_cache(maxsize=4)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from weightdecay.lab.data.base import Batch, Data, Facts
-from weightdecay.lab.data.split import CROPS, check, cut, even_steps, shuffled, steps, wrong_labels
+from weightdecay.lab.data.split import CROPS, check, cut, even_steps, judged, shuffled, steps, wrong_labels
 from weightdecay.lab.data.windows import Windows
 from weightdecay.lab.place import Place
 from weightdecay.lab.randomness import seed_of
@@ -43,7 +43,8 @@ class Pictures:
 
     def data(self, run: Run, place: Place) -> Data:
         """Return what a run learns from and is judged on."""
-        return Images(self, run, place)
+        check(run)
+        return Images(_averaged(self, run.image_size) if run.image_size else self, run, place)
 
 
 class Images(Data):
@@ -56,7 +57,6 @@ class Images(Data):
     metric = ERROR
 
     def __init__(self, pictures: Pictures, run: Run, place: Place) -> None:
-        check(run)
         self.run, self.place = run, place
         self.kept, self.held = cut(len(pictures.train_labels), run)
         _, size, _, channels = pictures.train_images.shape
@@ -68,7 +68,8 @@ class Images(Data):
         noisy = wrong_labels(pictures.train_labels[self.kept], run.label_noise, pictures.classes, run.seed)
         self.labels = noisy.to(device)
         self.held_labels = pictures.train_labels[self.held].to(device)
-        self.test_labels = pictures.test_labels.to(device)
+        self.judged = judged(len(pictures.test_labels), run)
+        self.test_labels = pictures.test_labels[self.judged].to(device)
         dtype = torch.float64 if run.dtype == "float64" else torch.float32
         self.mean = self.windows.along(pictures.mean, dtype)
         self.deviation = self.windows.along(pictures.deviation, dtype)
@@ -97,7 +98,7 @@ class Images(Data):
 
     def test(self) -> Iterator[Batch]:
         """Yield the test set."""
-        starts = self.test_windows.centred(torch.arange(len(self.test_labels)))
+        starts = self.test_windows.centred(self.judged)
         return self._batches(self.test_windows, starts, self.test_labels, even_steps(len(starts), EVALUATION))
 
     def validation(self) -> Iterator[Batch] | None:
@@ -115,6 +116,34 @@ class Images(Data):
             part = slice(low + self.place.rank, high, self.place.world)
             inputs = windows.standardised(starts[part], self.mean, self.deviation)
             yield Batch(inputs, labels[part], high - low)
+
+
+@lru_cache(maxsize=4)
+def _averaged(pictures: Pictures, size: int) -> Pictures:
+    """Return the data set in fewer pixels: each the mean of a square of them, rounded; the margin shrinks as they do.
+
+    Raises: ValueError, for a size that does not divide the images'.
+    """
+    given = pictures.train_images.shape[1]
+    if given % size:
+        sizes = ", ".join(str(given // factor) for factor in range(1, given // 4 + 1) if given % factor == 0)
+        raise ValueError(f"image_size={size} does not divide the images' {given} pixels a side. Use one of {sizes}.")
+    train, test = (_shrunk(images, given // size) for images in (pictures.train_images, pictures.test_images))
+    mean, deviation = moments(train)
+    return replace(
+        pictures,
+        train_images=train,
+        test_images=test,
+        mean=mean,
+        deviation=deviation,
+        margin=-(-pictures.margin * size // given),
+    )
+
+
+def _shrunk(images: Tensor, factor: int) -> Tensor:
+    n, h, w, channels = images.shape
+    squares = images.view(n, h // factor, factor, w // factor, factor, channels)
+    return torch.cat([part.float().mean((2, 4)).round().to(torch.uint8) for part in torch.split(squares, 4096)])
 
 
 @lru_cache(maxsize=4)

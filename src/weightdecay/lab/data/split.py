@@ -17,7 +17,7 @@ ORDER, CROPS = 1, 2
 
 def check(run: Run) -> None:
     """Refuse numbers that cut no data set. Raises: ValueError, which names the field."""
-    for name in ("train_size", "validation_size"):
+    for name in ("train_size", "validation_size", "test_size", "image_size"):
         if getattr(run, name) < 0:
             raise ValueError(f"{name}={getattr(run, name)} is negative.")
     if not 0 <= run.label_noise < 1:
@@ -42,6 +42,17 @@ def cut(examples: int, run: Run) -> tuple[Tensor, Tensor]:
         )
     order = torch.randperm(examples, generator=torch.Generator().manual_seed(SPLIT_SEED))
     return order[:kept].sort().values, order[examples - held :].sort().values
+
+
+def judged(examples: int, run: Run) -> Tensor:
+    """Return the indices of a test set that the run is judged on, ascending: ``test_size`` from one fixed order.
+
+    Raises: ValueError, where there are not so many.
+    """
+    if run.test_size > examples:
+        raise ValueError(f"test_size={run.test_size}: {run.data!r} has {examples} test examples.")
+    order = torch.randperm(examples, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    return order[: run.test_size or examples].sort().values
 
 
 def wrong_labels(labels: Tensor, fraction: float, classes: int, seed: int) -> Tensor:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.data.folder import Folder, Part, opened
 from weightdecay.lab.data.images import moments
-from weightdecay.lab.data.split import CROPS, check, cut, even_steps, shuffled, steps, wrong_labels
+from weightdecay.lab.data.split import CROPS, check, cut, even_steps, judged, shuffled, steps, wrong_labels
 from weightdecay.lab.place import Place
 from weightdecay.lab.randomness import seed_of
 from weightdecay.lab.run import ERROR, Run
@@ -167,12 +167,15 @@ class Stream(Data):
 
     def __init__(self, photos: Photos, run: Run, place: Place) -> None:
         check(run)
+        if run.image_size:
+            raise ValueError(f"image_size={run.image_size}: photos are cut to {SIZE} pixels a side. Leave it at 0.")
         self.photos, self.run, self.place = photos, run, place
         self.device = torch.device(place.device)
         folder, classes = photos.folder, len(photos.folder.classes)
         self.facts = Facts(classes=classes, channels=3, size=SIZE)
         labels = torch.tensor(folder.train.labels)
         self.kept, self.held = cut(len(labels), run)
+        self.judged = judged(len(folder.test.labels), run)
         self.labels, self.test_labels = labels.clone(), torch.tensor(folder.test.labels)
         self.labels[self.kept] = wrong_labels(labels[self.kept], run.label_noise, classes, run.seed)
         dtype = torch.float64 if run.dtype == "float64" else torch.float32
@@ -188,7 +191,7 @@ class Stream(Data):
     @property
     def judging_steps(self) -> int:
         """Batches of test and validation."""
-        return sum(len(even_steps(count, self.run.batch_size)) for count in (len(self.test_labels), len(self.held)))
+        return sum(len(even_steps(count, self.run.batch_size)) for count in (len(self.judged), len(self.held)))
 
     def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the epoch's batches from step ``start`` on."""
@@ -199,9 +202,8 @@ class Stream(Data):
 
     def test(self) -> Iterator[Batch]:
         """Yield the middle of every test image."""
-        order = torch.arange(len(self.test_labels))
-        bounds = even_steps(len(order), self.run.batch_size)
-        return self._batches(View(self.photos.folder.test), self.test_labels, order, bounds)
+        bounds = even_steps(len(self.judged), self.run.batch_size)
+        return self._batches(View(self.photos.folder.test), self.test_labels, self.judged, bounds)
 
     def validation(self) -> Iterator[Batch] | None:
         """Yield the middle of every image held out."""

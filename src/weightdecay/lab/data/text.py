@@ -77,8 +77,14 @@ class Text(Data):
                 f"label_noise={run.label_noise:g}, validation_size={run.validation_size}: {run.data!r} is a text, "
                 "which has no labels, and a validation part of its own. Leave both at 0."
             )
-        if run.train_size > len(words.train):
-            raise ValueError(f"train_size={run.train_size}: {run.data!r} has {len(words.train)} tokens to train on.")
+        if run.image_size:
+            raise ValueError(f"image_size={run.image_size}: {run.data!r} is a text. Leave it at 0.")
+        for name, tokens, least in (("train", words.train, 2), ("test", words.test, 2 * EVALUATION)):
+            if getattr(run, f"{name}_size") > len(tokens) or 0 < getattr(run, f"{name}_size") < least:
+                raise ValueError(
+                    f"{name}_size={getattr(run, f'{name}_size')}: of the {len(tokens)} tokens in the {name} part of "
+                    f"{run.data!r} use {least} or more, or 0 for all."
+                )
         self.run, self.place, self.words = run, place, words
         self.facts = Facts(classes=len(words.vocabulary))
         self.columns = Columns(words.train[: run.train_size or None], run.batch_size, run.sequence, place)
@@ -112,11 +118,11 @@ class Text(Data):
 
     @cached_property
     def _test(self) -> Columns:
-        return Columns(self.words.test, EVALUATION, self.run.sequence, self.place)
+        return Columns(self.words.test[: self.run.test_size or None], EVALUATION, self.run.sequence, self.place)
 
     @cached_property
     def _valid(self) -> Columns:
-        return Columns(self.words.valid, EVALUATION, self.run.sequence, self.place)
+        return Columns(self.words.valid[: self.run.test_size or None], EVALUATION, self.run.sequence, self.place)
 
 
 def words(train: Iterable[str], valid: Iterable[str], test: Iterable[str], name: str, digest: str = "") -> Words:

@@ -31,6 +31,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "densenet121": ("densenet", IMAGES),
     "googlenet": ("googlenet", IMAGES),
     "lstm": ("lstm", TOKENS),
+    "transformer": ("transformer", TOKENS),
 }
 
 

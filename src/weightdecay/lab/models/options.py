@@ -23,6 +23,8 @@ VALUES: dict[str, tuple[Callable[[Option], bool], str]] = {
     "hidden": (_whole, "a whole number of features, 1 or more"),
     "layers": (_whole, "a whole number, 1 or more"),
     "dropout": (_fraction, "a fraction in [0, 1)"),
+    "heads": (_whole, "a whole number, 1 or more"),
+    "norm": (lambda value: isinstance(value, bool), "True or False"),
     "paper_eps": (lambda value: isinstance(value, bool), "True or False"),
 }
 
