@@ -43,8 +43,7 @@ class Pictures:
 
     def data(self, run: Run, place: Place) -> Data:
         """Return what a run learns from and is judged on."""
-        check(run)
-        return Images(_averaged(self, run.image_size) if run.image_size else self, run, place)
+        return Images(_averaged(self, run.image_size) if run.image_size > 0 else self, run, place)
 
 
 class Images(Data):
@@ -57,6 +56,7 @@ class Images(Data):
     metric = ERROR
 
     def __init__(self, pictures: Pictures, run: Run, place: Place) -> None:
+        check(run)
         self.run, self.place = run, place
         self.kept, self.held = cut(len(pictures.train_labels), run)
         _, size, _, channels = pictures.train_images.shape

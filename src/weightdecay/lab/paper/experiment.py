@@ -1,0 +1,177 @@
+"""An experiment of the paper: what it asks, its runs at a scale, and the claims to be judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from weightdecay.lab.paper.measure import Measure
+from weightdecay.lab.paper.numbers import Number
+from weightdecay.lab.paper.ordering import Judgement, not_judged
+from weightdecay.lab.paper.scale import Scale, Setting
+from weightdecay.lab.question import Point, Question
+from weightdecay.lab.run import Result, Run
+from weightdecay.lab.statistics import Cell
+
+Figure = Literal["curves", "decay", "heat", "scatter", "batch", "norms"]
+"""Kinds of figure: error and loss by epoch; error against λ; against lr and λ; training loss against test error in the
+last fifth of the epochs; rules for a larger batch; gradient norm and v̄ by epoch."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One network on one data set: the points, where they are drawn, and what the paper measured there.
+
+    ``drawn`` is the place of a point on a λ axis: λ·η for AdamW, as in the paper. ``fixed`` is each curve's point at
+    the lr and λ of the paper. ``paper`` are its numbers by curve.
+    """
+
+    setting: Setting
+    points: Mapping[Point, tuple[Run, ...]]
+    drawn: Mapping[Point, float]
+    fixed: Mapping[str, Point] = field(default_factory=dict)
+    paper: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
+    name: str = ""  # what sets the panel apart from others of one setting
+
+    @property
+    def title(self) -> str:
+        """For a heading: the setting, with what sets the panel apart."""
+        return f"{self.setting.name}, {self.name}" if self.name else self.setting.name
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The curves, in the order of the points."""
+        return tuple(dict.fromkeys(point.curve for point in self.points))
+
+    def question(self, command: str) -> Question:
+        """Return the panel as the lab's own question, for those who watch it."""
+        first = next(iter(self.points.values()))[0]
+        return Question(
+            points=self.points,
+            setting=self.setting.words,
+            command=command,
+            label_noise=first.label_noise,
+            classes=self.setting.classes,
+            test_size=self.setting.test_size,
+            name="reproduce",
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A panel with the results of its runs."""
+
+    panel: Panel
+    cells: Mapping[Point, Cell]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Every result once."""
+        return tuple({result.run: result for cell in self.cells.values() for result in cell.results}.values())
+
+    def of(self, curve: str) -> tuple[Cell, ...]:
+        """Return the cells of a curve, by lr and by where they are drawn. Raises: KeyError, for an unknown one."""
+        found = [cell for point, cell in self.cells.items() if point.curve == curve]
+        if not found:
+            raise KeyError(f"{curve!r} is none of {', '.join(self.panel.curves)}")
+        return tuple(sorted(found, key=lambda cell: (cell.point.lr, self.panel.drawn[cell.point])))
+
+    def best(self, curve: str, measure: Measure) -> Cell:
+        """Return the cell of a curve that the measure chooses: of the lowest mean over seeds."""
+        return min(self.of(curve), key=lambda cell: mean(cell.results, measure.chosen_by))
+
+    def at_fixed(self, curve: str) -> Cell:
+        """Return the cell at the paper's own lr and λ."""
+        return self.cells[self.panel.fixed[curve]]
+
+
+def mean(results: Sequence[Result], of: Callable[[Result], float]) -> float:
+    """Return the mean over seeds."""
+    return sum(map(of, results)) / len(results)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that a measurement can refute. ``own`` marks a row that the paper does not have."""
+
+    text: str
+    paper: str  # the numbers that the paper gives for it, or where it shows it
+    judge: Callable[[Answer, Measure], Judgement]
+    own: bool = False
+    panels: tuple[str, ...] = ()  # titles of the panels it is about at every scale; (): all
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A figure or a table. ``panels`` and ``claims`` are made for a scale."""
+
+    name: str  # "fig7"
+    title: str
+    asks: str
+    figures: tuple[Figure, ...]
+    panels: Callable[[Scale], tuple[Panel, ...]]
+    claims: Callable[[Scale], tuple[Claim, ...]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim, judged on one panel, by every measure that there is a number for."""
+
+    experiment: str
+    panel: str
+    claim: Claim
+    judged: Mapping[str, Judgement]  # by the measure's name; the paper's own comes first
+
+    @property
+    def headline(self) -> Judgement:
+        """By the paper's own measure."""
+        return next(iter(self.judged.values()))
+
+    @property
+    def agree(self) -> bool:
+        """Whether all measures come to the same verdict."""
+        return len({one.verdict for one in self.judged.values()}) == 1
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """An experiment with everything that a report needs."""
+
+    experiment: Experiment
+    scale: Scale
+    answers: tuple[Answer, ...]
+    rows: tuple[Row, ...]
+    command: str
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Every result once."""
+        return tuple({result.run: result for answer in self.answers for result in answer.results}.values())
+
+
+def answered(panel: Panel, results: Mapping[Run, Result]) -> Answer:
+    """Return the panel with its results. Raises: KeyError, for a run without one."""
+    return Answer(
+        panel, {point: Cell(point, tuple(results[run] for run in runs)) for point, runs in panel.points.items()}
+    )
+
+
+def judge(
+    experiment: Experiment, scale: Scale, results: Iterable[Result], measures: Sequence[Measure], command: str
+) -> Reproduction:
+    """Judge every claim of an experiment on every panel that it is about."""
+    known = {result.run: result for result in results}
+    answers = tuple(answered(panel, known) for panel in experiment.panels(scale))
+    rows = []
+    for claim in experiment.claims(scale):
+        for answer in answers:
+            if claim.panels and answer.panel.title not in claim.panels:
+                continue
+            there = [one for one in measures if all(one.of(result) == one.of(result) for result in answer.results)]
+            judged = {one.name: claim.judge(answer, one) for one in there}
+            if scale.thin:
+                judged = {name: not_judged(one) for name, one in judged.items()}
+            rows.append(Row(experiment.name, answer.panel.title, claim, judged))
+    return Reproduction(experiment, scale, answers, tuple(rows), command)

@@ -1,0 +1,46 @@
+"""Three readings of one run: the paper's, and two that do not look at the test set to choose."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from weightdecay.lab.run import Result
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number on the test set, lower is better, and what lr and λ are chosen by where they are chosen.
+
+    ``of`` is NaN where the run has no such number: one without a validation set.
+    """
+
+    name: str
+    words: str
+    of: Callable[[Result], float]
+    chosen_by: Callable[[Result], float]
+
+
+def _selected(result: Result) -> float:
+    selected = result.selected
+    return math.nan if selected is None else selected
+
+
+def _validation(result: Result) -> float:
+    judged = [epoch.validation for epoch in result.epochs if epoch.validation is not None]
+    return min(judged, default=math.nan if not any(e.validation_loss for e in result.epochs) else math.inf)
+
+
+BEST = Measure(
+    "best epoch",
+    "lowest over epochs, as in the paper: it looks at the test set once an epoch and keeps the luckiest look, and lr "
+    "and λ are chosen by it too",
+    lambda result: result.best,
+    lambda result: result.best,
+)
+LAST = Measure("last epoch", "at the last epoch; lr and λ chosen by it", lambda r: r.last, lambda r: r.last)
+SELECTED = Measure(
+    "validation", "at the epoch that held-out examples select; lr and λ chosen by them too", _selected, _validation
+)
+MEASURES = (BEST, LAST, SELECTED)
