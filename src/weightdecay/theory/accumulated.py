@@ -22,6 +22,12 @@ from torch import Tensor
 from weightdecay.theory import chebyshev
 from weightdecay.theory.product import log_abs_one_minus
 
+SHORT = 16
+"""Stretches of equal lr that are shorter than this on the mean are cheaper step by step than as a geometric series."""
+
+WIDE = 1 << 18
+"""Numbers held together while stepping."""
+
 ON_ITS_OWN = 1 << 30
 """The label of directions that are not interpolated."""
 
@@ -51,7 +57,8 @@ class Accumulated:
             return self.exact(x)
         u = x * self.peak
         beyond = u > 1  # measured from 2
-        exponent = torch.frexp(torch.where(beyond, 2 - u, u)).exponent.clamp_(min=self.shortest)
+        depth = torch.where(beyond, 2 - u, u)
+        exponent = torch.where(depth == 0, self.shortest, torch.frexp(depth).exponent.clamp(min=self.shortest))
         label = torch.where(u < 0, ON_ITS_OWN, 2 * exponent + beyond)
         found = torch.empty(len(self.stretches), x.numel(), dtype=torch.float64)
         for one in torch.unique(label).tolist():
@@ -72,8 +79,11 @@ class Accumulated:
         """Return the sums from every stretch of equal learning rates."""
         value, rows = torch.zeros_like(x), []
         for rates, counts in self.stretches:
-            single = rates.numel() == int(counts.sum())
-            value = self.one_by_one(rates, value, x) if single else self.series(rates, counts, value, x)
+            steps = int(counts.sum())
+            if steps <= SHORT * rates.numel():
+                value = self.one_by_one(rates.repeat_interleave(counts), value, x)
+            else:
+                value = self.series(rates, counts, value, x)
             rows.append(value)
         return torch.stack(rows)
 
@@ -94,17 +104,22 @@ class Accumulated:
         blocks = max(1, math.isqrt(rates.numel()))
         length = rates.numel() // blocks
         side = rates[: blocks * length].reshape(blocks, length)
-        factor, source = torch.ones(blocks, x.numel(), dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
-        source = source.expand(blocks, x.numel()).clone()
-        for lrs in side.unbind(1):
-            f = self.factor(lrs[:, None], x)
-            source.mul_(f).add_(lrs[:, None] ** self.power)
-            factor.mul_(f)
-        for f, b in zip(factor, source, strict=True):
-            value = f * value + b
-        for lr in rates[blocks * length :]:
-            value = self.factor(lr, x) * value + lr**self.power
-        return value
+        found = torch.empty_like(value)
+        for start in range(0, x.numel(), WIDE // blocks):
+            part = slice(start, start + WIDE // blocks)
+            now = value[part]
+            factor = torch.ones(blocks, now.numel(), dtype=torch.float64)
+            source = torch.zeros_like(factor)
+            for lrs in side.unbind(1):
+                f = self.factor(lrs[:, None], x[part])
+                source.mul_(f).add_(lrs[:, None] ** self.power)
+                factor.mul_(f)
+            for f, b in zip(factor, source, strict=True):
+                now = f * now + b
+            for lr in rates[blocks * length :]:
+                now = self.factor(lr, x[part]) * now + lr**self.power
+            found[part] = now
+        return found
 
     def factor(self, lr: Tensor, x: Tensor) -> Tensor:
         """Return (1 − q − ηx)^p."""

@@ -72,6 +72,7 @@ def best_weight_decay(
     (True, '', '0.028')
     """
     answers = lrs if isinstance(lrs, Responses) else Responses(lrs)
+    answers.check(model.eigenvalues, decay(0.0))
     memory: dict[float, Excess] = {}
 
     def measured(weight_decay: float) -> float:

@@ -1,0 +1,168 @@
+"""Expected loss, its parts and the best λ: against naive loops, simulated runs, brute force, and what was derived."""
+
+import math
+
+import pytest
+import theory_oracles as oracle
+import torch
+
+import weightdecay
+from weightdecay import theory
+
+SPECTRUM = torch.tensor([4.0, 1.0, 0.1, 1e-2, 1e-4, 0.0], dtype=torch.float64)
+MINIMUM = torch.tensor([1.0, -1.0, 2.0, 0.5, 1.0, 3.0], dtype=torch.float64)
+START = torch.tensor([0.0, 2.0, -1.0, 1.0, 4.0, 1.0], dtype=torch.float64)
+MODEL = theory.Quadratic(SPECTRUM, MINIMUM, START, noise=0.3)
+LRS = theory.cosine(200, 0.3)
+
+
+@pytest.mark.parametrize("lrs", [LRS, theory.drops(200, 0.3)], ids=["cosine", "drops"])
+@pytest.mark.parametrize("decay", [theory.Coupled(0.0), theory.Coupled(0.05), theory.Vanilla(0.01)])
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0, 1.0, 0.0, 2.0, 1.0]])
+def test_the_parts_add_up_to_the_naive_loss(lrs, decay, weights):
+    found = theory.excess_loss(MODEL, lrs, decay, weights)
+    naive = oracle.excess(
+        SPECTRUM.tolist(), MINIMUM.tolist(), START.tolist(), [0.3] * 6, lrs.tolist(), decay.weight_decay,
+        isinstance(decay, theory.Vanilla), weights,
+    )  # fmt: skip
+    assert found.total == pytest.approx(naive, rel=1e-12)
+    assert found.bias >= 0
+    assert found.variance > 0
+
+
+def test_each_part_is_what_its_name_says():
+    lrs, law = theory.constant(40_000, 0.3), theory.Coupled(0.01)
+    curved = theory.Quadratic(SPECTRUM[:4], MINIMUM[:4], START[:4], noise=0.3)
+    found = theory.excess_loss(curved, lrs, law)
+    assert abs(found.unconverged) < 1e-12  # after infinitely many steps
+    assert found.bias == pytest.approx(
+        0.5 * (SPECTRUM[:4] * theory.bias(curved, 0.01).square()).sum().item(), rel=1e-12
+    )
+    stationary = theory.stationary_variance(curved, 0.3, 0.01)
+    assert found.variance == pytest.approx(0.5 * (SPECTRUM[:4] * stationary).sum().item(), rel=1e-12)
+    assert theory.excess_loss(curved, lrs, theory.Coupled(0.0)).bias == 0
+    silent = theory.Quadratic(SPECTRUM, MINIMUM, START)
+    assert theory.excess_loss(silent, LRS, law).variance == 0
+
+
+def test_simulated_loss_of_the_library_s_optimizer_is_the_expected_one():
+    """6,000 runs of SGDW: within 5 standard errors, measured from the runs."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.nn.Parameter(START.repeat(6_000, 1))
+    optimizer = weightdecay.SGDW([weight], lr=0.3, weight_decay=0.05)
+    for lr in theory.cosine(60, 0.3).tolist():
+        noise = torch.randn(weight.shape, dtype=torch.float64, generator=generator)
+        weight.grad = (weight.detach() - MINIMUM) * SPECTRUM + 0.3 * noise
+        optimizer.param_groups[0]["lr"] = lr
+        optimizer.step()
+    losses = 0.5 * ((weight.detach() - MINIMUM).square() * SPECTRUM).sum(1)
+    wanted = theory.excess_loss(MODEL, theory.cosine(60, 0.3), theory.Coupled(0.05)).total
+    assert abs(losses.mean().item() - wanted) < 5 * losses.std().item() / math.sqrt(6_000)
+
+
+def test_an_ensemble_is_the_mean_over_its_draws():
+    """1,200 draws, each with its exact loss: within 5 standard errors."""
+    ensemble = theory.Ensemble(SPECTRUM, minimum=MINIMUM.abs(), start=2.0, noise=0.1)
+    answers, generator = theory.Responses(LRS), torch.Generator().manual_seed(0)
+    for decay in (theory.Coupled(0.02), theory.Vanilla(0.004)):
+        draws = torch.tensor(
+            [theory.excess_loss(ensemble.draw(generator), answers, decay).total for _ in range(1200)],
+            dtype=torch.float64,
+        )
+        wanted = theory.excess_loss(ensemble, answers, decay).total
+        assert abs(draws.mean().item() - wanted) < 5 * draws.std().item() / math.sqrt(1200)
+
+
+SETTINGS = {
+    "fixed": (MODEL, None),
+    "test loss": (theory.Quadratic(SPECTRUM, MINIMUM, START), (SPECTRUM + 0.1).tolist()),
+    "ensemble": (theory.Ensemble(SPECTRUM, minimum=1.0, start=3.0, noise=0.2), None),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("decay", [theory.Coupled, theory.Vanilla])
+def test_the_best_decay_beats_every_one_of_a_fine_grid(setting, decay):
+    model, curvature = SETTINGS[setting]
+    best = theory.best_weight_decay(model, LRS, decay, curvature)
+    top = 2 / 0.3 - 4.0 if decay is theory.Coupled else 2 - 0.3 * 4.0
+    grid = [0.0, *torch.logspace(-6, math.log10(0.999 * top), 400, dtype=torch.float64).tolist()]
+    answers = theory.Responses(LRS)
+    stable = [wd for wd in grid if decay is theory.Coupled or wd < 1]
+    losses = {wd: theory.excess_loss(model, answers, decay(wd), curvature).total for wd in stable}
+    assert best.excess.total <= min(losses.values()) * (1 + 1e-9)
+    assert best.weight_decay == pytest.approx(min(losses, key=losses.__getitem__), rel=0.05)
+    assert best.excess == theory.excess_loss(model, LRS, decay(best.weight_decay), curvature)
+    assert not best.edge
+    assert best.without.total == losses[0.0]
+
+
+def test_the_slope_at_zero_is_the_sum_of_the_three_parts_derived():
+    """Forgetting, bias and noise, direction by direction, against a difference of the expected loss."""
+    curved = SPECTRUM[:5]
+    model = theory.Quadratic(curved, MINIMUM[:5], START[:5], noise=0.3)
+    slope = 0.0
+    for h, m, s in zip(curved.tolist(), MINIMUM.tolist(), START.tolist(), strict=False):
+        p = math.prod(1 - lr * h for lr in LRS.tolist())
+        x = sum(lr / (1 - lr * h) for lr in LRS.tolist())
+        q, dq = 0.0, 0.0
+        for lr in LRS.tolist():
+            f = 1 - lr * h
+            q, dq = f * f * q + lr * lr, f * f * dq - 2 * lr * f * q
+        slope += h * (-x * p * p * (s - m) ** 2 - p * (1 - p) / h * (s - m) * m + 0.5 * 0.09 * dq)
+    step = 1e-6
+    ends = [theory.excess_loss(model, LRS, theory.Coupled(wd)).total for wd in (0.0, step, 2 * step)]
+    assert (4 * ends[1] - ends[2] - 3 * ends[0]) / (2 * step) == pytest.approx(slope, rel=1e-5)
+
+
+@pytest.mark.parametrize("steps", [3, 30, 300])
+def test_from_zero_without_noise_no_decay_is_best(steps):
+    best = theory.best_weight_decay(theory.Quadratic(SPECTRUM, MINIMUM, start=0.0), theory.cosine(steps, 0.3))
+    assert best.weight_decay == 0
+    assert not best.falls_from_zero
+    assert best.excess == best.without
+
+
+@pytest.mark.parametrize("x", [0.3, 1.0, 2.0, 3.0])
+@pytest.mark.parametrize("ratio", [0.5, 3.0, 9.0])
+def test_a_direction_gains_from_decay_if_it_is_flat_for_how_large_it_started(x, ratio):
+    """(eˣ − 1)/x < 1 + E θ₀²/E θ*², x = hΣη, in the limit of small steps."""
+    model = theory.Ensemble([x / 10.0], minimum=1.0, start=math.sqrt(ratio))
+    best = theory.best_weight_decay(model, theory.constant(10_000, 1e-3))
+    assert best.falls_from_zero == ((math.exp(x) - 1) / x < 1 + ratio)
+
+
+def test_with_noise_and_many_steps_some_decay_is_best_and_no_longer_depends_on_their_number():
+    model = theory.Quadratic([1.0, 0.3], minimum=1.0, start=0.0, noise=0.5)
+    found = [theory.best_weight_decay(model, theory.constant(steps, 0.1)) for steps in (1000, 10_000, 100_000)]
+    assert all(best.falls_from_zero and not best.edge for best in found)
+    assert found[1].weight_decay == pytest.approx(found[2].weight_decay, rel=1e-3)
+
+
+def test_the_range_is_respected_and_its_edges_are_reported():
+    model = theory.Ensemble(SPECTRUM, minimum=1.0, start=3.0)
+    inner = theory.best_weight_decay(model, LRS)
+    below = theory.best_weight_decay(model, LRS, high=inner.weight_decay / 3)
+    above = theory.best_weight_decay(model, LRS, low=inner.weight_decay * 3)
+    assert (below.edge, above.edge) == ("high", "low")
+    assert below.weight_decay == pytest.approx(inner.weight_decay / 3)
+    assert above.weight_decay == pytest.approx(inner.weight_decay * 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: theory.best_weight_decay(MODEL, LRS, low=1.0, high=0.1), "must go upwards"),
+        (lambda: theory.best_weight_decay(MODEL, [0.0, 0.0]), "every learning rate is 0"),
+        (lambda: theory.best_weight_decay(MODEL, LRS, high=100.0), "diverges"),
+        (lambda: theory.best_weight_decay(MODEL, [0.6]), "direction 0 diverges"),
+        (lambda: theory.best_weight_decay(MODEL, LRS, low=-1.0), "low=-1.0"),
+        (lambda: theory.excess_loss(MODEL, LRS, theory.Coupled(0.1), [-1.0] * 6), "curvature has -1 in direction 0"),
+        (lambda: theory.excess_loss(theory.Quadratic([-0.1]), LRS, theory.Coupled(0.2)), "the Hessian has -0.1"),
+        (lambda: theory.excess_loss(MODEL, LRS, theory.Coupled(0.1), [1.0]), "curvature has shape"),
+        (lambda: theory.Ensemble([1.0], start=-1.0), "negative deviation"),
+    ],
+)
+def test_bad_input(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
