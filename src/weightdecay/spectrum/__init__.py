@@ -1,0 +1,34 @@
+"""Eigenvalues of the loss of a real network on its data: the largest ones, their sum, and how all of them lie.
+
+Needs weightdecay[spectrum]. Everything is a function of (model, loss, data, seed); the network is measured in eval
+mode, with the batch-norm statistics that it has and without dropout, and left as it was.
+"""
+
+from __future__ import annotations
+
+from weightdecay.spectrum.base import Curvature
+from weightdecay.spectrum.density import Density, density
+from weightdecay.spectrum.eigenvalues import Top, top_eigenvalues
+from weightdecay.spectrum.ggn import GGN
+from weightdecay.spectrum.hessian import Hessian
+from weightdecay.spectrum.lanczos import Measure, lanczos, measure
+from weightdecay.spectrum.share import Share, below, within
+from weightdecay.spectrum.trace import Trace, trace
+
+__all__ = [
+    "Curvature",
+    "Density",
+    "GGN",
+    "Hessian",
+    "Measure",
+    "Share",
+    "Top",
+    "Trace",
+    "below",
+    "density",
+    "lanczos",
+    "measure",
+    "top_eigenvalues",
+    "trace",
+    "within",
+]

@@ -1,0 +1,73 @@
+"""The largest eigenvalues."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weightdecay.spectrum.base import Curvature
+
+End = Literal["largest", "smallest", "magnitude"]
+WHICH: dict[str, str] = {"largest": "LA", "smallest": "SA", "magnitude": "LM"}
+
+
+class Top(NamedTuple):
+    """Eigenvalues (k,), from that end on, and their eigenvectors (k, n); float64 on the CPU. ``products``: taken."""
+
+    values: Tensor
+    vectors: Tensor
+    products: int
+
+
+def top_eigenvalues(
+    matrix: Curvature, count: int = 20, *, end: End = "largest", seed: int = 0, tolerance: float = 1e-5
+) -> Top:
+    r"""Return the ``count`` largest eigenvalues and their eigenvectors, by ARPACK's restarted Lanczos.
+
+    ``end``: ``"largest"`` (the most positive), ``"smallest"`` (the most negative), ``"magnitude"``.
+    ``tolerance`` is relative: an eigenvector q leaves :math:`\|Hq - hq\| \lesssim \text{tolerance}\cdot|h|`, and the
+    eigenvalue is then right to about the square of it over the gap, if products are. In float32 products are right to
+    about 1e-6 of the largest eigenvalue.
+
+    Costs the products and little else; how many depends on gaps, typically 2 to 5 times ``count``. Deterministic in
+    ``seed``, which draws the start, as far as the products are.
+
+    Raises: ValueError, for a count outside [1, n−1] or an unknown end; RuntimeError, where ARPACK does not converge.
+    Source: Lehoucq, Sorensen & Yang, ARPACK Users' Guide, 1998; ``scipy.sparse.linalg.eigsh``.
+    """
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+
+    if end not in WHICH:
+        raise ValueError(f"end={end!r}: use one of {', '.join(WHICH)}.")
+    if not 1 <= count < matrix.size:
+        raise ValueError(
+            f"count={count}: a matrix of {matrix.size} rows has 1 to {matrix.size - 1} for ARPACK to find."
+        )
+    before = matrix.products
+
+    def matvec(vector: np.ndarray) -> np.ndarray:
+        result: np.ndarray = (matrix @ torch.from_numpy(vector.reshape(-1).copy())).double().cpu().numpy()
+        return result
+
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.randn(matrix.size, generator=generator, dtype=torch.float64).numpy()
+    # The space of 2k+1 vectors that scipy would take restarts often; a wider one needs fewer products.
+    width = min(matrix.size, max(3 * count, 30))
+    operator = LinearOperator((matrix.size,) * 2, matvec=matvec, dtype=np.float64)
+    try:
+        values, vectors = eigsh(operator, k=count, which=WHICH[end], v0=start, tol=tolerance, ncv=width)
+    except ArpackNoConvergence as error:
+        raise RuntimeError(
+            f"{len(error.eigenvalues)} of {count} eigenvalues were found to {tolerance:g}, and no more after "
+            f"{matrix.products - before} products. Ask for fewer, or for a larger tolerance."
+        ) from None
+    key = {"largest": -values, "smallest": values, "magnitude": -abs(values)}[end]
+    order = np.argsort(key)
+    return Top(
+        torch.from_numpy(values[order].copy()),
+        torch.from_numpy(vectors[:, order].T.copy()),
+        matrix.products - before,
+    )
