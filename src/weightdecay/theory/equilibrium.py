@@ -113,26 +113,28 @@ def adamw(lr: float, weight_decay: float, size: int, beta1: float = 0.9) -> Equi
 
 
 def adams(lr: float, weight_decay: float, size: int, grad_norm: float, beta1: float = 0.9) -> Equilibrium:
-    r"""Return the equilibrium of AdamS, to first order in its pull: as AdamW with λ' = λ/√v̄, √v̄ = G/(‖w‖√n).
+    r"""Return the equilibrium of AdamS: that of AdamW with the λ' which it makes itself, as √v̄ = G/(‖w‖√n).
 
-    .. math:: \|w\|^3 = \frac{\eta\,G\sqrt n}{2\lambda}, \qquad
-              \lambda' = \lambda\|w\|\sqrt n/G, \qquad
+    .. math:: \lambda' = \lambda\|w\|\sqrt n/G, \qquad \|w\|^3 \approx \frac{\eta\,G\sqrt n}{2\lambda}, \qquad
               \cos\angle = \frac{q'+\beta_1}{1+q'\beta_1}, \quad q' = 1-\eta\lambda'
 
-    for a model whose elements all have the same mean square gradient, that of this tensor.
+    for a model whose elements all have the same mean square gradient, that of this tensor. The norm is the solution
+    of :func:`adamw`'s exact form with q' in it.
 
-    Raises: ValueError, for numbers out of range, and where the pull comes out as 1 or more.
+    Raises: ValueError, for numbers out of range, and where the pull ηλ' comes out as 1 or more.
     Source: derived here from :func:`adamw` and arXiv:2011.11152, Algorithm 2.
 
     >>> found = adams(lr=1e-3, weight_decay=5e-4, size=10_000, grad_norm=1.0)
     >>> f"{found.norm:.4f} {found.angle:.6f}"
-    '4.6416 0.004943'
+    '4.6384 0.004941'
     """
     _ranges(lr, weight_decay, grad_norm)
     fraction("beta1", beta1)
     norm = (lr * grad_norm * math.sqrt(_size(size)) / (2 * weight_decay)) ** (1 / 3)
-    q = _kept(lr, weight_decay * norm * math.sqrt(size) / grad_norm)
-    return Equilibrium(norm, (q + beta1) / (1 + q * beta1))
+    for _ in range(60):
+        balance = adamw(lr, weight_decay * norm * math.sqrt(size) / grad_norm, size, beta1)
+        norm *= (balance.norm / norm) ** (2 / 3)  # adamw's norm falls as ‖w‖^(−1/2): Newton's step in the logarithm
+    return Equilibrium(norm, balance.cosine)
 
 
 def lion(lr: float, weight_decay: float, size: int, beta1: float = 0.9, beta2: float = 0.99) -> Equilibrium:
