@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from weightdecay.lab.report import figures
+from weightdecay.lab.report import compared, figures
 from weightdecay.lab.report.numbers import Numbers, decay, digits
 from weightdecay.lab.report.raw import results_csv
+from weightdecay.lab.report.whole import write_whole
 from weightdecay.lab.run import ERROR
 from weightdecay.lab.statistics import Comparison, Standing
 
@@ -37,11 +37,11 @@ def write(comparison: Comparison, folder: Path) -> Report:
     Raises: OSError, where the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    curves, decays = figures.learning_curves(comparison), figures.error_against_decay(comparison)
+    curves, decays = compared.learning_curves(comparison), compared.error_against_decay(comparison)
     drawn = figures.save(curves, folder, "learning-curves") + figures.save(decays, folder, "error-against-decay")
     text = results_csv(comparison.results)
-    results = _write(folder / "results.csv", text)
-    page = _write(
+    results = write_whole(folder / "results.csv", text)
+    page = write_whole(
         folder / f"{comparison.question.name}.html",
         render(
             comparison,
@@ -65,7 +65,7 @@ def render(comparison: Comparison, curves: str, decays: str, raw: str) -> str:
     say = Numbers.of(comparison)
     environment.filters |= {"spread": say.spread, "difference": say.difference, "decay": decay, "digits": digits}
     environment.filters |= {"exact": say.exact}
-    colours = {name: look["color"] for name, look in figures.looks(comparison).items()}
+    colours = {name: look["color"] for name, look in compared.looks(comparison).items()}
     return environment.get_template("compare.html.j2").render(
         comparison=comparison,
         question=comparison.question,
@@ -212,14 +212,6 @@ def _means_what_l2_means(standing: Standing) -> bool:
 def _list(names: Iterable[str]) -> str:
     *head, last = names
     return f"{', '.join(head)} and {last}" if head else last
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write aside, then rename: a reader never meets half a file."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-    return path
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
