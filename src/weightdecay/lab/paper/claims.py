@@ -1,13 +1,15 @@
-"""The kinds of claim that the paper makes, each a predicate over cells with its statistics."""
+"""Claims that one number is lower than others: a paired test over seeds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from weightdecay.lab.paper.experiment import Answer, mean
 from weightdecay.lab.paper.measure import Measure
-from weightdecay.lab.paper.ordering import Difference, Judgement, all_of, bootstrap, difference
+from weightdecay.lab.paper.ordering import Difference, Judgement, all_of, difference
+from weightdecay.lab.run import Result
 from weightdecay.lab.statistics import Cell
 
 Judge = Callable[[Answer, Measure], Judgement]
@@ -59,96 +61,99 @@ def lower_everywhere(curve: str, others: Sequence[str]) -> Judge:
         below = sum(one.mean < 0 for *_, one in pairs)
         worst = max(pairs, key=lambda pair: pair[2].mean)
         title = answer.of(curve)[0].point.title
-        said = f"{title} is lower at {below} of {len(pairs)} places; least so at {worst[1]:g} "
+        said = (
+            f"{title} is lower at {below} of {len(pairs)} places; least so at {worst[1]:g} "
             f"against {worst[0]}: {worst[2]}"
+        )
         return Judgement(verdict, said, seeds)
 
     return judge
 
 
-def optimum_at(curve: str, place: float, factor: float = 3.5) -> Judge:
-    """The best λ of the curve, as drawn, is within a factor of a place; a bootstrap over seeds.
+def _paired(a: Cell, b: Cell, measure: Measure) -> Difference:
+    return difference([measure.of(r) for r in a.results], [measure.of(r) for r in b.results])
 
-    The default factor lets it be one step of half a decade beside.
+
+def decreasing(along: Sequence[tuple[str, float]]) -> Judge:
+    """The metric falls from each (curve, place) to the next."""
+
+    def judge(answer: Answer, measure: Measure) -> Judgement:
+        cells = [cell_at(answer, curve, place) for curve, place in along]
+        steps = [_paired(later, earlier, measure) for earlier, later in pairwise(cells)]
+        verdict, seeds = all_of(steps)
+        means = ", ".join(f"{mean(cell.results, measure.of):.4g}" for cell in cells)
+        return Judgement(verdict, f"{means}; steps {', '.join(map(str, steps))}", seeds)
+
+    return judge
+
+
+def lower_at(first: tuple[str, float], second: tuple[str, float]) -> Judge:
+    """The first (curve, place) is lower than the second."""
+
+    def judge(answer: Answer, measure: Measure) -> Judgement:
+        a, b = (cell_at(answer, curve, place) for curve, place in (first, second))
+        one = _paired(a, b, measure)
+        means = [mean(cell.results, measure.of) for cell in (a, b)]
+        verdict, seeds = all_of([one])
+        return Judgement(verdict, f"{means[0]:.4g} − {means[1]:.4g} = {one}", seeds)
+
+    return judge
+
+
+def cell_at(answer: Answer, curve: str, place: float) -> Cell:
+    """Return the cell of a curve that is drawn at a place. Raises: KeyError, where there is none."""
+    for cell in answer.of(curve):
+        if math.isclose(answer.panel.drawn[cell.point], place, rel_tol=1e-9):
+            return cell
+    raise KeyError(f"{curve!r} has no run at {place:g}")
+
+
+def lower_error_at_no_lower_loss(curve: str, others: Sequence[str], at: Chosen = fixed, part: float = 0.2) -> Judge:
+    """Over the last part of the epochs the curve has a lower test error than each of the others, at a loss not lower.
+
+    The claim is about the pair: where the curve's training loss is lower too, its error may be lower for that.
     """
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
-        cells = answer.of(curve)
-        drawn = [answer.panel.drawn[cell.point] for cell in cells]
-
-        def near(seeds: Sequence[int]) -> bool:
-            at = drawn[_argmin(cells, seeds, measure)]
-            return at > 0 and abs(math.log(at / place)) <= math.log(factor)
-
-        count = len(cells[0].results)
-        verdict, share = bootstrap(count, near)
-        at = drawn[_argmin(cells, range(count), measure)]
-        return Judgement(
-            verdict,
-            f"best at {at:g}, {at / place:.2g} times the {place:g} of the claim; within a factor of {factor:g} in "
-            f"{100 * share:.0f} % of resamples of the seeds",
-        )
+        mine = at(answer, curve, measure)
+        errors, said, fair = [], [], True
+        for other in others:
+            theirs = at(answer, other, measure)
+            error, loss = _late(mine, theirs, "test", part), _late(mine, theirs, "train_loss", part)
+            fair = fair and loss.verdict != "holds"
+            errors.append(error)
+            said.append(f"against {theirs.point.title}: test {error}, training loss {loss}")
+        verdict, seeds = all_of(errors)
+        if verdict == "holds" and not fair:
+            verdict = "refuted"
+        return Judgement(verdict, "; ".join(said), seeds)
 
     return judge
 
 
-def same_optimum(curves: Sequence[str], factor: float = 3.5) -> Judge:
-    """All curves are best at the same λ, as drawn, up to a factor between the outermost; a bootstrap over seeds."""
+def lowest_training_loss(curve: str, others: Sequence[str], at: Chosen = fixed) -> Judge:
+    """The curve's training loss at the last epoch is lower than each of the others'."""
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
-        families = [answer.of(curve) for curve in curves]
-
-        def places(seeds: Sequence[int]) -> list[float]:
-            return [answer.panel.drawn[cells[_argmin(cells, seeds, measure)].point] for cells in families]
-
-        def near(seeds: Sequence[int]) -> bool:
-            found = places(seeds)
-            return max(found) <= factor * min(found)
-
-        count = min(len(cells[0].results) for cells in families)
-        verdict, share = bootstrap(count, near)
-        said = ", ".join(
-            f"{cells[0].point.title} {place:g}" for cells, place in zip(families, places(range(count)), strict=True)
-        )
-        return Judgement(verdict, f"best at: {said}; within a factor of {factor:g} in {100 * share:.0f} % of resamples")
+        mine = at(answer, curve, measure)
+        differences, said = [], []
+        for other in others:
+            theirs = at(answer, other, measure)
+            one = _late(mine, theirs, "train_loss", 0.0)
+            differences.append(one)
+            said.append(f"− {theirs.point.title} = {one}")
+        verdict, seeds = all_of(differences)
+        return Judgement(verdict, f"{mine.point.title} {'; '.join(said)}", seeds)
 
     return judge
 
 
-def optimum_follows(curves: Sequence[str], factors: Sequence[float], slack: float = 3.5) -> Judge:
-    """The best λ of each curve is that of the first times its factor, up to ``slack``; a bootstrap over seeds."""
-
-    def judge(answer: Answer, measure: Measure) -> Judgement:
-        families = [answer.of(curve) for curve in curves]
-
-        def places(seeds: Sequence[int]) -> list[float]:
-            return [answer.panel.drawn[cells[_argmin(cells, seeds, measure)].point] for cells in families]
-
-        def near(seeds: Sequence[int]) -> bool:
-            first, *others = places(seeds)
-            return all(
-                abs(math.log(place / (first * factor))) <= math.log(slack)
-                for place, factor in zip(others, factors, strict=True)
-            )
-
-        count = min(len(cells[0].results) for cells in families)
-        verdict, share = bootstrap(count, near)
-        said = ", ".join(
-            f"{cells[0].point.title}: {place:g}" for cells, place in zip(families, places(range(count)), strict=True)
-        )
-        asked = ", ".join(f"× {factor:g}" for factor in factors)
-        return Judgement(
-            verdict, f"best λ: {said}; the claim is {asked}, within {slack:g} in {100 * share:.0f} % of resamples"
-        )
-
-    return judge
+def _late(a: Cell, b: Cell, quantity: str, part: float) -> Difference:
+    return difference([late(r, quantity, part) for r in a.results], [late(r, quantity, part) for r in b.results])
 
 
-def _argmin(cells: Sequence[Cell], seeds: Sequence[int], measure: Measure) -> int:
-    """Return the cell of the lowest mean over resampled seeds."""
-    means = [sum(measure.chosen_by(cell.results[seed]) for seed in seeds) for cell in cells]
-    return min(range(len(cells)), key=means.__getitem__)
-
-
-def _paired(a: Cell, b: Cell, measure: Measure) -> Difference:
-    return difference([measure.of(r) for r in a.results], [measure.of(r) for r in b.results])
+def late(result: Result, quantity: str, part: float) -> float:
+    """Return the mean of an epoch's quantity over the last part of the epochs, at least the last one."""
+    count = max(1, round(part * len(result.epochs)))
+    values = [getattr(epoch, quantity) for epoch in result.epochs[-count:]]
+    return math.inf if None in values else sum(values) / count

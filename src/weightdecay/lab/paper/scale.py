@@ -32,6 +32,7 @@ class Setting:
     classes: int | None = 10
     test_size: int | None = None
     train_size: int | None = None  # examples, where an epoch is a pass over examples
+    reference_batch: int = 128  # of which the paper's 16,384 is 128 times
 
     @property
     def name(self) -> str:
@@ -45,6 +46,19 @@ class Setting:
         0.1
         """
         return weight_decay if self.stretch == 1 else float(f"{weight_decay * self.stretch:.0e}")
+
+    @property
+    def large_batch(self) -> int:
+        """What the paper's batch of 16,384 is here."""
+        return 128 * self.reference_batch
+
+    def at_reference(self, weight_decay: float) -> float:
+        """Return what stands for the paper's λ in a training with the reference batch: λ ∝ batch (the paper's Rule 2).
+
+        >>> CPU["ResNet18, CIFAR-10"].at_reference(5e-4)
+        0.003
+        """
+        return float(f"{self.stretch * weight_decay * self.reference_batch / self.run['batch_size']:.0e}")
 
     def lasting(self, epochs: float) -> int:
         """Return how many epochs stand for so many of the paper's."""
@@ -135,7 +149,7 @@ def _small() -> dict[str, Setting]:
     stretch = 200 * math.ceil(50_000 / 128) / steps  # 204
     plain = Setting(
         "three convolutions with batch norm", "MNIST", f"three convolutions with batch norm (width 16) on {said}",
-        mnist, 24, stretch, 10, 2000, 1000,
+       mnist, 24, stretch, 10, 2000, 1000, 2,
     )  # fmt: skip
     bare = replace(
         plain,
@@ -147,7 +161,7 @@ def _small() -> dict[str, Setting]:
     digits |= {"milestones": (0.5, 0.75), "validation_size": 200}
     residual = Setting(
         "ResNet-8", "digits", "ResNet-8 (width 16) on 1,000 of scikit-learn’s digits, 20 % of the labels wrong",
-        digits, 24, stretch, 10, 597, 1000,
+        digits, 24, stretch, 10, 597, 1000, 2,
     )  # fmt: skip
     text = {
         "data": "ptb", "batch_size": 20, "sequence": 35, "max_grad_norm": 1.0, "train_size": 28_000,
@@ -177,7 +191,7 @@ def _smoke() -> dict[str, Setting]:
     stretch = 200 * math.ceil(50_000 / 128) / 8
     plain = Setting(
         "a small network", "digits", "three convolutions (width 4) on 64 digits",
-        {**tiny, "network_options": options(width=4)}, 2, stretch, 10, 50, 64,
+        {**tiny, "network_options": options(width=4)}, 2, stretch, 10, 50, 64, 1,
     )  # fmt: skip
     bare = replace(
         plain,
