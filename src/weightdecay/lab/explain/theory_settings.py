@@ -1,0 +1,69 @@
+"""What ``weightdecay theory`` can be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightdecay.lab.settings import SettingsError
+
+
+@dataclass(frozen=True)
+class TheorySettings:
+    """Draw what the theory of weight decay predicts beside what the library's own optimizers do. About half a minute.
+
+    Expected and simulated paths on a quadratic; the loss against λ and the best λ for several training lengths; how
+    the regularised minimum moves along a schedule; how AdamW's drifts on a real run. Ends with figures (PNG and SVG),
+    numbers (CSV, JSON) and one page, theory.html, that opens offline.
+
+        weightdecay theory
+        weightdecay theory --steps 10000 --draws 64
+    """
+
+    out: Path = Path("weightdecay-theory")
+    """Folder for the page, the figures and the numbers."""
+    seed: int = 0
+    """Of all that is drawn: starts, minima, noise, the order of the data."""
+    steps: int = 3000
+    """Longest training that is simulated; the others have 1/3, 1/10 and 1/30 of it."""
+    lr: float = 0.1
+    """Largest learning rate on the quadratic, whose largest eigenvalue is 10."""
+    directions: int = 400
+    """Directions of the quadratic: ten outliers, and a bulk even in its logarithm from 0.1 down to 1e-6."""
+    draws: int = 32
+    """Quadratics of that spectrum, each with its own start and minimum, that every λ is simulated on."""
+    epochs: int = 30
+    """Epochs of the real run."""
+
+    def check(self) -> None:
+        """Refuse what cannot be computed. Raises: SettingsError, which names the option."""
+        for option, value, least, why in (
+            ("steps", self.steps, 300, "the shortest training, a thirtieth of it, would have fewer than ten steps"),
+            ("directions", self.directions, 20, "ten are outliers, and a bulk needs some"),
+            ("draws", self.draws, 8, "an error bar needs several"),
+            ("epochs", self.epochs, 2, "a drift needs a first and a last epoch"),
+        ):
+            if value < least:
+                raise SettingsError(f"--{option} {value}: {why}. Use {least} or more.")
+        if self.seed < 0:
+            raise SettingsError(f"--seed {self.seed}: a seed is 0 or above.")
+        if not 0 < self.lr < 0.2:
+            raise SettingsError(
+                f"--lr {self.lr:g}: the largest eigenvalue is 10, so that a learning rate of 0.2 or more diverges, and "
+                "one of 0 or less does not learn. Use 0.1."
+            )
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Steps of the trainings that are simulated, ascending."""
+        return tuple(round(self.steps / part) for part in (30, 10, 3, 1))
+
+    @property
+    def command(self) -> str:
+        """The command that asks the same."""
+        import shlex
+        from dataclasses import fields
+
+        changed = [field for field in fields(self) if getattr(self, field.name) != field.default]
+        words = [word for field in changed for word in (f"--{field.name}", str(getattr(self, field.name)))]
+        return shlex.join(["weightdecay", "theory", *words])
