@@ -13,10 +13,13 @@ from typing import Any
 from weightdecay.lab.cli.advise import AdviseSettings, run_advise
 from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.report import ReportSettings, run_report
+from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, fail, say
 from weightdecay.lab.cli.sweep import SweepSettings, run_sweep
+from weightdecay.lab.cli.theory import run_theory
 from weightdecay.lab.cli.train import TrainSettings, run_train
 from weightdecay.lab.compare import Settings
+from weightdecay.lab.explain.theory_settings import TheorySettings
 from weightdecay.lab.settings import SettingsError
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
@@ -24,7 +27,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "train": (TrainSettings, run_train),
     "sweep": (SweepSettings, run_sweep),
     "report": (ReportSettings, run_report),
+    "reproduce": (ReproduceSettings, run_reproduce),
     "advise": (AdviseSettings, run_advise),
+    "theory": (TheorySettings, run_theory),
 }
 """Name, the settings that the command line fills in, and what is run with them; both import torch only when called."""
 

@@ -1,0 +1,275 @@
+"""``weightdecay reproduce``: the paper's figures and tables, run, drawn and judged."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from weightdecay.lab.cli.outcome import wide_enough
+from weightdecay.lab.cli.planned import measured, print_plan
+from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
+from weightdecay.lab.interrupt import sigterm_raises
+from weightdecay.lab.place import Place
+from weightdecay.lab.settings import SettingsError
+
+if TYPE_CHECKING:
+    from weightdecay.lab.executors import Executor, RunFailure
+    from weightdecay.lab.paper import Experiment, Reproduction, Scale
+    from weightdecay.lab.question import Question
+    from weightdecay.lab.run import Result, Run
+    from weightdecay.lab.store import Store
+
+
+@dataclass(frozen=True)
+class ReproduceSettings:
+    """Put the claims of "Understanding and Scheduling Weight Decay" to the test: plan, runs, verdicts, figures.
+
+    What has been trained is kept, and a run that two figures share trains once; the same command continues.
+
+    Some commands:
+
+        weightdecay reproduce list
+        weightdecay reproduce fig7 table1
+        weightdecay reproduce all --scale smoke
+        weightdecay reproduce table1 --scale paper --executor gpus --dry-run
+        weightdecay reproduce fig1 --scale paper --data cifar10=images:photos/cifar
+    """
+
+    what: tuple[str, ...]
+    """list, all, or names: fig1 … fig23, table1 … table4, transformer, norms, tensorflow."""
+    scale: Literal["small", "paper", "smoke"] = "small"
+    """paper: exactly as there. small: the same questions on data that a CPU learns. smoke: only to see that it runs."""
+    seeds: int = 0
+    """Seeds for each cell. 0: as the scale has it."""
+    data: tuple[str, ...] = ()
+    """NAME=OTHER: other data in place of those of the scale, as in cifar10=images:FOLDER."""
+    validation_size: int = 0
+    """Training examples to hold out at scale paper, which as in the paper holds out none."""
+    executor: str = "local"
+    """local, here, gpus, ray or slurm."""
+    executor_options: tuple[str, ...] = ()
+    """NAME=VALUE for the executor, as in jobs=2."""
+    device: str = "auto"
+    """auto: the GPU if there is one. cpu, cuda, cuda:1."""
+    data_folder: Path | None = None
+    """Where data sets are, and are downloaded to. Default: $WEIGHTDECAY_DATA, else a folder of the user's cache."""
+    download: bool = True
+    """Download data that is not there."""
+    dry_run: bool = False
+    """Print the plan with its estimated cost, and stop."""
+    estimate: bool = True
+    """Measure a few steps of each kind of run first, where the runs will be computed."""
+    out: Path = Path("weightdecay-paper")
+    """Folder of runs and report."""
+
+    def command(self, names: Sequence[str] = ()) -> str:
+        """Return the command line that asks this again, or only a part of it: what differs from the defaults."""
+        words = ["weightdecay", "reproduce", *(names or self.what)]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("what", "dry_run", "estimate", "data_folder", "download") or value == field.default:
+                continue
+            values = value if isinstance(value, tuple) else (value,)
+            words += ["--" + field.name.replace("_", "-"), *map(str, values)]
+        return shlex.join(words)
+
+
+def run_reproduce(settings: ReproduceSettings) -> int:
+    """Plan, train, judge, report."""
+    from weightdecay.lab import paper
+
+    if "list" in settings.what:
+        return _list()
+    chosen = paper.experiments(settings.what)
+    if not chosen:
+        raise SettingsError(
+            "name at least one experiment: fig7, table1 … or all. `weightdecay reproduce list` has them."
+        )
+    scale = _scale(settings)
+    from weightdecay.lab.store import Store
+
+    place = Place(device=settings.device, data=settings.data_folder, download=settings.download)
+    store = Store(settings.out)
+    wanted = {experiment: _with_digests(experiment, scale, place) for experiment in chosen}
+    runs = list(dict.fromkeys(run for known in wanted.values() for run in known.values()))
+    on = _executor(settings, runs)
+    missing = [run for run in runs if store.result(run) is None]
+    costs = measured(missing, on, place) if settings.estimate and scale.name != "smoke" else {}
+    print_plan(f"{', '.join(one.name for one in chosen)} at scale {scale.name}", runs, missing, costs, on, store)
+    if settings.dry_run:
+        return DONE
+    failures: dict[Run, RunFailure] = {}
+    try:
+        results = _train(settings, wanted, runs, on, store, place, failures)
+    except KeyboardInterrupt as stopped:
+        kept = sum(store.result(run) is not None for run in runs)
+        text = f"stopped: {kept} of {len(runs)} runs are finished in {store.folder}, others keep their checkpoints"
+        return fail(f"{text}; the same command continues.", status_of(stopped), label="")
+    return _report(settings, scale, wanted, results, failures)
+
+
+def _list() -> int:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from weightdecay.lab import paper
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("experiment", "what it asks"):
+        table.add_column(heading)
+    for name in paper.SCALES:
+        table.add_column(f"runs, {name}", justify="right")
+    for experiment in paper.EXPERIMENTS.values():
+        counts = [str(len(_runs(experiment, scale))) for scale in paper.SCALES.values()]
+        table.add_row(experiment.name, Text(experiment.asks), *counts)
+    wide_enough(table).print(table)
+    return DONE
+
+
+def _scale(settings: ReproduceSettings) -> Scale:
+    from weightdecay.lab import paper
+
+    if settings.seeds < 0 or settings.validation_size < 0:
+        raise SettingsError(f"--seeds {settings.seeds}, --validation-size {settings.validation_size}: 0 is the least.")
+    given = {}
+    for word in settings.data:
+        name, equals, other = word.partition("=")
+        if not (name and equals and other):
+            raise SettingsError(f"--data {word}: write NAME=OTHER, as in cifar10=images:FOLDER.")
+        given[name] = other
+    scale = paper.scale(settings.scale).with_data(given)
+    if settings.validation_size:
+        scale = scale.held_out(settings.validation_size)
+    return replace(scale, seeds=settings.seeds) if settings.seeds else scale
+
+
+def _runs(experiment: Experiment, scale: Scale) -> list[Run]:
+    return list(
+        dict.fromkeys(run for panel in experiment.panels(scale) for runs in panel.points.values() for run in runs)
+    )
+
+
+def _with_digests(experiment: Experiment, scale: Scale, place: Place) -> dict[Run, Run]:
+    """Return each run of an experiment with the run that is trained for it: that one names the content of its data."""
+    from weightdecay.lab import data
+
+    try:
+        return {run: replace(run, data_digest=data.digest(run.data, place)) for run in _runs(experiment, scale)}
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _executor(settings: ReproduceSettings, runs: Sequence[Run]) -> Executor:
+    from weightdecay.lab.cli.train import read_options
+    from weightdecay.lab.executors import executor
+    from weightdecay.lab.task import Named
+    from weightdecay.lab.train import check
+
+    given: dict[str, Any] = dict(read_options("--executor-options", settings.executor_options))
+    if settings.executor == "slurm":
+        given.setdefault("folder", str(settings.out / "slurm"))
+    try:
+        for run in runs:
+            check(run)
+            Named().check(run)
+        return executor(settings.executor, **given)
+    except (ValueError, ImportError, TypeError) as error:
+        raise SettingsError(str(error)) from None
+
+
+def _train(
+    settings: ReproduceSettings,
+    wanted: dict[Experiment, dict[Run, Run]],
+    runs: Sequence[Run],
+    on: Executor,
+    store: Store,
+    place: Place,
+    failures: dict[Run, RunFailure],
+) -> list[Result]:
+    from weightdecay.lab.cli.view import live
+    from weightdecay.lab.sweep import sweep
+
+    everything = _together(settings, wanted)
+    with sigterm_raises(), live(everything, store) as view:
+
+        def failed(run: Run, reason: RunFailure) -> None:
+            failures[run] = reason
+            view.fail(run, reason)
+
+        order = sorted(runs, key=lambda run: run.seed)  # one seed of everything first: early looks are fair
+        return sweep(order, store, on, place, on_result=view.add, on_failure=failed)
+
+
+def _together(settings: ReproduceSettings, wanted: dict[Experiment, dict[Run, Run]]) -> Question:
+    """Return all runs as one question, to be watched: every run under the first experiment that asks for it."""
+    from weightdecay.lab.question import Question
+
+    points: dict[Any, tuple[Run, ...]] = {}
+    seen: set[Run] = set()
+    for experiment, known in wanted.items():
+        for panel in experiment.panels(_scale(settings)):
+            for point, runs in panel.points.items():
+                new = tuple(known[run] for run in runs if known[run] not in seen)
+                if new:
+                    seen.update(new)
+                    variant = ", ".join(filter(None, (experiment.name, panel.title, point.variant)))
+                    points[replace(point, variant=variant)] = new
+    return Question(points=points, setting="the paper", command=settings.command(), name="reproduce")
+
+
+def _report(
+    settings: ReproduceSettings,
+    scale: Scale,
+    wanted: dict[Experiment, dict[Run, Run]],
+    results: Sequence[Result],
+    failures: dict[Run, RunFailure],
+) -> int:
+    from weightdecay.lab import paper
+    from weightdecay.lab.report import scorecard
+
+    by_run = {result.run: result for result in results}
+    reproductions = []
+    for experiment, known in wanted.items():
+        lost = sum(run not in by_run for run in known.values())
+        if lost:
+            say(f"{experiment.name} is not judged: {lost} of its {len(known)} runs failed.")
+            continue
+        # A panel asks for runs that do not know the content of their data yet.
+        answers = [replace(by_run[trained], run=asked) for asked, trained in known.items()]
+        command = settings.command([experiment.name])
+        reproductions.append(paper.judge(experiment, scale, answers, paper.MEASURES, command))
+    if reproductions:
+        show(reproductions, scorecard.write(reproductions, settings.out))
+    if failures:
+        return fail(f"{len(failures)} runs failed, as said above; the others are kept.", FAILED)
+    return DONE
+
+
+VERDICTS = {"holds": "green", "refuted": "red", "undecided": "yellow", "not judged": "dim"}
+
+
+def show(reproductions: Sequence[Reproduction], written: Any) -> None:
+    """Print the scorecard, and where the files are."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from weightdecay.lab.report import scorecard
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("experiment", "claim", "verdict", "measured (best epoch, as in the paper)"):
+        table.add_column(heading)
+    for row in scorecard.rows(reproductions):
+        where = f"{row['experiment']}, {row['panel']}"
+        verdict = Text(row["verdict"], style=VERDICTS.get(row["verdict"].rstrip(" *"), ""))
+        table.add_row(Text(where), Text(row["claim"]), verdict, Text(row["measured"]))
+    console = wide_enough(table)
+    console.print(table)
+    for name, path in (("page", written.page), ("rows", written.rows), ("results", written.results)):
+        console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
+    figures = written.page.parent / "figures"
+    console.print(f"figures {figures}, {len(written.figures)} files", markup=False, highlight=False, soft_wrap=True)
