@@ -88,9 +88,7 @@ def answers(directions: int, draws: int, lengths: tuple[int, ...], lr: float, se
         for steps in lengths:
             if (question.noise, steps) not in weights:  # two questions ask about the same runs
                 weights[question.noise, steps] = _trained(h, question.noise, draws, theory.cosine(steps, lr), seed)
-        losses = torch.stack(
-            [0.5 * (weights[question.noise, steps].square() * curvature).sum(-1) for steps in lengths]
-        )
+        losses = torch.stack([0.5 * (weights[question.noise, steps].square() * curvature).sum(-1) for steps in lengths])
         found.append(_answer(question, model, curvature, lengths, lr, losses, seed))
     return found
 
@@ -183,12 +181,14 @@ def lowest(losses: Tensor) -> Tensor:
     left, middle, right = (logs.gather(-1, inside + shift) for shift in (-1, 0, 1))
     bend = left - 2 * middle + right
     shift = torch.where((at == inside) & (bend > 0), 0.5 * (left - right) / bend, (at - inside).double())
-    step = (GRID[1] / GRID[0]).log()
-    return ((GRID[0].log() + step * (inside + shift)).exp()).squeeze(-1)
+    step = math.log(GRID[1].item() / GRID[0].item())
+    found: Tensor = (math.log(GRID[0].item()) + step * (inside + shift)).exp()
+    return found.squeeze(-1)
 
 
 def slope_of(lengths: Sequence[int], values: Tensor) -> Tensor:
     """Return the least-squares slope of log value against log length, over the last dimension."""
     x = torch.tensor(lengths, dtype=torch.float64).log()
     x = x - x.mean()
-    return (values.log() * x).sum(-1) / x.square().sum()
+    found: Tensor = (values.log() * x).sum(-1) / x.square().sum()
+    return found

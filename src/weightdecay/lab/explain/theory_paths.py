@@ -37,7 +37,7 @@ class Paths:
         return torch.stack(apart)
 
     @property
-    def rows(self) -> list[tuple[str, str, int, float, float, float, float]]:
+    def rows(self) -> list[tuple[str | int | float, ...]]:
         """Decay, direction, step, predicted mean and deviation, simulated mean and standard error."""
         return [
             (name, direction, step, *(x[at, i].item() for x in (*self.predicted[name], *self.simulated[name])))
@@ -52,8 +52,11 @@ def paths(lr: float, seed: int) -> Paths:
     model = theory.Quadratic(list(DIRECTIONS.values()), minimum=1.0, start=START, noise=NOISE)
     lrs = theory.cosine(STEPS, lr)
     times = tuple(round(STEPS * i / (POINTS - 1)) for i in range(POINTS))
-    laws = {"lr-coupled": theory.Coupled(WEIGHT_DECAY), "vanilla": theory.Vanilla(lr * WEIGHT_DECAY)}
-    decays = {"lr-coupled": weightdecay.Decoupled(), "vanilla": weightdecay.Vanilla()}
+    laws: dict[str, theory.Shrinkage] = {
+        "lr-coupled": theory.Coupled(WEIGHT_DECAY),
+        "vanilla": theory.Vanilla(lr * WEIGHT_DECAY),
+    }
+    decays: dict[str, weightdecay.Decay] = {"lr-coupled": weightdecay.Decoupled(), "vanilla": weightdecay.Vanilla()}
     predicted, simulated = {}, {}
     for name, law in laws.items():
         spread = theory.variance(model, lrs, law, times).sqrt()

@@ -32,7 +32,7 @@ class TheorySettings:
     """Directions of the quadratic: ten outliers, and a bulk even in its logarithm from 0.1 down to 1e-6."""
     draws: int = 32
     """Quadratics of that spectrum, each with its own start and minimum, that every λ is simulated on."""
-    epochs: int = 30
+    epochs: int = 20
     """Epochs of the real run."""
 
     def check(self) -> None:

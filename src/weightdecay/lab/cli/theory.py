@@ -1,0 +1,23 @@
+"""``weightdecay theory``: what the theory predicts beside what the optimizers do, on one page."""
+
+from __future__ import annotations
+
+from weightdecay.lab.cli.say import DONE, fail, say, status_of
+from weightdecay.lab.explain.theory_settings import TheorySettings
+from weightdecay.lab.interrupt import sigterm_raises
+
+
+def run_theory(settings: TheorySettings) -> int:
+    """Compute, draw, and say where the page is."""
+    settings.check()
+    from weightdecay.lab.explain.theory import explain
+
+    try:
+        with sigterm_raises():
+            page = explain(settings, say)
+    except KeyboardInterrupt as stopped:
+        return fail("stopped: nothing is kept, and the same command starts anew.", status_of(stopped), label="")
+    say(f"page    {page}")
+    for name in ("paths", "valleys", "parts", "best-decay", "minimum", "drift"):
+        say(f"figure  {settings.out / name}.png, {name}.svg")
+    return DONE
