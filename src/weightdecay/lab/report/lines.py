@@ -67,6 +67,14 @@ def ring(axes: Axes, place: float, mean: float, colour: str) -> None:
     )
 
 
+def diverged(axes: Axes, place: float, colour: str) -> None:
+    """Put a cross at the top of the axes: there is no finite number at that place."""
+    axes.plot(
+        place, 0.98, "x", color=colour, markersize=7, markeredgewidth=1.8,
+        transform=axes.get_xaxis_transform(), clip_on=False,
+    )  # fmt: skip
+
+
 def mark_lr_drops(upper: Axes, lower: Axes, runs: Iterable[Run]) -> None:
     """Draw where the lr drops, if it does so at the same epochs in all runs."""
     shapes = {(run.schedule, run.milestones, run.lr_factor, run.epochs) for run in runs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightdecay.lab.run import Metric
@@ -20,10 +21,14 @@ class Numbers:
     @classmethod
     def of(cls, comparison: Comparison) -> Numbers:
         """Return how the numbers of a comparison are written."""
-        metric, best = comparison.metric, abs(comparison.standings[0].best.mean)
-        if metric.unit == "%" or not 0 < best < math.inf:
-            return cls(metric, 1)
-        return cls(metric, max(0, 3 - math.floor(math.log10(best))))
+        return cls.near(comparison.metric, comparison.standings[0].best.mean, percents=1)
+
+    @classmethod
+    def near(cls, metric: Metric, best: float, percents: int) -> Numbers:
+        """Return how numbers are written of which the best is this one; ``percents`` are the decimals of a percent."""
+        if metric.unit == "%" or not 0 < abs(best) < math.inf:
+            return cls(metric, percents)
+        return cls(metric, max(0, 3 - math.floor(math.log10(abs(best)))))
 
     @property
     def unit(self) -> str:
@@ -40,11 +45,14 @@ class Numbers:
 
     def spread(self, cell: Cell, epoch: str = "last") -> str:
         """Return ``3.7 ± 0.3``, or ``3.7`` for one seed; of the last epoch, or of each run's best."""
-        errors = cell.errors if epoch == "last" else cell.best_epoch_errors
-        mean = self.exact(statistics.fmean(errors))
-        if len(errors) == 1 or not all(map(math.isfinite, errors)):
+        return self.over_seeds(cell.errors if epoch == "last" else cell.best_epoch_errors)
+
+    def over_seeds(self, values: Sequence[float]) -> str:
+        """Return ``3.7 ± 0.3``: mean and sample standard deviation; ``3.7`` for one, ``∞`` where one is not finite."""
+        mean = self.exact(statistics.fmean(values))
+        if len(values) == 1 or not all(map(math.isfinite, values)):
             return mean
-        return f"{mean} ± {self.exact(statistics.stdev(errors))}"
+        return f"{mean} ± {self.exact(statistics.stdev(values))}"
 
     def measured(self, cell: Cell) -> str:
         """Return ``3.7 ± 0.3 % test error``, or ``test perplexity 115.3 ± 0.4``."""

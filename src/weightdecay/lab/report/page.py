@@ -15,7 +15,7 @@ from weightdecay.lab.report import compared, figures
 from weightdecay.lab.report.numbers import Numbers, decay, digits
 from weightdecay.lab.report.raw import results_csv
 from weightdecay.lab.report.whole import write_whole
-from weightdecay.lab.run import ERROR
+from weightdecay.lab.run import ERROR, Result
 from weightdecay.lab.statistics import Comparison, Standing
 
 PAPER_STEPS = 78_200
@@ -81,7 +81,7 @@ def render(comparison: Comparison, curves: str, decays: str, raw: str) -> str:
         notes=notes(comparison),
         seconds=sum(result.seconds for result in comparison.results),
         where=", ".join(dict.fromkeys(result.where for result in comparison.results if result.where)),
-        versions=versions(comparison),
+        versions=versions(comparison.results),
         curves=Markup(curves),
         decays=Markup(decays),
         download="data:text/csv;charset=utf-8;base64," + base64.b64encode(raw.encode()).decode(),
@@ -157,10 +157,10 @@ def notes(comparison: Comparison) -> list[str]:
     return found
 
 
-def versions(comparison: Comparison) -> dict[str, str]:
+def versions(results: Iterable[Result]) -> dict[str, str]:
     """Return the versions the runs were made with; several, where kept runs are older than this machine's packages."""
     found: dict[str, dict[str, None]] = {}
-    for result in comparison.results:
+    for result in results:
         for name, version in result.versions.items():
             found.setdefault(name, {})[version] = None
     return {name: ", ".join(several) for name, several in sorted(found.items())}

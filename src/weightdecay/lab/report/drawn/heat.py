@@ -1,0 +1,99 @@
+"""Error over learning rate and λ: one map a curve, one scale of colours."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from weightdecay.lab.paper.measure import BEST
+from weightdecay.lab.report.drawn.canvas import Canvas, Picture
+from weightdecay.lab.report.drawn.view import View, mean_and_std, values
+from weightdecay.lab.report.figures import axis_title, plain, styled
+from weightdecay.lab.report.ticks import plain_ticks
+
+MAP = "cividis"
+"""Even in lightness, and the same to those who see red and green alike; dark is low."""
+
+ACROSS = 3
+"""Maps in a row."""
+
+
+def draw(view: View) -> Picture:
+    """Draw the mean over seeds of the best epoch; the best cell of each map is framed and its number is bold."""
+    with styled():
+        across = min(ACROSS, len(view.curves))
+        down = math.ceil(len(view.curves) / across)
+        columns = max(len({view.place(cell) for cell in view.answer.of(curve)}) for curve in view.curves)
+        lines = max(len(view.lrs(curve)) for curve in view.curves)
+        wide = max(7.0, across * (0.9 + 0.42 * columns))
+        canvas = Canvas(Figure(figsize=(wide, 1.3 + down * (0.9 + 0.4 * lines)), layout="constrained"))
+        grid = canvas.figure.subplots(down, across, squeeze=False)
+        norm = _norm(view)
+        room = (wide - 1.2) / across / columns  # inches for a number
+        for position, curve in enumerate(view.curves):
+            axes = grid[position // across][position % across]
+            _map(canvas, axes, view, curve, position, norm, room)
+        for axes in grid.flat[len(view.curves) :]:
+            axes.set_visible(False)
+        shown = mpl.cm.ScalarMappable(norm, MAP)
+        bar = canvas.figure.colorbar(shown, ax=grid, shrink=0.9, aspect=25)
+        bar.set_label(axis_title(view.metric.name, view.metric))
+        plain_ticks(bar.ax.yaxis)
+        bar.outline.set_visible(False)
+        canvas.figure.suptitle(
+            view.heading(f"{view.metric.name} over learning rate and weight decay"),
+            x=0.01, ha="left", fontsize=11.5, fontweight="bold",
+        )  # fmt: skip
+        return canvas.done(
+            "Lowest over epochs, mean over seeds; one scale of colours for all maps, dark is low. The frame is the "
+            "best cell of each map. λ stands where the paper draws it."
+        )
+
+
+def _norm(view: View) -> Normalize:
+    means = [mean_and_std(values(cell, BEST))[0] for cell in view.answer.cells.values()]
+    finite = [mean for mean in means if math.isfinite(mean)] or [1.0]
+    low, high = min(finite), max(finite)
+    if low > 0 and high > 3 * low:
+        return LogNorm(low, high)
+    return Normalize(low, high if high > low else low + 1)
+
+
+def _map(canvas: Canvas, axes: Axes, view: View, curve: str, position: int, norm: Normalize, room: float) -> None:
+    cells = view.answer.of(curve)
+    columns, lines = sorted({view.place(cell) for cell in cells}), view.lrs(curve)
+    best = view.best(curve)
+    colours = mpl.colormaps[MAP]
+    for cell in cells:
+        x, y = columns.index(view.place(cell)), lines.index(cell.point.lr)
+        mean, _ = mean_and_std(values(cell, BEST))
+        finite = math.isfinite(mean)
+        face: Any = colours(norm(mean)) if finite else "#8c8c8c"
+        axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor=face, linewidth=0.3))
+        dark = not finite or 0.299 * face[0] + 0.587 * face[1] + 0.114 * face[2] < 0.55
+        if room > 0.3 or cell is best:
+            text = view.say.exact(mean) if room > 0.42 else f"{mean:.3g}" if finite else "∞"
+            axes.text(
+                x, y, text, ha="center", va="center", color="#ffffff" if dark else "#101010",
+                fontsize=8.5 if room > 0.5 else 7, fontweight="bold" if cell is best else "normal",
+            )  # fmt: skip
+        canvas.spot(axes, x, y, view.said(cell), position)
+    x, y = columns.index(view.place(best)), lines.index(best.point.lr)
+    for colour, width in (("#101010", 3.2), ("#ffffff", 1.4)):  # seen on dark and on light cells
+        axes.add_patch(
+            Rectangle((x - 0.46, y - 0.46), 0.92, 0.92, fill=False, edgecolor=colour, linewidth=width, zorder=4)
+        )
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(-0.5, len(lines) - 0.5)
+    axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns], rotation=60, fontsize=8.5)
+    axes.set_yticks(range(len(lines)), [f"{value:g}" for value in lines], fontsize=8.5)
+    axes.grid(visible=False)
+    axes.set_xlabel("weight decay λ")
+    axes.set_ylabel("lr")
+    axes.set_title(plain(view.title(curve)), loc="center", fontsize=10.5)

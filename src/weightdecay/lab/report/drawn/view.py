@@ -1,0 +1,133 @@
+"""One panel of a reproduction, with what all its figures and tables need."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from weightdecay.lab.paper.experiment import Answer, Experiment, Reproduction
+from weightdecay.lab.paper.measure import BEST, MEASURES, Measure
+from weightdecay.lab.paper.scale import Scale
+from weightdecay.lab.report.figures import COLOURS, DASHES, look, plain
+from weightdecay.lab.report.numbers import Numbers, decay
+from weightdecay.lab.run import Metric, Result
+from weightdecay.lab.statistics import Cell
+
+PLACES = (
+    *("adams", "adamw", "adam", "sgd", "sgds", "sgdw", "amsgrad", "adais", "adai", "yogi", "radam", "padam"),
+    *("adabound", "amsgrads", "amsgradw", "adaiw", "heavyball", "tensorflowsgd"),
+)
+"""The look of an optimizer is the same in every experiment, unless two of its variants meet in one."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A panel of an experiment at a scale. ``looks`` are colour, marker and dash of its curves."""
+
+    experiment: Experiment
+    scale: Scale
+    answer: Answer
+    looks: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """The names of the curves; a curve's position among them is its name in a figure."""
+        return self.answer.panel.curves
+
+    @property
+    def where(self) -> str:
+        """Name network, data and scale, as every number needs it."""
+        return f"{self.answer.panel.title}, scale {self.scale.name}"
+
+    @property
+    def metric(self) -> Metric:
+        """What all runs are judged by."""
+        return self.answer.results[0].metric
+
+    @cached_property
+    def measures(self) -> tuple[Measure, ...]:
+        """Those that every run of the panel has a number for."""
+        results = self.answer.results
+        return tuple(one for one in MEASURES if not any(math.isnan(one.of(result)) for result in results))
+
+    @cached_property
+    def say(self) -> Numbers:
+        """How its numbers are written."""
+        lowest = min(statistics.fmean(values(cell, BEST)) for cell in self.answer.cells.values())
+        return Numbers.near(self.metric, lowest, percents=2)
+
+    def title(self, curve: str) -> str:
+        """The curve's name for a person."""
+        return self.answer.of(curve)[0].point.title
+
+    def best(self, curve: str) -> Cell:
+        """The cell that the paper would have reported."""
+        return self.answer.best(curve, BEST)
+
+    def place(self, cell: Cell) -> float:
+        """Where the cell stands on the axis of λ."""
+        return self.answer.panel.drawn[cell.point]
+
+    def lrs(self, curve: str) -> list[float]:
+        """The learning rates of a curve, ascending."""
+        return sorted({cell.point.lr for cell in self.answer.of(curve)})
+
+    def named(self, cell: Cell) -> str:
+        """Name a cell: the curve, its λ, and its lr where the curve has several."""
+        lr = f", lr {cell.point.lr:g}" if len(self.lrs(cell.point.curve)) > 1 else ""
+        return f"{cell.point.title}{lr}, λ = {decay(cell.point.weight_decay)}"
+
+    def said(self, cell: Cell) -> str:
+        """Say what a cell measured, by every measure: what a reader gets on pointing at it."""
+        numbers = ", ".join(
+            f"{one.name} {self.say.over_seeds(values(cell, one))}{self.say.unit}" for one in self.measures
+        )
+        diverged = f"; {cell.diverged} of them diverged" if cell.diverged else ""
+        return f"{self.named(cell)}: {numbers} ({seeds(cell.results)}{diverged})"
+
+    def heading(self, what: str) -> str:
+        """Return the title of a figure: what it shows, and below, on what; in lines that fit over seven inches."""
+        return plain("\n".join([f"{self.experiment.name}: {what}", *textwrap.wrap(self.where, 64)]))
+
+
+def values(cell: Cell, measure: Measure) -> list[float]:
+    """Return the number of every seed."""
+    return [measure.of(result) for result in cell.results]
+
+
+def mean_and_std(numbers: Sequence[float]) -> tuple[float, float]:
+    """Return mean and sample standard deviation; 0 for a single number and for those that are not finite."""
+    finite = len(numbers) > 1 and all(map(math.isfinite, numbers))
+    return statistics.fmean(numbers), statistics.stdev(numbers) if finite else 0.0
+
+
+def seeds(results: Sequence[Result]) -> str:
+    """Say how many: "3 seeds"."""
+    return f"{len(results)} seeds" if len(results) != 1 else "one seed"
+
+
+def views(reproduction: Reproduction) -> list[View]:
+    """Return the panels of a reproduction. A curve looks the same in all of them."""
+    curves = {
+        point.curve: point.optimizer for answer in reproduction.answers for point in answer.panel.points
+    }  # a curve once, in the order of the panels
+    looks = _looks(curves)
+    return [View(reproduction.experiment, reproduction.scale, answer, looks) for answer in reproduction.answers]
+
+
+def _looks(curves: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+    """Give every curve its optimizer's look. Variants of several optimizers differ by dash, those of one by colour."""
+    one = len(set(curves.values())) == 1
+    taken: dict[int, str] = {}
+    for position, (curve, optimizer) in enumerate(curves.items()):
+        own = PLACES.index(optimizer) if optimizer in PLACES and not one else position
+        same_colour = range(own, own + len(COLOURS) * len(DASHES), len(COLOURS))
+        free = (place for place in itertools.chain(same_colour, itertools.count()) if place not in taken)
+        taken[next(free)] = curve
+    return {curve: look(place) for place, curve in taken.items()}

@@ -1,0 +1,55 @@
+"""Everything that a scorecard is, as files in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weightdecay.lab.paper.experiment import Reproduction
+from weightdecay.lab.report import figures
+from weightdecay.lab.report.raw import results_csv
+from weightdecay.lab.report.scorecard.lines import lines
+from weightdecay.lab.report.scorecard.page import render
+from weightdecay.lab.report.scorecard.story import stories
+from weightdecay.lab.report.whole import write_whole
+from weightdecay.lab.run import Result
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """The files: the page, every figure as PNG and SVG, every epoch of every run, and every row."""
+
+    page: Path
+    figures: tuple[Path, ...]
+    results: Path
+    rows: Path
+
+
+def write(reproductions: Sequence[Reproduction], folder: Path) -> Scorecard:
+    """Write scorecard.html, figures/, results.csv and scorecard.json into the folder, which is made if needed.
+
+    Raises: OSError, where the folder cannot be written.
+    """
+    drawn = folder / "figures"
+    drawn.mkdir(parents=True, exist_ok=True)
+    told = stories(reproductions)
+    files: list[Path] = []
+    inlined: dict[str, str] = {}
+    for story in told:
+        for shown in story.shown:
+            for name, picture in shown.pictures.items():
+                files += figures.save(picture.figure, drawn, name)
+                inlined[name] = picture.inline(name)
+    text = results_csv(every_result(reproductions))
+    results = write_whole(folder / "results.csv", text)
+    plain = json.dumps([line.to_json() for line in lines(reproductions)], ensure_ascii=False, indent=1)
+    rows = write_whole(folder / "scorecard.json", plain + "\n")
+    page = write_whole(folder / "scorecard.html", render(told, inlined, text))
+    return Scorecard(page, tuple(files), results, rows)
+
+
+def every_result(reproductions: Sequence[Reproduction]) -> tuple[Result, ...]:
+    """Return every result once, however many experiments share it."""
+    return tuple({result.run: result for one in reproductions for result in one.results}.values())
