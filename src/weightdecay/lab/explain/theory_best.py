@@ -116,7 +116,8 @@ def _trained(h: Tensor, noise: float, draws: int, lrs: Tensor, seed: int) -> Ten
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.step()
-    return torch.stack([group["params"][0].detach() for group in optimizer.param_groups]) - minimum
+    apart: Tensor = torch.stack([group["params"][0].detach() for group in optimizer.param_groups]) - minimum
+    return apart
 
 
 def _answer(

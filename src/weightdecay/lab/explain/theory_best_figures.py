@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from matplotlib.figure import Figure
 
 from weightdecay import theory
@@ -51,9 +52,10 @@ def parts(answer: Answer, directions: int, lr: float) -> Figure:
     model = theory.Ensemble(h, minimum=1.0, start=1.0, noise=answer.question.noise)
     steps = answer.lengths[-1]
     responses, best = theory.Responses(theory.cosine(steps, lr)), answer.predicted[-1]
+    fine = torch.logspace(math.log10(GRID[0]), math.log10(GRID[-1]), 97, dtype=torch.float64)
     found = [
         theory.excess_loss(model, responses, theory.Coupled(strength), answer.question.curvature(h))
-        for strength in GRID.tolist()
+        for strength in fine.tolist()
     ]
     with styled():
         drawn = Figure(figsize=(7.0, 4.0), layout="constrained")
@@ -65,8 +67,8 @@ def parts(answer: Answer, directions: int, lr: float) -> Figure:
                 "variance: gradient noise": [one.variance for one in found],
             }.items()
         ):
-            axes.plot(GRID, values, color=COLOURS[i], label=label)
-        axes.plot(GRID, [one.total for one in found], color=INK, linewidth=2.4, label="sum")
+            axes.plot(fine, values, color=COLOURS[i], label=label)
+        axes.plot(fine, [one.total for one in found], color=INK, linewidth=2.4, label="sum")
         axes.plot(best.weight_decay, best.excess.total, "o", markersize=12, markerfacecolor="none", markeredgecolor=INK)
         axes.set_xscale("log")
         decades(axes.xaxis)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -20,8 +21,8 @@ from weightdecay.lab.run import Epoch, Run, options
 from weightdecay.lab.task import Named
 from weightdecay.lab.train import Training
 
-OPTIMIZERS = {"AdamW": ("adamw", 1.0), "AdamS": ("adams", 0.05)}
-"""Title → name and λ: the optima that lab/methods.py expects for about 500 steps, rounded."""
+OPTIMIZERS = {"AdamW": ("adamw", 1.0), "AdamS": ("adams", 0.02)}
+"""Title → name and λ: such that both pull about as hard at the end."""
 
 PROBES, SCANS = 24, 256
 SHARES = (0.1, 0.9)
@@ -158,6 +159,7 @@ def figure(found: list[Drift]) -> Figure:
         shifts.set_ylabel("distance of the minimum from\nits last place, part of ‖θ*‖")
         shifts.set_ylim(bottom=0)
         shifts.set_xlabel("epoch")
+        shifts.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = shifts.get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=2)
         return drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from weightdecay.lab.explain import theory_best, theory_best_figures, theory_drift, theory_minimum, theory_paths
-from weightdecay.lab.explain.theory_best import Answer
+from weightdecay.lab.explain.theory_best import Answer, Slope
 from weightdecay.lab.explain.theory_drift import Drift
 from weightdecay.lab.explain.theory_minimum import Moving
 from weightdecay.lab.explain.theory_paths import Paths
@@ -39,7 +39,7 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
         theory_best_figures.valleys(answers), asked.out, "valleys",
         "Expected loss above the minimum’s after training, as a part of what no decay leaves. Lines: predicted. "
         f"Points: the mean over {asked.draws} quadratics trained by the library’s SGDW, bars one standard error. "
-        "Rings: the predicted best λ.",
+        "Rings: the predicted best λ. All λ of a length see the same quadratics, so that their points err together.",
     )  # fmt: skip
     parts = draw(
         theory_best_figures.parts(noisy, asked.directions, asked.lr), asked.out, "parts",
@@ -54,7 +54,7 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
     table = Table(
         ("Question", "Steps", "Predicted best λ", "Simulated best λ", "95 %", "Loss there / at λ = 0, predicted"),
         [
-            (answer.question.name, steps, best.weight_decay, there, f"{low:.3g} to {high:.3g}",
+            (answer.question.name, steps, best.weight_decay, there, f"{low:.3g}\xa0to\xa0{high:.3g}",
              best.excess.total / best.without.total)
             for answer in answers
             for steps, best, there, (low, high) in zip(
@@ -66,9 +66,9 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
         ("Slope of log λ* against log steps", "Simulated", "95 %", "Predicted, same lengths", "Its stretches",
          "Predicted, longer"),
         [
-            (answer.question.name, answer.slope.value, f"{number(answer.slope.low)} to {number(answer.slope.high)}",
+            (answer.question.name, answer.slope.value, between(answer.slope),
              answer.predicted_slope.value,
-             f"{number(answer.predicted_slope.low)} to {number(answer.predicted_slope.high)}", answer.beyond_slope)
+             between(answer.predicted_slope), answer.beyond_slope)
             for answer in answers
         ],
         caption=f"Longer: from {noisy.lengths[-1]:,} to {list(noisy.beyond)[-1]:,} steps. The paper says −1.",
@@ -147,7 +147,7 @@ def drift_section(found: Sequence[Drift], asked: TheorySettings) -> Section:
         f"{theory_drift.SCANS} scans, and the trained weights as θ*. So the strengths are measured, and the distances "
         "are an estimate of their order.",
         f"A common factor of all v moves AdamW’s minimum and not that of AdamS, whose strength stays at λ in the mean "
-        f"({adams.change:.2g} ×, against {adamw.change:.2g} ×). But elements also change places among each other, and "
+        f"({adams.change:.1f} ×, against {adamw.change:.1f} ×). But elements also change places among each other, and "
         f"that moves both: by {100 * max(adams.shift):.0f} % for AdamS here, beside {100 * max(adamw.shift):.0f} % for "
         "AdamW.",
     )
@@ -156,6 +156,11 @@ def drift_section(found: Sequence[Drift], asked: TheorySettings) -> Section:
         text,
         (draw(theory_drift.figure(list(found)), asked.out, "drift", caption), table),
     )
+
+
+def between(slope: Slope) -> str:
+    """Return both ends of an interval, on one line."""
+    return f"{number(slope.low)}\xa0to\xa0{number(slope.high)}"
 
 
 def number(value: float) -> str:
