@@ -70,3 +70,10 @@ def test_stable_names_take_the_papers_strength():
         group = wd.create(name, [torch.nn.Parameter(torch.ones(2))]).param_groups[0]
         assert group["weight_decay"] == 5e-4
         assert group["decay"] == wd.Stable()
+
+
+def test_a_decay_may_be_named():
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    assert wd.create("sgd", weights, lr=0.1, decay="Vanilla").param_groups[0]["decay"] == wd.Vanilla()
+    with pytest.raises(ValueError, match=r"no decay is called 'vanila'. Did you mean 'vanilla'\?"):
+        wd.create("sgd", weights, lr=0.1, decay="vanila")

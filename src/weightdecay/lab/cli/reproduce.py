@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -93,9 +93,9 @@ def run_reproduce(settings: ReproduceSettings) -> int:
 
     place = Place(device=settings.device, data=settings.data_folder, download=settings.download)
     store = Store(settings.out)
+    on = _executor(settings, {run for experiment in chosen for run in _runs(experiment, scale)})
     wanted = {experiment: _with_digests(experiment, scale, place) for experiment in chosen}
     runs = list(dict.fromkeys(run for known in wanted.values() for run in known.values()))
-    on = _executor(settings, runs)
     missing = [run for run in runs if store.result(run) is None]
     costs = measured(missing, on, place) if settings.estimate and scale.name != "smoke" else {}
     print_plan(f"{', '.join(one.name for one in chosen)} at scale {scale.name}", runs, missing, costs, on, store)
@@ -163,7 +163,7 @@ def _with_digests(experiment: Experiment, scale: Scale, place: Place) -> dict[Ru
         raise SettingsError(str(error)) from None
 
 
-def _executor(settings: ReproduceSettings, runs: Sequence[Run]) -> Executor:
+def _executor(settings: ReproduceSettings, runs: Iterable[Run]) -> Executor:
     from weightdecay.lab.cli.train import read_options
     from weightdecay.lab.executors import executor
     from weightdecay.lab.task import Named

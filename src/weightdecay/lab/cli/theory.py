@@ -18,6 +18,6 @@ def run_theory(settings: TheorySettings) -> int:
     except KeyboardInterrupt as stopped:
         return fail("stopped: nothing is kept, and the same command starts anew.", status_of(stopped), label="")
     say(f"page    {page}")
-    for name in ("paths", "valleys", "parts", "best-decay", "minimum", "drift"):
+    for name in ("paths", "valleys", "parts", "best-decay", "minimum", "drift", "equilibrium"):
         say(f"figure  {settings.out / name}.png, {name}.svg")
     return DONE
