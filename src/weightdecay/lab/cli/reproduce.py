@@ -85,9 +85,7 @@ def run_reproduce(settings: ReproduceSettings) -> int:
         return _list()
     chosen = paper.experiments(settings.what)
     if not chosen:
-        raise SettingsError(
-            "name at least one experiment: fig7, table1 … or all. `weightdecay reproduce list` has them."
-        )
+        raise SettingsError("name at least one experiment: fig7, table1, all … See weightdecay reproduce list.")
     scale = _scale(settings)
     from weightdecay.lab.store import Store
 
