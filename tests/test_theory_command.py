@@ -27,7 +27,7 @@ def written(tmp_path_factory):
 
 
 def test_everything_is_written_and_the_page_says_what_the_numbers_say(written):
-    figures = {"paths", "valleys", "parts", "best-decay", "minimum", "drift"}
+    figures = {"paths", "valleys", "parts", "best-decay", "minimum", "drift", "equilibrium"}
     assert {one.stem for one in written.glob("*.png")} == {one.stem for one in written.glob("*.svg")} == figures
     page = (written / "theory.html").read_text()
     numbers = json.loads((written / "theory.json").read_text())
@@ -48,6 +48,7 @@ def test_the_files_hold_every_point_of_the_figures(written):
     assert len(rows["losses.csv"]) == len(theory_best.QUESTIONS) * 4 * theory_best.GRID.numel()
     assert len(rows["minimum.csv"]) == 2 * 2 * theory_minimum.STEPS
     assert len(rows["drift.csv"]) == 2 * 2
+    assert len(rows["equilibrium.csv"]) == 4
     assert all(math.isfinite(float(row["simulated"])) for row in rows["losses.csv"])
 
 

@@ -9,12 +9,19 @@ from pathlib import Path
 import torch
 
 import weightdecay
-from weightdecay.lab.explain import theory_best, theory_drift, theory_minimum, theory_paths
+from weightdecay.lab.explain import theory_best, theory_drift, theory_equilibrium, theory_minimum, theory_paths
 from weightdecay.lab.explain.theory_best import Answer
 from weightdecay.lab.explain.theory_drift import Drift
 from weightdecay.lab.explain.theory_minimum import Moving
 from weightdecay.lab.explain.theory_numbers import downloads
-from weightdecay.lab.explain.theory_page import best_section, drift_section, minimum_section, number, paths_section
+from weightdecay.lab.explain.theory_page import (
+    best_section,
+    drift_section,
+    equilibrium_section,
+    minimum_section,
+    number,
+    paths_section,
+)
 from weightdecay.lab.explain.theory_paths import Paths
 from weightdecay.lab.explain.theory_settings import TheorySettings
 from weightdecay.lab.report.document import Document, write
@@ -26,19 +33,21 @@ def explain(asked: TheorySettings, told: Told) -> Path:
     """Compute, draw and write everything; return the page. ``told`` gets a line where something begins or ends."""
     begun = time.perf_counter()
     asked.out.mkdir(parents=True, exist_ok=True)
-    told(f"1/4  expected paths, and {theory_paths.RUNS} runs of {theory_paths.STEPS:,} steps under two decays")
+    told(f"1/5  expected paths, and {theory_paths.RUNS} runs of {theory_paths.STEPS:,} steps under two decays")
     paths = theory_paths.paths(asked.lr, asked.seed)
     told(
-        f"2/4  best λ for {_list(f'{steps:,}' for steps in asked.lengths)} steps: {theory_best.GRID.numel()} λ on "
+        f"2/5  best λ for {_list(f'{steps:,}' for steps in asked.lengths)} steps: {theory_best.GRID.numel()} λ on "
         f"{asked.draws} quadratics of {asked.directions:,} directions, without and with noise"
     )
     answers = theory_best.answers(asked.directions, asked.draws, asked.lengths, asked.lr, asked.seed)
     for answer in answers:
         told("  " + _slopes(answer))
-    told("3/4  the minimum along a step and a cosine schedule")
+    told("3/5  the minimum along a step and a cosine schedule")
     moving = theory_minimum.moving(asked.directions, asked.lr)
-    told(f"4/4  second moments of a real run: smallcnn on the digits, {asked.epochs} epochs under AdamW and AdamS")
+    told(f"4/5  second moments of a real run: smallcnn on the digits, {asked.epochs} epochs under AdamW and AdamS")
     drifts = theory_drift.drifts(asked.epochs, asked.seed, told)
+    told("5/5  norms and angles of scale-invariant weights under four optimizers")
+    balances = theory_equilibrium.balances(asked.seed)
     document = Document(
         title="weightdecay theory",
         answer=answer_of(paths, answers, moving, drifts),
@@ -47,6 +56,7 @@ def explain(asked: TheorySettings, told: Told) -> Path:
             best_section(answers, asked),
             minimum_section(moving, asked),
             drift_section(drifts, asked),
+            equilibrium_section(balances, asked),
         ),
         notes=notes(paths, answers),
         facts=(
@@ -58,7 +68,7 @@ def explain(asked: TheorySettings, told: Told) -> Path:
             ("Versions", f"weightdecay {weightdecay.__version__}, torch {torch.__version__}"),
         ),
         command=asked.command,
-        downloads=downloads(paths, answers, moving, drifts),
+        downloads=downloads(paths, answers, moving, drifts, balances),
     )  # fmt: skip
     return write(document, asked.out, "theory")
 

@@ -10,12 +10,17 @@ from typing import Any
 
 from weightdecay.lab.explain.theory_best import GRID, Answer
 from weightdecay.lab.explain.theory_drift import Drift
+from weightdecay.lab.explain.theory_equilibrium import Balance
 from weightdecay.lab.explain.theory_minimum import Moving
 from weightdecay.lab.explain.theory_paths import Paths
 
 
 def downloads(
-    paths: Paths, answers: Sequence[Answer], moving: Sequence[Moving], drifts: Sequence[Drift]
+    paths: Paths,
+    answers: Sequence[Answer],
+    moving: Sequence[Moving],
+    drifts: Sequence[Drift],
+    balances: Sequence[Balance],
 ) -> dict[str, str]:
     """Return the numbers behind the figures, as files."""
     head = ("decay", "direction", "step", "predicted_mean", "predicted_deviation", "simulated_mean", "simulated_error")
@@ -39,6 +44,7 @@ def downloads(
             zip(one.mean_square, one.strength, one.low, one.high, one.shift, one.shift_of_mean, strict=True), 1
         )
     ]
+    settled = [(one.name, one.predicted.norm, *one.norm, one.predicted.angle, *one.angle) for one in balances]
     return {
         "paths.csv": _csv(head, paths.rows),
         "losses.csv": _csv(("question", "steps", "weight_decay", "predicted", "simulated", "error"), losses),
@@ -46,6 +52,9 @@ def downloads(
         "drift.csv": _csv(
             ("optimizer", "epoch", "mean_v", "strength", "strength_p10", "strength_p90", "shift", "shift_of_mean_v"),
             seconds,
+        ),
+        "equilibrium.csv": _csv(
+            ("optimizer", "predicted_norm", "norm", "norm_error", "predicted_angle", "angle", "angle_error"), settled
         ),
         "theory.json": json.dumps(summary(paths, answers, moving, drifts), indent=1, ensure_ascii=False) + "\n",
     }

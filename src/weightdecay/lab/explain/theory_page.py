@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from weightdecay.lab.explain import theory_best, theory_best_figures, theory_drift, theory_minimum, theory_paths
+from weightdecay.lab.explain import (
+    theory_best,
+    theory_best_figures,
+    theory_drift,
+    theory_equilibrium,
+    theory_minimum,
+    theory_paths,
+)
 from weightdecay.lab.explain.theory_best import Answer, Slope
 from weightdecay.lab.explain.theory_drift import Drift
+from weightdecay.lab.explain.theory_equilibrium import Balance
 from weightdecay.lab.explain.theory_minimum import Moving
 from weightdecay.lab.explain.theory_paths import Paths
 from weightdecay.lab.explain.theory_settings import TheorySettings
@@ -155,6 +164,36 @@ def drift_section(found: Sequence[Drift], asked: TheorySettings) -> Section:
         "AdamW’s drift on a real run",
         text,
         (draw(theory_drift.figure(list(found)), asked.out, "drift", caption), table),
+    )
+
+
+def equilibrium_section(found: Sequence[Balance], asked: TheorySettings) -> Section:
+    """Norms and angles beside the closed forms."""
+    caption = (
+        f"Norm of {theory_equilibrium.TENSORS} tensors of {theory_equilibrium.SIZE:,} weights over the closed form’s, "
+        f"started at {theory_equilibrium.START:g} times it; random gradients at right angles to the weights, of norm "
+        f"{theory_equilibrium.GRAD_NORM:g}/‖w‖."
+    )
+    table = Table(
+        ("Optimizer", "Norm, predicted", "simulated", "standard error", "Degrees a step, predicted", "simulated",
+         "standard error"),
+        [
+            (one.name, one.predicted.norm, *one.norm, math.degrees(one.predicted.angle), *map(math.degrees, one.angle))
+            for one in found
+        ],
+        caption=f"Over the last {theory_equilibrium.MEASURED} of {theory_equilibrium.STEPS:,} steps. The forms take v̂ "
+                "for the mean square of the gradient and tensors for large: a shift of some tenths of a percent is "
+                "expected of Adam’s β₂ = 0.99 here, and was not tuned away.",
+    )  # fmt: skip
+    text = (
+        "A layer before a normalisation does not change its output when its weights are multiplied, so a loss gives it "
+        "no best norm. Gradients, at right angles to the weights, make them longer, and decay makes them shorter: they "
+        "settle where both balance. From then on λ sets, with the lr, how far the weights turn a step.",
+    )
+    return Section(
+        "Norms before a normalisation layer",
+        text,
+        (draw(theory_equilibrium.figure(list(found)), asked.out, "equilibrium", caption), table),
     )
 
 

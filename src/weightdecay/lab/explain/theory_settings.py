@@ -10,7 +10,7 @@ from weightdecay.lab.settings import SettingsError
 
 @dataclass(frozen=True)
 class TheorySettings:
-    """Draw what the theory of weight decay predicts beside what the library's own optimizers do. About half a minute.
+    """Draw what the theory of weight decay predicts beside what the library's own optimizers do. About half a minute of one CPU core.
 
     Expected and simulated paths on a quadratic; the loss against λ and the best λ for several training lengths; how
     the regularised minimum moves along a schedule; how AdamW's drifts on a real run. Ends with figures (PNG and SVG),
@@ -30,7 +30,7 @@ class TheorySettings:
     """Largest learning rate on the quadratic, whose largest eigenvalue is 10."""
     directions: int = 400
     """Directions of the quadratic: ten outliers, and a bulk even in its logarithm from 0.1 down to 1e-6."""
-    draws: int = 32
+    draws: int = 24
     """Quadratics of that spectrum, each with its own start and minimum, that every λ is simulated on."""
     epochs: int = 20
     """Epochs of the real run."""

@@ -1,0 +1,175 @@
+"""The network of a run, its data and its loss: what a spectrum is measured of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from weightdecay.lab import processes
+from weightdecay.lab.interrupt import Stop
+from weightdecay.lab.place import Place
+from weightdecay.lab.randomness import of_our_own
+from weightdecay.lab.run import Epoch, Result, Run
+from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.store import RunFolder
+from weightdecay.lab.task import Named
+from weightdecay.lab.train import Training, digest
+
+WEIGHTS = "weights.pt"
+"""Where the weights of a run that was trained again are kept, in the folder of its spectrum."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run's network as it was after some epoch, and what it was trained on, without augmentation."""
+
+    run: Run
+    epochs: tuple[Epoch, ...]
+    model: nn.Module
+    start: Tensor  # the initial weights, as a vector in the order of the parameters
+    data: list[tuple[Tensor, Tensor]]
+    examples: int  # in the whole training set
+    steps: int  # in an epoch
+    note: str  # where the weights come from
+
+
+def find(name: str, store: Path) -> RunFolder:
+    """Return the folder of a run: ``name`` is its path, its address, or the beginning of that which no other has.
+
+    Raises: SettingsError, where there is none, or more than one.
+    """
+    path = Path(name)
+    if (path / "run.json").is_file():
+        return RunFolder(path)
+    runs = store / "runs"
+    if not runs.is_dir():
+        raise SettingsError(
+            f"{name} is no folder of a run, and {store} holds no runs to look for it in. Name the folder "
+            "runs/ADDRESS itself, or the --out of weightdecay train, sweep or compare with --store."
+        )
+    found = [each for each in sorted(runs.iterdir()) if each.name.startswith(name) and (each / "run.json").is_file()]
+    if len(found) != 1:
+        what = "several runs there begin so" if found else f"there are {len(list(runs.iterdir()))} others"
+        raise SettingsError(
+            f"no single run {name!r} in {store}: {what}. Give an address, as run.json's folder is named."
+        )
+    return RunFolder(found[0])
+
+
+def trained(
+    folder: RunFolder,
+    place: Place,
+    kept: Path | None = None,
+    again: bool = False,
+    samples: int = 1000,
+    batch: int = 250,
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> Trained:
+    """Return the network of a run with its weights, and ``samples`` of its training examples (0: all of them).
+
+    A run keeps its weights only while it is trained. So they come from its checkpoint, where it has not finished; from
+    ``kept``, where a spectrum was measured before; or, if ``again``, from training the run again, which is a function
+    of the run: the hash that the result holds says whether the same weights came out. They are then kept in ``kept``.
+
+    Raises: SettingsError, where there are no weights, and for runs of texts or of a network of one's own; DataError and
+    StoreError, for files.
+    """
+    run, result = _run(folder), folder.result()
+    task = Named()
+    try:
+        task.check(run)
+    except ValueError as error:
+        raise SettingsError(f"{error} Of a network of your own, call weightdecay.spectrum in Python.") from None
+    if result is not None and result.status == "diverged":
+        raise SettingsError(f"{run}: it diverged. A network that is not finite has no spectrum.")
+    data = task.load(replace(run, augment=False, batch_size=batch, processes=1), place)
+    if not data.facts.channels:
+        raise SettingsError(f"{run}: its data are text. The command measures networks of images; see docs/spectrum.md.")
+    device = torch.device(place.device)
+    model = task.build(run, data.facts).to(device, torch.float64 if run.dtype == "float64" else torch.float32)
+    start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    if run.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    state, epochs, note = _state(folder, run, result, place, kept, again, on_epoch)
+    model.load_state_dict(state)
+    examples = task.load(replace(run, augment=False, batch_size=1, processes=1), place).steps  # one a step
+    chosen = [(b.inputs, b.targets) for b in islice(data.train(1), -(-(samples or examples) // batch))]
+    if samples:
+        over = sum(len(targets) for _, targets in chosen) - samples
+        if over > 0:
+            inputs, targets = chosen[-1]
+            chosen[-1] = inputs[:-over], targets[:-over]
+    steps = -(-examples // run.batch_size)
+    return Trained(run, epochs, model, start, chosen, examples, steps, note)
+
+
+def _run(folder: RunFolder) -> Run:
+    import json
+
+    try:
+        return Run.from_json(json.loads((folder.path / "run.json").read_text()))
+    except (ValueError, TypeError, KeyError) as error:
+        raise SettingsError(f"{folder.path / 'run.json'} does not describe a run ({error}).") from None
+
+
+def _state(
+    folder: RunFolder,
+    run: Run,
+    result: Result | None,
+    place: Place,
+    kept: Path | None,
+    again: bool,
+    on_epoch: Callable[[Epoch], None] | None,
+) -> tuple[dict[str, Tensor], tuple[Epoch, ...], str]:
+    """Return weights and running statistics, the epochs that led to them, and where they come from."""
+    if result is None:
+        content = folder.load_checkpoint()
+        if content is None:
+            raise SettingsError(
+                f"{folder.path} has neither a result nor a checkpoint: the run was stopped before it kept one. "
+                "Train it first: the command that began it goes on."
+            )
+        epochs = tuple(Epoch(**epoch) for epoch in content["epochs"])
+        where = f"the run's checkpoint, in epoch {content['epoch']} of {run.epochs}: it has not finished"
+        return content["model"], epochs, where
+    file = kept / WEIGHTS if kept else None
+    if file and file.is_file():
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if digest(state) == result.weights:
+            return state, result.epochs, f"{file}, the weights of the finished run (their hash is the result's)"
+    if not again:
+        raise SettingsError(
+            f"{run} has finished, and a finished run keeps its numbers and not its weights. Add --train-again to train "
+            f"it once more, which took {result.seconds:.0f} s: equal runs give equal weights, and the hash in its "
+            "result says whether they came out."
+        )
+    state = _again(run, place, on_epoch)
+    same = digest(state) == result.weights
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, file)
+    note = (
+        "trained again; the hash of the weights is that of the result"
+        if same
+        else "trained again, but the weights differ from those of the result (another machine, number of threads or "
+        "version decides the last bits): the spectrum is of a run like it, not of it"
+    )
+    return state, result.epochs, note
+
+
+def _again(run: Run, place: Place, on_epoch: Callable[[Epoch], None] | None) -> dict[str, Tensor]:
+    """Return the weights of a run, trained without a store."""
+    if run.processes != 1:
+        raise SettingsError(f"{run}: it was trained by {run.processes} processes, and cannot be trained again by one.")
+    with processes.joined(place) as here, of_our_own(torch.device(here.device)):
+        training = Training(run, here, Named(), None, Stop(), on_epoch)
+        training.result()
+        return {
+            name: value.cpu()
+            for name, value in processes.whole(dict(processes.bare(training.model).state_dict())).items()
+        }
