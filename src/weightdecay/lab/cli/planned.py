@@ -31,8 +31,8 @@ def measured(missing: list[Run], on: Executor, place: Any) -> Mapping[Run, Cost]
 
 def print_plan(
     title: str, runs: list[Run], missing: list[Run], costs: Mapping[Run, Cost], on: Executor, store: Store
-) -> None:
-    """Print what is missing, kind by kind, with its cost, and how long all of it takes."""
+) -> float:
+    """Print what is missing, kind by kind, with its cost, and how long all of it takes; return that in seconds."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -66,6 +66,7 @@ def print_plan(
         width = on.width()
         at_once = f"; about {lasting(total / min(width, len(missing)))} with {width} at once" if width else ""
         say(f"estimated: {lasting(total)} of computing on {where}{at_once}, from a few measured steps")
+    return total
 
 
 NAMED = ("data", "data_digest", "network", "network_options")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from weightdecay.lab.cli.outcome import wide_enough
-from weightdecay.lab.cli.planned import measured, print_plan
+from weightdecay.lab.cli.planned import lasting, measured, print_plan
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.interrupt import sigterm_raises
 from weightdecay.lab.place import Place
@@ -62,6 +62,8 @@ class ReproduceSettings:
     """Print the plan with its estimated cost, and stop."""
     estimate: bool = True
     """Measure a few steps of each kind of run first, where the runs will be computed."""
+    markdown: Path | None = None
+    """Also write the scorecard as Markdown to this file, NAME.md; its figures are those in NAME/figures beside it."""
     out: Path = Path("weightdecay-paper")
     """Folder of runs and report."""
 
@@ -70,11 +72,18 @@ class ReproduceSettings:
         words = ["weightdecay", "reproduce", *(names or self.what)]
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("what", "dry_run", "estimate", "data_folder", "download") or value == field.default:
+            if (
+                field.name in ("what", "dry_run", "estimate", "data_folder", "download", "markdown")
+                or value == field.default
+            ):
                 continue
             values = value if isinstance(value, tuple) else (value,)
             words += ["--" + field.name.replace("_", "-"), *map(str, values)]
         return shlex.join(words)
+
+
+DEVICES = (1, 8, 64)
+"""A card, a machine, a cluster: what the plan divides the work over."""
 
 
 def run_reproduce(settings: ReproduceSettings) -> int:
@@ -96,7 +105,11 @@ def run_reproduce(settings: ReproduceSettings) -> int:
     runs = list(dict.fromkeys(run for known in wanted.values() for run in known.values()))
     missing = [run for run in runs if store.result(run) is None]
     costs = measured(missing, on, place) if settings.estimate and scale.name != "smoke" else {}
-    print_plan(f"{', '.join(one.name for one in chosen)} at scale {scale.name}", runs, missing, costs, on, store)
+    title = f"{', '.join(one.name for one in chosen)} at scale {scale.name}"
+    total = print_plan(title, runs, missing, costs, on, store)
+    if total:
+        shares = ", ".join(f"{lasting(total / devices)} on {devices}" for devices in DEVICES)
+        say(f"on several of what it was measured on, one run each at a time: {shares}")
     if settings.dry_run:
         return DONE
     failures: dict[Run, RunFailure] = {}
@@ -242,6 +255,10 @@ def _report(
         reproductions.append(paper.judge(experiment, scale, answers, paper.MEASURES, command))
     if reproductions:
         show(reproductions, scorecard.write(reproductions, settings.out))
+        if settings.markdown:
+            text = scorecard.markdown(reproductions, f"{settings.markdown.stem}/figures")
+            settings.markdown.write_text(text, encoding="utf-8")
+            say(f"text    {settings.markdown}")
     if failures:
         return fail(f"{len(failures)} runs failed, as said above; the others are kept.", FAILED)
     return DONE
@@ -267,6 +284,10 @@ def show(reproductions: Sequence[Reproduction], written: Any) -> None:
         table.add_row(Text(where), Text(row["claim"]), verdict, Text(row["measured"]))
     console = wide_enough(table)
     console.print(table)
+    if any(scorecard.MARK in row["verdict"] for row in scorecard.rows(reproductions)):
+        console.print(f"{scorecard.MARK} the last epoch or validation comes to another verdict", highlight=False)
+    if any(scorecard.OWN in row["claim"] for row in scorecard.rows(reproductions)):
+        console.print(f"{scorecard.OWN} not a claim of the paper", highlight=False)
     for name, path in (("page", written.page), ("rows", written.rows), ("results", written.results)):
         console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
     figures = written.page.parent / "figures"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weightdecay.lab.report.scorecard.files import Scorecard, write
-from weightdecay.lab.report.scorecard.lines import rows
+from weightdecay.lab.report.scorecard.lines import MARK, OWN, rows
 from weightdecay.lab.report.scorecard.text import markdown
 
-__all__ = ["Scorecard", "markdown", "rows", "write"]
+__all__ = ["MARK", "OWN", "Scorecard", "markdown", "rows", "write"]
