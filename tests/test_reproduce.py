@@ -29,7 +29,7 @@ def test_all_of_the_paper_runs_and_nothing_is_judged_by_a_smoke(everything):
         for scale in [paper.scale("smoke")]
     )
     assert len(rows) == claims
-    assert {judged["verdict"] for row in rows for judged in row["judged"].values()} == {"not judged"}
+    assert {judged["verdict"] for row in rows for judged in row["by_measure"].values()} == {"not judged"}
     page = (everything / "scorecard.html").read_text()
     assert all(f'id="{name}"' in page for name in paper.EXPERIMENTS)
 
@@ -49,6 +49,8 @@ def test_a_run_that_two_figures_share_trains_once_and_a_second_call_trains_nothi
     said = capsys.readouterr()
     assert re.search(r"(\d+) of \1 runs were kept from before", said.err)
     assert "not judged" in said.out
+    rows = json.loads((everything / "scorecard.json").read_text())
+    assert {row["experiment"] for row in rows} == set(paper.EXPERIMENTS)  # what was answered before stays on the page
     assert before == {folder.name: (folder / "result.json").stat().st_mtime_ns for folder in folders}
 
 

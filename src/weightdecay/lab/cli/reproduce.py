@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,8 +100,10 @@ def run_reproduce(settings: ReproduceSettings) -> int:
 
     place = Place(device=settings.device, data=settings.data_folder, download=settings.download)
     store = Store(settings.out)
-    on = _executor(settings, {run for experiment in chosen for run in _runs(experiment, scale)})
-    wanted = {experiment: _with_digests(experiment, scale, place) for experiment in chosen}
+    asked = {run for experiment in chosen for run in _runs(experiment, scale)}
+    on = _executor(settings, asked)
+    digests = _digests(asked, place)
+    wanted = {experiment: _trained(experiment, scale, digests) for experiment in chosen}
     runs = list(dict.fromkeys(run for known in wanted.values() for run in known.values()))
     missing = [run for run in runs if store.result(run) is None]
     costs = measured(missing, on, place) if settings.estimate and scale.name != "smoke" else {}
@@ -119,7 +121,10 @@ def run_reproduce(settings: ReproduceSettings) -> int:
         kept = sum(store.result(run) is not None for run in runs)
         text = f"stopped: {kept} of {len(runs)} runs are finished in {store.folder}, others keep their checkpoints"
         return fail(f"{text}; the same command continues.", status_of(stopped), label="")
-    return _report(settings, scale, wanted, results, failures)
+    kept = store.results()
+    wanted |= _answered_before(scale, chosen, kept)
+    by_run = {result.run: result for result in (*kept, *results)}
+    return _report(settings, scale, wanted, by_run, failures)
 
 
 def _list() -> int:
@@ -164,14 +169,34 @@ def _runs(experiment: Experiment, scale: Scale) -> list[Run]:
     )
 
 
-def _with_digests(experiment: Experiment, scale: Scale, place: Place) -> dict[Run, Run]:
-    """Return each run of an experiment with the run that is trained for it: that one names the content of its data."""
+def _digests(runs: Iterable[Run], place: Place) -> dict[str, str]:
+    """Return what stands for the content of each data set."""
     from weightdecay.lab import data
 
     try:
-        return {run: replace(run, data_digest=data.digest(run.data, place)) for run in _runs(experiment, scale)}
+        return {name: data.digest(name, place) for name in dict.fromkeys(run.data for run in runs)}
     except ValueError as error:
         raise SettingsError(str(error)) from None
+
+
+def _trained(experiment: Experiment, scale: Scale, digests: Mapping[str, str]) -> dict[Run, Run]:
+    """Return each run of an experiment with the run that is trained for it: that one names the content of its data."""
+    return {run: replace(run, data_digest=digests[run.data]) for run in _runs(experiment, scale)}
+
+
+def _answered_before(
+    scale: Scale, chosen: Collection[Experiment], kept: Sequence[Result]
+) -> dict[Experiment, dict[Run, Run]]:
+    """Return the other experiments whose runs are all there, from earlier commands: they stay on the page."""
+    from weightdecay.lab import paper
+
+    trained: dict[Run, Run] = {replace(result.run, data_digest=""): result.run for result in kept}
+    found = {}
+    for experiment in paper.EXPERIMENTS.values():
+        runs = _runs(experiment, scale)
+        if experiment not in chosen and all(run in trained for run in runs):
+            found[experiment] = {run: trained[run] for run in runs}
+    return found
 
 
 def _executor(settings: ReproduceSettings, runs: Iterable[Run]) -> Executor:
@@ -236,15 +261,14 @@ def _report(
     settings: ReproduceSettings,
     scale: Scale,
     wanted: dict[Experiment, dict[Run, Run]],
-    results: Sequence[Result],
-    failures: dict[Run, RunFailure],
+    by_run: Mapping[Run, Result],
+    failures: Mapping[Run, RunFailure],
 ) -> int:
     from weightdecay.lab import paper
     from weightdecay.lab.report import scorecard
 
-    by_run = {result.run: result for result in results}
     reproductions = []
-    for experiment, known in wanted.items():
+    for experiment, known in sorted(wanted.items(), key=lambda pair: list(paper.EXPERIMENTS).index(pair[0].name)):
         lost = sum(run not in by_run for run in known.values())
         if lost:
             say(f"{experiment.name} is not judged: {lost} of its {len(known)} runs failed.")
