@@ -121,9 +121,9 @@ def run_reproduce(settings: ReproduceSettings) -> int:
         kept = sum(store.result(run) is not None for run in runs)
         text = f"stopped: {kept} of {len(runs)} runs are finished in {store.folder}, others keep their checkpoints"
         return fail(f"{text}; the same command continues.", status_of(stopped), label="")
-    kept = store.results()
-    wanted |= _answered_before(scale, chosen, kept)
-    by_run = {result.run: result for result in (*kept, *results)}
+    known = (*store.results(), *results)
+    wanted |= _answered_before(scale, chosen, known)
+    by_run = {result.run: result for result in known}
     return _report(settings, scale, wanted, by_run, failures)
 
 
