@@ -1,9 +1,9 @@
 """What the top eigenvalues of a network's Hessian cost over the bare Hessian-vector products that they take.
 
-ResNet-20, trained for a few epochs on the images it is then measured on, float32. Bare: forward, a backward pass that is
-kept differentiable, and a second one, over the same batches, with nothing around it. A bare product is timed after every
-eighth of ours, so that both see the same machine; the ratio is ours a product over the median bare one, everything that
-ARPACK does between products included. The curvlinops column is its HessianLinearOperator, timed in the same way.
+ResNet-20, trained for a few epochs on the images it is then measured on, float32. Bare: forward, a backward pass that
+is kept differentiable, and a second one, over the same batches, with nothing around it. A bare product is timed after
+every eighth of ours, so that both see the same machine; the ratio is ours a product over the median bare one,
+everything that ARPACK does between products included. Beside it curvlinops' HessianLinearOperator.
 
     OMP_NUM_THREADS=1 python benchmarks/spectrum.py [--images 2000] [--top 20] [--data cifar10]
 

@@ -15,6 +15,7 @@ from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, fail, say
+from weightdecay.lab.cli.spectrum import SpectrumSettings, run_spectrum
 from weightdecay.lab.cli.sweep import SweepSettings, run_sweep
 from weightdecay.lab.cli.theory import run_theory
 from weightdecay.lab.cli.train import TrainSettings, run_train
@@ -29,6 +30,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "report": (ReportSettings, run_report),
     "reproduce": (ReproduceSettings, run_reproduce),
     "advise": (AdviseSettings, run_advise),
+    "spectrum": (SpectrumSettings, run_spectrum),
     "theory": (TheorySettings, run_theory),
 }
 """Name, the settings that the command line fills in, and what is run with them; both import torch only when called."""

@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from weightdecay.lab.explain.axes import decades
 from weightdecay.lab.explain.spectrum import QUESTIONS, Measured, Predicted, best, expected
 from weightdecay.lab.explain.spectrum_run import Trained
 from weightdecay.lab.report.document import Cell, Document, Section, Table, draw, write
@@ -47,18 +48,19 @@ def spectrum_figure(found: Measured) -> Figure:
             height = torch.zeros(len(edges) - 1, dtype=torch.float64).index_add_(0, place[inside], counts[inside])
             if height.sum() > 0:
                 widths = edges.diff().numpy()
-                look = {"color": colour, "label": name, "linewidth": 0, "align": "edge"}
-                axes.bar(edges[:-1].numpy(), height.numpy(), widths, bottom.numpy(), **look)
+                left = edges[:-1].numpy()
+                axes.bar(left, height.numpy(), widths, bottom.numpy(), align="edge", color=colour, label=name)
             bottom += height
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_ylim(0.3, 4 * bottom.max().item())
+        decades(axes.xaxis)
+        decades(axes.yaxis)
         top = found.top.values[found.top.values > 0].numpy()
         axes.plot(top, [0.42] * len(top), "|", color=INK, markersize=9, label=f"the {len(found.top.values)} largest")
         if found.weight_decay > 0:
             axes.axvline(found.weight_decay, color=INK, linestyle=(0, (5, 2)), linewidth=1.4)
-            where = {"xycoords": ("data", "axes fraction"), "va": "top", "color": INK}
-            axes.annotate(f" λ = {found.weight_decay:.3g}", (found.weight_decay, 0.97), **where)
+            axes.text(found.weight_decay, 2.2 * bottom.max().item(), f" λ = {found.weight_decay:.3g}", color=INK)
         axes.set_xlabel("absolute value of an eigenvalue")
         axes.set_ylabel("eigenvalues in a bin")
         axes.set_title(f"Spectrum of the {'Hessian' if found.kind == 'hessian' else 'GGN'}")
@@ -81,8 +83,11 @@ def prediction_figure(found: Measured) -> Figure:
         axes.set_yscale("log")
         axes.set_xlabel("λ, as in L2")
         axes.set_ylabel("expected, over that at λ = 0")
+        decades(axes.xaxis)
+        decades(axes.yaxis, between=True)
+        axes.set_ylim(0.5, 10)
         axes.set_title("What the quadratic with this spectrum expects of λ")
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=1)
     return figure
 
 

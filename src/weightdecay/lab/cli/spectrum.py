@@ -1,0 +1,155 @@
+"""``weightdecay spectrum RUN``: eigenvalues of the loss of a trained network, with λ drawn in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from weightdecay.lab.cli.say import DONE, say
+from weightdecay.lab.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from weightdecay.lab.explain.spectrum import Measured
+    from weightdecay.lab.run import Epoch
+
+
+@dataclass(frozen=True)
+class SpectrumSettings:
+    """Measure the Hessian of a run's network on its training data: top eigenvalues, trace, density, with λ drawn in.
+
+    A finished run keeps no weights: --train-again trains it once more, checks them by their hash and keeps them beside
+    the spectrum. Ends with a table, two figures, spectrum.csv and one page, spectrum.html.
+
+    weightdecay spectrum weightdecay-runs/runs/969e60a52769d9bf --train-again
+    """
+
+    run: str
+    """Folder of a run, or its address in --store (the beginning is enough)."""
+    store: Path = Path("weightdecay-runs")
+    """Folder of runs, where RUN is an address."""
+    train_again: bool = False
+    """Train a finished run once more, to have its weights."""
+    kind: Literal["hessian", "ggn"] = "hessian"
+    """The Hessian, or the generalised Gauss-Newton matrix, which is never negative."""
+    top: int = 20
+    """How many of the largest eigenvalues."""
+    samples: int = 1000
+    """Training examples to measure on. 0: all."""
+    probes: int = 4
+    """Random vectors of the density."""
+    points: int = 80
+    """Points of the density for each of them: steps of Lanczos. More resolve smaller eigenvalues."""
+    seed: int = 0
+    """Decides the random vectors."""
+    device: str = "auto"
+    """auto: the GPU if there is one. cpu, cuda, cuda:1."""
+    data_folder: Path | None = None
+    """Where data sets are. Default: $WEIGHTDECAY_DATA, else a folder of the user's cache."""
+    out: Path | None = None
+    """Folder for page, figures and CSV. Default: spectrum in the folder of the run."""
+
+
+LEAST = {"top": 1, "samples": 0, "probes": 1, "points": 2}
+
+
+def run_spectrum(settings: SpectrumSettings) -> int:
+    """Measure, print, draw."""
+    for name, least in LEAST.items():
+        value = getattr(settings, name)
+        if value < least:
+            raise SettingsError(f"--{name} {value}: it must be {least} or more.")
+    from weightdecay.lab.explain.spectrum_run import find, trained
+    from weightdecay.lab.place import Place
+
+    folder = find(settings.run, settings.store)
+    import torch
+
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    out = settings.out or folder.path / "spectrum"
+    place = Place(device=device, data=settings.data_folder)
+
+    def told(epoch: Epoch) -> None:
+        say(f"epoch {epoch.epoch}, training loss {epoch.train_loss or float('nan'):.4g}")
+
+    try:
+        of = trained(folder, place, out, settings.train_again, settings.samples, on_epoch=told)
+        from weightdecay.lab.explain.spectrum import measured
+        from weightdecay.lab.explain.spectrum_page import page
+
+        with progress() as on_product:
+            found = measured(
+                of, settings.kind, settings.top, settings.probes, settings.points, settings.seed, on_product
+            )
+    except ValueError as error:
+        raise error if isinstance(error, SettingsError) else SettingsError(str(error)) from error
+    written = page(found, of, out, command(settings))
+    show(found, str(of.run), of.note)
+    say(f"page    {written}\nresults {out / 'spectrum.csv'}\nfigure  {out / 'spectrum.png'}")
+    return DONE
+
+
+def command(settings: SpectrumSettings) -> str:
+    """Return the command line that asks this again."""
+    from dataclasses import fields
+
+    words = ["weightdecay", "spectrum", settings.run]
+    for field in fields(settings)[1:]:
+        value = getattr(settings, field.name)
+        if value != field.default:
+            words += ["--" + field.name.replace("_", "-")] + ([] if value is True else [str(value)])
+    return shlex.join(words)
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[int], None]]:
+    """Show how many products have been taken, on stderr, and on a terminal only."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.completed} products with the matrix"), TimeElapsedColumn(), console=console,
+        transient=True, disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task("", total=None)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def show(found: Measured, name: str, note: str) -> None:
+    """Print the table and the answers."""
+    from rich import box
+    from rich.table import Table
+
+    from weightdecay.lab.cli.outcome import wide_enough
+    from weightdecay.lab.explain.spectrum import QUESTIONS
+    from weightdecay.lab.explain.spectrum_page import LENGTHS, percent, predictions, shown
+
+    style = {"box": box.SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}
+    table = Table(title=name, **style)  # type: ignore[arg-type]
+    for heading in ("eigenvalue", "bias, of θ*", "time, Ση"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for h, bias, time in found.per_direction():
+        table.add_row(f"{h:.4g}", f"{100 * bias:.2g} %", f"{time:.3g}")
+    lengths = Table(title="predicted best λ, in the run's meaning", **style)  # type: ignore[arg-type]
+    lengths.add_column("length")
+    for words in QUESTIONS.values():
+        lengths.add_column(words, justify="right")
+    every = predictions(found)
+    for i, length in enumerate(LENGTHS):
+        lengths.add_row(f"× {length}", *(shown(one, found) for one in every[3 * i : 3 * i + 3]))
+    say("")
+    wide_enough(lengths).print(table)
+    say(f"trace            {found.trace.value:.4g} ± {found.trace.error:.2g}")
+    say(f"|H_i| below λ    {percent(found.share)} of {found.density.size:,} directions, λ = {found.weight_decay:.3g}")
+    if found.share.high - found.share.low > 0.2:
+        say("                 the bounds are far apart: more --points resolve smaller eigenvalues")
+    say(f"weights          {note}")
+    wide_enough(lengths).print(lengths)

@@ -1,0 +1,222 @@
+"""``weightdecay spectrum``: whose weights are measured, and what is predicted from a spectrum."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from weightdecay.lab.cli import main
+from weightdecay.lab.explain.spectrum import Measured, as_l2, best, budget_of, expected, total_lr
+from weightdecay.lab.explain.spectrum_run import Trained
+from weightdecay.lab.interrupt import Stop, Stopped
+from weightdecay.lab.run import Epoch, Run, options
+from weightdecay.lab.store import Store
+from weightdecay.lab.train import train
+from weightdecay.spectrum import Curvature, density, measure, top_eigenvalues, trace
+
+RUN = Run(
+    "sgd", 0.5, 3e-3, 0, epochs=2, train_size=60, network="smallcnn", network_options=options(width=1, norm=False)
+)  # fmt: skip
+SMALL = ["--top", "3", "--samples", "50", "--probes", "2", "--points", "6", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A store with one finished run."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    torch.set_num_threads(1)
+    train(RUN, store)
+    return store
+
+
+def values(path):
+    with open(path, newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def test_a_finished_run_has_no_weights_until_it_is_trained_again_and_then_keeps_them(finished, tmp_path, capsys):
+    words = ["spectrum", RUN.address[:6], "--store", str(finished.folder), "--out", str(tmp_path), *SMALL]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "keeps its numbers and not its weights" in said
+    assert "--train-again" in said
+    assert said.count("\n") == 1
+
+    assert main([*words, "--train-again"]) == 0
+    first = capsys.readouterr().out
+    assert "the hash of the weights is that of the result" in first
+    assert "trace" in first
+    assert "predicted best λ" in first
+    for name in ("spectrum.html", "spectrum.csv", "spectrum.png", "prediction.svg", "weights.pt"):
+        assert (tmp_path / name).stat().st_size > 0
+    rows = values(tmp_path / "spectrum.csv")
+
+    assert main(words) == 0
+    assert "weights.pt" in capsys.readouterr().out
+    assert values(tmp_path / "spectrum.csv") == rows
+    assert sum(float(weight) for what, _, weight in rows if what == "density") == pytest.approx(
+        156
+    )  # weights of the network
+    assert [what for what, *_ in rows].count("eigenvalue") == 3
+
+    # Weights that are not the run's are not taken for them.
+    state = torch.load(tmp_path / "weights.pt", weights_only=True)
+    torch.save({name: value + 1e-6 for name, value in state.items()}, tmp_path / "weights.pt")
+    assert main(words) == 2
+    assert "--train-again" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_is_measured_at_its_checkpoint(tmp_path, capsys):
+    class After(Stop):
+        asked = 0
+
+        def __bool__(self):
+            self.asked += 1
+            return self.asked > 0
+
+    store = Store(tmp_path / "store")
+    run = replace(RUN, seed=1)
+    with pytest.raises(Stopped):
+        train(run, store, stop=After())
+    words = ["spectrum", str(store.of(run).path), "--out", str(tmp_path / "out"), "--kind", "ggn", *SMALL]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "the run's checkpoint, in epoch 2 of 2: it has not finished" in out
+    nodes = [float(value) for what, value, _ in values(tmp_path / "out" / "spectrum.csv") if what == "density"]
+    assert min(nodes) > -1e-5 * max(nodes)  # a GGN
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "no single run 'nowhere'"),
+        ([""], "several runs there begin so"),
+        (["abc", "--store", "no-such-folder"], "holds no runs"),
+        ([RUN.address, "--top", "0"], "--top 0: it must be 1 or more"),
+        ([RUN.address, "--kind", "fisher"], "--kind"),
+    ],
+)
+def test_a_mistake_is_one_line(words, message, finished, capsys):
+    other = finished.of(replace(RUN, seed=9))
+    other.path.mkdir(exist_ok=True)
+    other.clear_up()
+    store = [] if "--store" in words else ["--store", str(finished.folder)]
+    assert main(["spectrum", *words, *store]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_texts_and_runs_without_anything_kept_are_refused(tmp_path, capsys):
+    store = Store(tmp_path)
+    text = Run("adam", 1e-3, 0.0, 0, epochs=1, data="pydoc", network="lstm")
+    for run, message in ((text, "its data are text"), (replace(RUN, seed=2), "neither a result nor a checkpoint")):
+        folder = store.of(run)
+        folder.path.mkdir()
+        folder.clear_up()
+        assert main(["spectrum", str(folder.path), *SMALL]) == 2
+        assert message in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------- λ and lr of a run
+
+
+def of_run(run, gains):
+    epochs = tuple(
+        Epoch(i + 1, lr=lr, train_loss=1.0, test_loss=1.0, test=1.0, effective_lr=None if g is None else lr * g)
+        for i, (lr, g) in enumerate(gains)
+    )
+    return Trained(run, epochs, nn.Linear(1, 1), torch.zeros(2), [], 60, 1, "")
+
+
+def test_the_gain_turns_a_runs_lambda_into_l2s_and_its_lr_into_an_effective_one():
+    heavy = [(0.1, 10.0), (0.1, 10.0)]
+    schedule = {"epochs": 2, "schedule": "constant"}
+    assert as_l2(of_run(Run("sgd", 0.1, 5e-4, 0, **schedule), heavy)) == (5e-4, 1.0)
+    assert as_l2(of_run(Run("sgdw", 0.1, 5e-3, 0, **schedule), heavy)) == pytest.approx((5e-4, 10.0))
+    assert as_l2(of_run(Run("adams", 1e-3, 5e-4, 0, **schedule), [(1e-3, 300.0)] * 2)) == (5e-4, 1.0)
+    assert as_l2(of_run(Run("adamw", 1e-3, 0.3, 0, **schedule), [(1e-3, 200.0), (1e-3, 300.0)])) == (0.001, 300.0)
+    assert total_lr(of_run(Run("sgd", 0.1, 0.0, 0, **schedule), heavy)) == pytest.approx(2.0)
+    assert total_lr(of_run(Run("adamw", 0.1, 0.0, 0, **schedule), [(0.1, 1.0), (0.1, 3.0)])) == pytest.approx(0.4)
+    assert budget_of(Run("sgd", 0.1, 0.0, 0, **schedule), 5, gain=10.0) == pytest.approx(10.0)
+
+
+# ---------------------------------------------------------------------------------- predictions
+
+
+class Dense(Curvature):
+    """A matrix that is there."""
+
+    def __init__(self, matrix):
+        super().__init__(Flat(len(matrix)), lambda outputs, targets: outputs.sum(), [(torch.zeros(1), torch.zeros(1))])
+        self.matrix = matrix
+
+    def product(self, vector):
+        return self.matrix @ vector
+
+
+class Flat(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size, dtype=torch.float64))
+
+
+def measured_of(matrix, start, end, examples=100):
+    dense, n = Dense(matrix), len(matrix)
+    return Measured(
+        "hessian", top_eigenvalues(dense, 2), trace(dense, 12), density(dense, probes=1, steps=n),
+        measure(dense, start, n), measure(dense, end, n), 1e-3, 1.0, 1.0, 1.0, examples, 0,
+    )  # fmt: skip
+
+
+def test_what_is_expected_is_the_sum_over_eigenvectors():
+    generator = torch.Generator().manual_seed(0)
+    square = torch.randn(8, 8, generator=generator, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(square @ square.T / 8)
+    start, end = (torch.randn(8, generator=generator, dtype=torch.float64) for _ in range(2))
+    found = measured_of(square @ square.T / 8, start, end)
+    a, b = (v @ vectors for v in (start, end))
+    decays = [0.0, 1e-3, 0.1, 1.0]
+    for budget in (3.0, 50.0):
+        for question, weights in (("training", values), ("distance", torch.ones(8, dtype=torch.float64))):
+            exact = []
+            for lam in decays:
+                left = torch.exp(-(values + lam) * budget)
+                reached = values / (values + lam) * (1 - left)
+                exact.append(0.5 * (weights * ((left * a) ** 2 + ((1 - reached) * b) ** 2)).sum())
+            # in steps of 1/h at most against a flow: an error of the order of what is left after one
+            pieces = max(100, budget * (values[-1].item() + 1))
+            slack = (values[-1].item() + 1) ** 2 * budget / pieces
+            assert torch.allclose(
+                expected(found, decays, budget, question), torch.stack(exact), rtol=2 * slack, atol=1e-9
+            )
+
+
+def test_with_finitely_many_examples_and_time_the_best_lambda_is_that_of_ridge_regression():
+    """One curvature h: (hλ²θ² + h²/N)/(h+λ)² is least at λ = 1/(Nθ²), for a θ² that is the mean over directions."""
+    size, examples = 6, 50
+    matrix = 2.0 * torch.eye(size, dtype=torch.float64)
+    end = torch.full((size,), 0.7, dtype=torch.float64)
+    found = measured_of(matrix, torch.zeros(size, dtype=torch.float64), end, examples)
+    assert best(found, 1e3, "examples").weight_decay == pytest.approx(1 / (examples * 0.49), rel=0.06)  # the grid's
+
+
+def test_flat_directions_have_to_be_forgotten_and_the_best_lambda_falls_as_1_over_length():
+    values = torch.tensor([5.0, *[1e-9] * 9], dtype=torch.float64)
+    start, end = torch.ones(10, dtype=torch.float64), torch.tensor([1.0, *[1e-3] * 9], dtype=torch.float64)
+    found = measured_of(torch.diag(values), start, end)
+    short, long = (best(found, budget, "distance").weight_decay for budget in (100.0, 10_000.0))
+    assert math.log(short / long) / math.log(100) == pytest.approx(1.0, abs=0.25)
+    assert best(found, 100.0, "training").weight_decay < 1e-5  # nothing flat counts, and the steep one has arrived
+
+
+def test_negative_eigenvalues_are_taken_for_flat():
+    matrix = torch.diag(torch.tensor([1.0, 0.5, -0.3, -0.1], dtype=torch.float64))
+    found = measured_of(matrix, torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64))
+    assert found.share.low <= 0.5
+    assert torch.isfinite(expected(found, [0.0, 1e-3], 10.0, "examples")).all()
