@@ -67,7 +67,8 @@ def reproduction(
         for lr in lrs
         for weight_decay in weight_decays
     }
-    at = {point.curve: point for point in points if point.weight_decay == weight_decays[1] and point.lr == lrs[0]}
+    fixed_at = weight_decays[min(1, len(weight_decays) - 1)]
+    at = {point.curve: point for point in points if point.weight_decay == fixed_at and point.lr == lrs[0]}
     shown = tuple(
         Panel(
             setting,

@@ -7,11 +7,11 @@ import csv
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import pytest
 from fakes import fake_results
+from reading import Reader
 
 from weightdecay.lab import statistics
 from weightdecay.lab.compare import Settings, question
@@ -35,34 +35,6 @@ def whole():
 @pytest.fixture(scope="module")
 def written(whole, tmp_path_factory):
     return write(whole, tmp_path_factory.mktemp("report") / "made" / "for it")
-
-
-class Reader(HTMLParser):
-    """Collects tags with their attributes, and checks that they nest."""
-
-    VOID = frozenset({"meta", "br", "use", "path", "rect"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.seen, self.open, self.text = [], [], []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.seen.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 def test_the_page_opens_without_a_network(written):

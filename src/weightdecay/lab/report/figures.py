@@ -84,11 +84,17 @@ def axis_title(text: str, metric: Metric) -> str:
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write ``name.png`` and ``name.svg`` into the folder, on white; return both paths."""
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    svg = folder / f"{name}.svg"
+    svg.write_text(as_svg(figure, facecolor="white"), encoding="utf-8")
+    return save_png(figure, folder, name), svg
+
+
+def save_png(figure: Figure, folder: Path, name: str) -> Path:
+    """Write ``name.png`` into the folder, on white; return its path."""
+    png = folder / f"{name}.png"
     with styled():
         figure.savefig(png, dpi=160, facecolor="white", metadata={"Software": None})
-    svg.write_text(_svg(figure, facecolor="white"), encoding="utf-8")
-    return png, svg
+    return png
 
 
 def inline(figure: Figure, name: str) -> str:
@@ -99,17 +105,19 @@ def inline(figure: Figure, name: str) -> str:
     for axes in figure.axes:
         axes.set_title("", loc="left")  # the page has its own headings
         axes.patch.set_visible(False)
-    if figure.get_suptitle():
-        figure.suptitle("")
-    text = _svg(figure, facecolor="none")
+    return in_page(as_svg(figure, facecolor="none"), name)
+
+
+def in_page(text: str, name: str) -> str:
+    """Return an SVG file's text as an element of a page: see :func:`inline`."""
     text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r'\b(id|clip-path|(?:xlink:)?href)="(url\()?(#?)', rf'\1="\2\3{name}-', text)
+    text = re.sub(r'\b(id="|clip-path="url\(#|href="#)', rf"\1{name}-", text)
     text = re.sub(r"url\(#(?!" + re.escape(name) + "-)", f"url(#{name}-", text)
     # The width and height in points would win over the page's style; the viewBox keeps the shape.
     return re.sub(r'(<svg\b[^>]*?)\s+height="[^"]*"|(<svg\b[^>]*?)\s+width="[^"]*"', r"\1\2", text, count=1)
 
 
-def _svg(figure: Figure, facecolor: str) -> str:
+def as_svg(figure: Figure, facecolor: str) -> str:
     """Return the file's text without the doctype and the metadata: they name addresses, and a figure needs none."""
     buffer = io.StringIO()
     with styled():

@@ -51,9 +51,11 @@ def draw(view: View) -> Picture:
         error_scale(axes, shown)
         axes.set_xlabel("multiple of the small batch’s value")
         axes.set_ylabel(axis_title(view.metric.name, view.metric))
-        axes.set_title(view.heading("rules for a larger batch"))
+        title = view.heading("rules for a larger batch")
+        axes.set_title(title)
         canvas.legend(axes, mark("best", "o", 10), *paper)
         return canvas.done(
+            title,
             "The large batch; one curve multiplies the learning rate, the other λ. Lowest over epochs: mean over "
-            "seeds, bars one standard deviation, the best ringed. A cross at the top: no finite number."
+            "seeds, bars one standard deviation, the best ringed. A cross at the top: no finite number.",
         )

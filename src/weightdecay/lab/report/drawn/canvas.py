@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 from markupsafe import escape
@@ -36,16 +38,32 @@ class Picture:
     """A figure, what is to be seen in it, and what can be read from it."""
 
     figure: Figure
+    title: str
     caption: str
     spots: tuple[Spot, ...] = ()
     hides: bool = False  # whether its curves can be hidden one by one
 
+    @cached_property
+    def svg(self) -> str:
+        """The figure without a background. It is laid out here, once: files and page show the same."""
+        text = figures.as_svg(self.figure, facecolor="none")
+        self.figure.set_layout_engine("none")
+        return text
+
+    def save(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Write ``name.png`` and ``name.svg`` into the folder, on white; return both paths."""
+        svg = folder / f"{name}.svg"
+        white = '<rect width="100%" height="100%" fill="#ffffff"/>'
+        svg.write_text(re.sub(r"<svg\b[^>]*>", lambda tag: tag[0] + white, self.svg, count=1), encoding="utf-8")
+        return figures.save_png(self.figure, folder, name), svg
+
     def inline(self, name: str) -> str:
         """Return the figure for a page: parts of a curve carry ``data-curve``, spots their text as a ``<title>``.
 
-        ``name`` must differ from those of the page's other figures. Changes the figure: save it before.
+        ``name`` must differ from those of the page's other figures.
         """
-        text = figures.inline(self.figure, name)
+        text = figures.in_page(self.svg, name)
+        text = text.replace("<svg", f'<svg role="group" aria-label="{escape(self.title)}"', 1)
         text = re.sub(rf'id="({re.escape(name)}-(curve|key)-(\d+)-\d+)"', r'id="\1" data-\2="\3"', text)
         shown = "".join(self._spots())
         return text.replace("</svg>", f'<g class="spots">{shown}</g></svg>') if shown else text
@@ -102,9 +120,11 @@ class Canvas:
                 self._tag(handle, "key", position)
                 self._tag(text, "key", position)
 
-    def done(self, caption: str) -> Picture:
+    def done(self, title: str, caption: str) -> Picture:
         """Return the picture."""
-        return Picture(self.figure, caption, tuple(self.spots), hides=bool(self.named))
+        for axes in self.figure.axes:
+            axes.patch.set_visible(False)  # the page has its own background
+        return Picture(self.figure, title, caption, tuple(self.spots), hides=bool(self.named))
 
     def _tag(self, artist: Artist, kind: str, position: int) -> None:
         self.count += 1

@@ -43,7 +43,8 @@ def draw(view: View) -> Picture:
         paper = paper_numbers(canvas, upper, view)
         error_scale(upper, means)
         upper.set_ylabel(axis_title(view.metric.name, view.metric))
-        upper.set_title(view.heading("learning curves, each at its best λ"))
+        title = view.heading("learning curves, each at its best λ")
+        upper.set_title(title)
         lower.set_yscale("log")
         plain_ticks(lower.yaxis)
         lower.set_ylabel("training loss")
@@ -54,8 +55,9 @@ def draw(view: View) -> Picture:
         mark_lr_drops(upper, lower, runs)
         canvas.legend(upper, *paper)
         return canvas.done(
+            title,
             "Each curve at the λ that is best for it; mean over seeds, the band from the lowest to the highest. The "
-            "training loss is the running mean of each epoch, against the labels as given."
+            "training loss is the running mean of each epoch, against the labels as given.",
         )
 
 

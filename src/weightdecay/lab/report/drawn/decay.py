@@ -49,12 +49,13 @@ def draw(view: View) -> Picture:
             axes.set_xlim(zero / 10, zero * 10)
         decay_ticks(axes, positive, zero if 0 in places else None)
         error_scale(axes, shown)
-        beside = any(view.place(cell) != cell.point.weight_decay for cell in view.answer.cells.values())
-        axes.set_xlabel("weight decay λ, where the paper draws it" if beside else "weight decay λ")
+        beside = any(coupled(view, curve) for curve in view.curves)
+        axes.set_xlabel("weight decay λ  (λ·η where the legend says so)" if beside else "weight decay λ")
         axes.set_ylabel(axis_title(view.metric.name, view.metric))
-        axes.set_title(view.heading(f"{view.metric.name} against weight decay"))
+        title = view.heading(f"{view.metric.name} against weight decay")
+        axes.set_title(title)
         canvas.legend(axes, *_explained(view), *paper)
-        return canvas.done(_caption(view))
+        return canvas.done(title, _caption(view))
 
 
 def line(
@@ -107,9 +108,15 @@ def _style(view: View, curve: str, lr: float) -> dict[str, Any]:
 
 def _label(view: View, curve: str, lr: float) -> str:
     label = view.title(curve) + (f", lr {lr:g}" if len(view.lrs(curve)) > 1 else "")
+    return plain(label + (" (at λ·η)" if coupled(view, curve) else ""))
+
+
+def coupled(view: View, curve: str) -> bool:
+    """Whether the curve is drawn at λ·η, up to the digits that its λ was rounded to, and that is not λ."""
     cells = view.answer.of(curve)
-    coupled = all(math.isclose(view.place(cell), cell.point.weight_decay * cell.point.lr) for cell in cells)
-    return plain(label + (" (at λ·η)" if coupled and any(cell.point.weight_decay for cell in cells) else ""))
+    return any(view.place(cell) != cell.point.weight_decay for cell in cells) and all(
+        math.isclose(view.place(cell), cell.point.weight_decay * cell.point.lr, rel_tol=0.01) for cell in cells
+    )
 
 
 def _explained(view: View) -> list[Any]:

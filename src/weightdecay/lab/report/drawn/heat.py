@@ -17,8 +17,8 @@ from weightdecay.lab.report.drawn.view import View, mean_and_std, values
 from weightdecay.lab.report.figures import axis_title, plain, styled
 from weightdecay.lab.report.ticks import plain_ticks
 
-MAP = "cividis"
-"""Even in lightness, and the same to those who see red and green alike; dark is low."""
+MAP = "viridis"
+"""Even in lightness, and the same to those who see red and green alike; dark is low. Grey is no part of it."""
 
 ACROSS = 3
 """Maps in a row."""
@@ -43,16 +43,17 @@ def draw(view: View) -> Picture:
             axes.set_visible(False)
         shown = mpl.cm.ScalarMappable(norm, MAP)
         bar = canvas.figure.colorbar(shown, ax=grid, shrink=0.9, aspect=25)
+        assert bar.solids is not None
+        bar.solids.set_rasterized(False)  # an image in a page is an address
         bar.set_label(axis_title(view.metric.name, view.metric))
         plain_ticks(bar.ax.yaxis)
         bar.outline.set_visible(False)
-        canvas.figure.suptitle(
-            view.heading(f"{view.metric.name} over learning rate and weight decay"),
-            x=0.01, ha="left", fontsize=11.5, fontweight="bold",
-        )  # fmt: skip
+        title = view.heading(f"{view.metric.name} over learning rate and weight decay")
+        canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         return canvas.done(
+            title,
             "Lowest over epochs, mean over seeds; one scale of colours for all maps, dark is low. The frame is the "
-            "best cell of each map. λ stands where the paper draws it."
+            "best cell of each map. λ stands where the paper draws it.",
         )
 
 

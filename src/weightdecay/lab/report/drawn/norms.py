@@ -33,13 +33,15 @@ def draw(view: View) -> Picture:
         _pane(canvas, panes[0], view, view.curves, "gradient norm", lambda epoch: epoch.grad_norm)
         if rooted:
             _pane(canvas, panes[1], view, rooted, "v̄", mean_square)
-        panes[0].set_title(view.heading("gradient norm" + (" and v̄" if rooted else "") + ", each at its best λ"))
+        title = view.heading("gradient norm" + (" and v̄" if rooted else "") + ", each at its best λ")
+        panes[0].set_title(title)
         panes[-1].set_xlabel("epoch")
         panes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
         canvas.legend(panes[0])
         return canvas.done(
+            title,
             "Each curve at the λ that is best for it, in the last step of every epoch: mean over seeds, the band from "
-            "the lowest to the highest. v̄ = (lr/effective lr)² of the methods that divide by its root."
+            "the lowest to the highest. v̄ = (lr/effective lr)² of the methods that divide by its root.",
         )
 
 

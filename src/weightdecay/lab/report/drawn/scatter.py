@@ -49,11 +49,13 @@ def draw(view: View) -> Picture:
         error_scale(axes, [error for _, error in shown])
         axes.set_xlabel("training loss")
         axes.set_ylabel(axis_title(view.metric.name, view.metric))
-        axes.set_title(view.heading(f"training loss against {view.metric.name}, last fifth of the epochs"))
+        title = view.heading(f"training loss against {view.metric.name}, last fifth of the epochs")
+        axes.set_title(title)
         canvas.legend(axes, mark("large: mean of a curve", "o", 10))
         return canvas.done(
+            title,
             "The last fifth of the epochs, each curve at the λ that is best for it: a dot is one epoch of one seed, "
-            "the large mark their mean. The training loss is the running mean of the epoch."
+            "the large mark their mean. The training loss is the running mean of the epoch.",
         )
 
 

@@ -122,12 +122,20 @@ def views(reproduction: Reproduction) -> list[View]:
 
 
 def _looks(curves: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
-    """Give every curve its optimizer's look. Variants of several optimizers differ by dash, those of one by colour."""
+    """Give every curve its optimizer's look. Variants of several optimizers differ by dash, those of one by colour.
+
+    An optimizer whose colour another one has here takes one that nobody has, while there is one.
+    """
     one = len(set(curves.values())) == 1
-    taken: dict[int, str] = {}
-    for position, (curve, optimizer) in enumerate(curves.items()):
+    colours, looks = len(COLOURS), len(COLOURS) * len(DASHES)
+    taken: dict[int, str] = {}  # place → curve
+    # The plain optimizer before its variants: it is the one with the solid line.
+    for position, (curve, optimizer) in enumerate(sorted(curves.items(), key=lambda pair: pair[0] != pair[1])):
         own = PLACES.index(optimizer) if optimizer in PLACES and not one else position
-        same_colour = range(own, own + len(COLOURS) * len(DASHES), len(COLOURS))
-        free = (place for place in itertools.chain(same_colour, itertools.count()) if place not in taken)
-        taken[next(free)] = curve
+        others = {place % colours for place, other in taken.items() if curves[other] != optimizer}
+        nobodys = [colour for colour in reversed(range(colours)) if colour not in {place % colours for place in taken}]
+        if own % colours in others and nobodys:
+            own = nobodys[0]
+        same_colour = range(own, own + looks, colours)
+        taken[next(place for place in itertools.chain(same_colour, itertools.count()) if place not in taken)] = curve
     return {curve: look(place) for place, curve in taken.items()}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdecay.lab.paper.experiment import Reproduction
-from weightdecay.lab.report import figures
 from weightdecay.lab.report.raw import results_csv
 from weightdecay.lab.report.scorecard.lines import lines
 from weightdecay.lab.report.scorecard.page import render
@@ -40,7 +39,7 @@ def write(reproductions: Sequence[Reproduction], folder: Path) -> Scorecard:
     for story in told:
         for shown in story.shown:
             for name, picture in shown.pictures.items():
-                files += figures.save(picture.figure, drawn, name)
+                files += picture.save(drawn, name)
                 inlined[name] = picture.inline(name)
     text = results_csv(every_result(reproductions))
     results = write_whole(folder / "results.csv", text)
