@@ -11,7 +11,7 @@ import torch
 
 from weightdecay import theory
 from weightdecay.lab.cli import main
-from weightdecay.lab.explain import theory_best, theory_drift, theory_minimum, theory_paths
+from weightdecay.lab.explain import theory_best, theory_drift, theory_equilibrium, theory_minimum, theory_paths
 from weightdecay.lab.explain.theory_settings import TheorySettings
 
 SMALL = ["--steps", "300", "--directions", "20", "--draws", "8", "--epochs", "2"]
@@ -22,7 +22,11 @@ def written(tmp_path_factory):
     """A small one, once for all tests that read it."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("theory")
-    assert main(["theory", *SMALL, "--out", str(folder)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theory_equilibrium, "STEPS", 60)
+        patch.setattr(theory_equilibrium, "MEASURED", 20)
+        patch.setattr(theory_paths, "STEPS", 300)
+        assert main(["theory", *SMALL, "--out", str(folder)]) == 0
     return folder
 
 
@@ -116,7 +120,7 @@ def test_the_strength_of_adams_stays_where_it_is_in_the_mean_and_that_of_adamw_d
         (["--draws", "1"], "--draws 1: an error bar needs several. Use 8 or more."),
         (["--epochs", "1"], "--epochs 1"),
         (["--seed", "-1"], "--seed -1: a seed is 0 or above"),
-        (["--lr", "0.5"], "a learning rate of 0.2 or more diverges"),
+        (["--lr", "0.5"], "more than 0.15 diverges"),
         (["--lr", "nan"], "--lr nan"),
         (["--stepz", "5"], "--stepz"),
     ],
@@ -148,3 +152,13 @@ def test_help_does_not_import_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "--directions" in done.stdout
+
+
+def test_a_best_decay_outside_of_what_was_searched_is_noted():
+    """At this lr and these lengths the best λ is far above the grid."""
+    from weightdecay.lab.explain.theory import notes
+
+    found = theory_best.answers(20, 8, (10, 30), 0.001, seed=0)
+    assert all(answer.at_edge for answer in found)
+    said = notes(theory_paths.paths(0.1, 0), found)
+    assert sum("lies at an end of what was searched" in note for note in said) == len(found)

@@ -80,6 +80,25 @@ def test_products_and_sums_have_the_error_that_is_stated(schedule, shrink):
             close(noise[row], q, 1e-11)
 
 
+@pytest.mark.parametrize("shrink", [0.0, 0.01])
+def test_every_interval_and_both_of_its_ends(shrink):
+    """Short, so that nothing vanishes; lr·x/(1−q) from 0 to 2, at the ends of all intervals too, where signs change."""
+    lrs, at = theory.cosine(64, 0.25), (64,)
+    ends = [1 - 2.0**-k for k in range(12)] + [2.0**-k for k in range(12)] + [2 - 2.0**-k for k in range(12)]
+    u = torch.cat([torch.linspace(0, 2 - shrink, 3001, dtype=torch.float64), torch.tensor(ends, dtype=torch.float64)])
+    x = u.clamp(max=2 - 2 * shrink) * (1 - shrink) / 0.25
+    left, r, q = torch.ones_like(x), torch.zeros_like(x), torch.zeros_like(x)
+    for lr in lrs.tolist():
+        f = (1 - shrink) - lr * x
+        left, r, q = left * f, r * f + lr, q * f * f + lr * lr
+    found = Product(lrs, at, shrink)(x)[0]
+    # Beside a zero of one of its factors the product has no more digits than that factor.
+    factors = torch.stack([((1 - shrink) - lr * x).abs() for lr in lrs.tolist()]).amin(0)
+    assert ((found - left).abs() <= left.abs() * (1e-12 + 1e-14 / factors.clamp(min=1e-12)) + 1e-200).all()
+    close(Accumulated(lrs, at, 1, shrink)(x)[0], r, 1e-11)
+    close(Accumulated(lrs, at, 2, shrink)(x)[0], q, 1e-12)
+
+
 def test_a_trajectory_is_the_ends_of_shorter_trainings():
     model, lrs, at = model_of(), SCHEDULES["cosine"], (0, 1, 350, 700)
     for law in DECAYS.values():

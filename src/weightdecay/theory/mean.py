@@ -24,9 +24,10 @@ def expected(model: Quadratic, lrs: Numbers, decay: Shrinkage, at: tuple[int, ..
 
     Noise of mean 0 does not enter. A direction with H + λ = 0 stays at its start.
 
+    It costs O(n) once 32·T logarithms an interval of eigenvalues are known, not n·T; the error bound is in
+    :mod:`weightdecay.theory.product`, and under Vanilla also in :mod:`weightdecay.theory.accumulated`.
+
     Shapes: (n,), or (times, n); in the basis in which the Hessian was given.
-    Cost:   O(n) once T·32 logarithms a stretch of eigenvalues are known, not n·T; see :mod:`weightdecay.theory.product`
-            for the error bound. Under Vanilla also :mod:`weightdecay.theory.accumulated`.
     Raises: ValueError, where η(H+λ) > 2 or H + λ < 0: it names the direction and its growth a step.
     Source: arXiv:2011.11152, Theorem 2 (Eq. 20 and 21 lose the last θ*).
 

@@ -14,17 +14,16 @@ class Quadratic:
     .. math:: L(\theta) = L(\theta^*) + \tfrac12(\theta-\theta^*)^\top H\,(\theta-\theta^*), \qquad
               g_t = H(\theta_{t-1}-\theta^*) + \sigma\xi_t
 
-    Shapes: ``hessian`` is a vector of n eigenvalues (10⁷ are no problem: no matrix is made), or a symmetric n × n
-    matrix, which is decomposed once. ``minimum`` θ* and ``start`` θ₀ are n numbers or one, in the basis in which the
-    Hessian is given, and so are results. ``noise`` σ is the standard deviation of the gradient along each eigenvector,
-    in the order of ``eigenvalues``; ξ has mean 0 and variance 1, independent between steps and directions.
+    ``hessian`` is a vector of n eigenvalues (10⁷ are no problem: no matrix is made), or a symmetric n × n matrix, which
+    is decomposed once. ``minimum`` θ* and ``start`` θ₀ are n numbers or one, in the basis in which the Hessian is
+    given, and so are results. ``noise`` σ is the standard deviation of the gradient along each eigenvector, in the
+    order of ``eigenvalues``; ξ has mean 0 and variance 1, independent between steps and directions.
 
     Negative eigenvalues are taken, since measured spectra have them. Along one, θ* is a saddle: the mean leaves it by
-    1 + η(|h| − λ) a step unless λ > |h|, and every formula that would hide this raises (see
+    1 − η(h + λ) a step unless λ > −h, and every formula that would hide this raises (see
     :func:`weightdecay.theory.diverging.refuse`). ``Quadratic(eigenvalues.clamp(min=0))`` takes them for flat.
 
-    Raises: ValueError, for shapes that do not fit, a matrix that is not symmetric, numbers that are not finite, and
-    negative noise.
+    Raises: ValueError, for shapes that do not fit, a matrix not symmetric, numbers not finite, and negative noise.
     Source: arXiv:2011.11152, Assumption 1.
 
     >>> model = Quadratic([10.0, 0.1], minimum=1.0, start=0.0, noise=0.5)

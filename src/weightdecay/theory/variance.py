@@ -22,8 +22,9 @@ def variance(model: Quadratic, lrs: Numbers, decay: Shrinkage, at: tuple[int, ..
 
     (1 − λ₀ − η_tH in place of 1 − η_t(H+λ) under Vanilla.)
 
+    What it costs, and its error, are in :mod:`weightdecay.theory.accumulated`.
+
     Shapes: (n,), or (times, n): of the coordinates in which the Hessian was given.
-    Cost:   see :mod:`weightdecay.theory.accumulated`, whose interpolation it is.
     Raises: ValueError, where a direction diverges.
     Source: the recursion of θ_t with independent noise; Mandt, Hoffman & Blei, arXiv:1704.04289, for constant lr.
 

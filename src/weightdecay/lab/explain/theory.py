@@ -97,8 +97,8 @@ def notes(paths: Paths, answers: Sequence[Answer]) -> list[str]:
     if paths.scores.abs().max() > 5:
         found.append("A simulated mean is more than 5 standard errors from Theorem 2. That should not be.")
     found += [
-        f"{answer.question.name}: a simulated best λ lies at an end of the grid ({theory_best.GRID[0]:.2g} to "
-        f"{theory_best.GRID[-1]:.2g}), so that its slope means nothing. Choose other --steps."
+        f"{answer.question.name}: a best λ lies at an end of what was searched (simulated: {theory_best.GRID[0]:.2g} "
+        f"to {theory_best.GRID[-1]:.2g}), so that its slope means nothing. Choose other --steps or another --lr."
         for answer in answers
         if answer.at_edge
     ]

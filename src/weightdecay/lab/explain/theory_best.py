@@ -68,8 +68,9 @@ class Answer:
 
     @property
     def at_edge(self) -> bool:
-        """Whether a simulated best λ lies at an end of the grid, where it is not one."""
-        return any(not GRID[0] < best < GRID[-1] for best in self.best)
+        """Whether a best λ, simulated or predicted, lies at an end of what was searched, where it is not one."""
+        outside = any(not 1.01 * GRID[0] < best < GRID[-1] / 1.01 for best in self.best)
+        return outside or any(best.edge for best in (*self.predicted, *self.beyond.values()))
 
 
 def spectrum(directions: int) -> Tensor:
@@ -156,6 +157,7 @@ def _answer(
     theirs = torch.tensor([one.weight_decay for one in predicted], dtype=torch.float64)
     local = [slope_of(lengths[i : i + 2], theirs[i : i + 2]).item() for i in range(len(lengths) - 1)]
     longest = list(beyond)[-1]
+    far = torch.tensor([predicted[-1].weight_decay, beyond[longest].weight_decay], dtype=torch.float64)
     return Answer(
         question,
         lengths,
@@ -167,7 +169,7 @@ def _answer(
         tuple((a, b) for a, b in ends.T.tolist()),
         Slope(slope_of(lengths, best).item(), low, high),
         Slope(slope_of(lengths, theirs).item(), min(local), max(local)),
-        math.log(beyond[longest].weight_decay / predicted[-1].weight_decay) / math.log(longest / lengths[-1]),
+        slope_of((lengths[-1], longest), far).item(),
     )
 
 

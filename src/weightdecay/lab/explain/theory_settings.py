@@ -10,11 +10,12 @@ from weightdecay.lab.settings import SettingsError
 
 @dataclass(frozen=True)
 class TheorySettings:
-    """Draw what the theory of weight decay predicts beside what the library's own optimizers do. About half a minute of one CPU core.
+    """Draw what the theory of weight decay predicts beside what the library's own optimizers do.
 
     Expected and simulated paths on a quadratic; the loss against λ and the best λ for several training lengths; how
-    the regularised minimum moves along a schedule; how AdamW's drifts on a real run. Ends with figures (PNG and SVG),
-    numbers (CSV, JSON) and one page, theory.html, that opens offline.
+    the regularised minimum moves along a schedule; how AdamW's drifts on a real run; norms before a normalisation
+    layer. Ends with figures (PNG and SVG), numbers (CSV, JSON) and one page, theory.html, that opens offline. Takes
+    half a minute of one CPU core.
 
         weightdecay theory
         weightdecay theory --steps 10000 --draws 64
@@ -47,10 +48,10 @@ class TheorySettings:
                 raise SettingsError(f"--{option} {value}: {why}. Use {least} or more.")
         if self.seed < 0:
             raise SettingsError(f"--seed {self.seed}: a seed is 0 or above.")
-        if not 0 < self.lr < 0.2:
+        if not 0.001 <= self.lr <= 0.15:
             raise SettingsError(
-                f"--lr {self.lr:g}: the largest eigenvalue is 10, so that a learning rate of 0.2 or more diverges, and "
-                "one of 0 or less does not learn. Use 0.1."
+                f"--lr {self.lr:g}: with a largest eigenvalue of 10 and a largest λ of 2.5 more than 0.15 diverges, "
+                "and less than 0.001 learns nothing in these steps. Use 0.1."
             )
 
     @property
