@@ -61,16 +61,16 @@ def test_simulated_loss_of_the_library_s_optimizer_is_the_expected_one():
 
 
 def test_an_ensemble_is_the_mean_over_its_draws():
-    """1,200 draws, each with its exact loss: within 5 standard errors."""
+    """500 draws, each with its exact loss: within 5 standard errors."""
     ensemble = theory.Ensemble(SPECTRUM, minimum=MINIMUM.abs(), start=2.0, noise=0.1)
     answers, generator = theory.Responses(LRS), torch.Generator().manual_seed(0)
     for decay in (theory.Coupled(0.02), theory.Vanilla(0.004)):
         draws = torch.tensor(
-            [theory.excess_loss(ensemble.draw(generator), answers, decay).total for _ in range(1200)],
+            [theory.excess_loss(ensemble.draw(generator), answers, decay).total for _ in range(500)],
             dtype=torch.float64,
         )
         wanted = theory.excess_loss(ensemble, answers, decay).total
-        assert abs(draws.mean().item() - wanted) < 5 * draws.std().item() / math.sqrt(1200)
+        assert abs(draws.mean().item() - wanted) < 5 * draws.std().item() / math.sqrt(500)
 
 
 SETTINGS = {
