@@ -20,22 +20,22 @@ from weightdecay.lab.report.ticks import plain_ticks
 MAP = "viridis"
 """Even in lightness, and the same to those who see red and green alike; dark is low. Grey is no part of it."""
 
-ACROSS = 3
-"""Maps in a row."""
+FEW = 4
+"""Up to so many columns three maps stand in a row, else two: a number in a cell must be legible in a page."""
 
 
 def draw(view: View) -> Picture:
     """Draw the mean over seeds of the best epoch; the best cell of each map is framed and its number is bold."""
     with styled():
-        across = min(ACROSS, len(view.curves))
-        down = math.ceil(len(view.curves) / across)
         columns = max(len({view.place(cell) for cell in view.answer.of(curve)}) for curve in view.curves)
         lines = max(len(view.lrs(curve)) for curve in view.curves)
-        wide = max(7.0, across * (0.9 + 0.42 * columns))
+        across = min(3 if columns <= FEW else 2, len(view.curves))
+        down = math.ceil(len(view.curves) / across)
+        wide = max(7.0, 1.0 + across * (0.7 + 0.44 * columns))
         canvas = Canvas(Figure(figsize=(wide, 1.3 + down * (0.9 + 0.4 * lines)), layout="constrained"))
         grid = canvas.figure.subplots(down, across, squeeze=False)
         norm = _norm(view)
-        room = (wide - 1.2) / across / columns  # inches for a number
+        room = ((wide - 1.0) / across - 0.7) / columns  # inches for a number
         for position, curve in enumerate(view.curves):
             axes = grid[position // across][position % across]
             _map(canvas, axes, view, curve, position, norm, room)
@@ -44,6 +44,7 @@ def draw(view: View) -> Picture:
         shown = mpl.cm.ScalarMappable(norm, MAP)
         bar = canvas.figure.colorbar(shown, ax=grid, shrink=0.9, aspect=25)
         assert bar.solids is not None
+        bar.solids.set_edgecolor("face")
         bar.solids.set_rasterized(False)  # an image in a page is an address
         bar.set_label(axis_title(view.metric.name, view.metric))
         plain_ticks(bar.ax.yaxis)
@@ -78,11 +79,11 @@ def _map(canvas: Canvas, axes: Axes, view: View, curve: str, position: int, norm
         face: Any = colours(norm(mean)) if finite else "#8c8c8c"
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor=face, linewidth=0.3))
         dark = not finite or 0.299 * face[0] + 0.587 * face[1] + 0.114 * face[2] < 0.55
-        if room > 0.3 or cell is best:
-            text = view.say.exact(mean) if room > 0.42 else f"{mean:.3g}" if finite else "∞"
+        if room > 0.28 or cell is best:
+            text = view.say.exact(mean) if room > 0.38 else f"{mean:.3g}" if finite else "∞"
             axes.text(
                 x, y, text, ha="center", va="center", color="#ffffff" if dark else "#101010",
-                fontsize=8.5 if room > 0.5 else 7, fontweight="bold" if cell is best else "normal",
+                fontsize=8.5 if room > 0.56 else 7.5, fontweight="bold" if cell is best else "normal",
             )  # fmt: skip
         canvas.spot(axes, x, y, view.said(cell), position)
     x, y = columns.index(view.place(best)), lines.index(best.point.lr)

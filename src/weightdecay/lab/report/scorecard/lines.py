@@ -140,6 +140,5 @@ class Tally:
         text += (", ".join(said[:-1]) + " and " + said[-1] if len(said) > 1 else "".join(said)) + "."
         if self.disagreements:
             row = "row gets" if self.disagreements == 1 else "rows get"
-            text += f" {self.disagreements} {row} another verdict by a measure that does not look at the test set "
-            text += f"to choose an epoch ({MARK})."
+            text += f" {self.disagreements} {row} another verdict at the last epoch or by validation ({MARK})."
         return text

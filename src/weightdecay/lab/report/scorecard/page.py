@@ -19,7 +19,9 @@ from weightdecay.lab.report.scorecard.story import Story, cost, said_versions
 PEEKS = (
     "The paper reports the lowest test error over the epochs. That number peeks at the test set: it looks at it once "
     "an epoch and keeps the luckiest look, and lr and λ are chosen by it too. So every claim is judged by two more "
-    "numbers, which do not: the error at the last epoch, and the error at the epoch that held-out examples select."
+    "numbers. The error at the last epoch keeps no luckiest look, but still chooses lr and λ. The error at the epoch "
+    "that held-out examples select, with the lr and λ that they select, does not use the test set to choose anything; "
+    "it is there wherever runs hold examples out."
 )
 
 MEANINGS = {

@@ -25,7 +25,7 @@ def markdown(reproductions: Sequence[Reproduction], figures_at: str) -> str:
         f"“Understanding and Scheduling Weight Decay”, put to the test. {_plain(str(Tally(lines)))}",
         _plain(PEEKS),
         _table(
-            ("Experiment", "Claim", "On", "Paper", "Measured", "Verdict"),
+            ("Experiment", "Claim", "Verdict", "Paper", "Measured", "On"),
             ([f"[{_cell(line.row.experiment)}](#{story.name})", *_row(line)] for story in told for line in story.lines),
         ),
         f"Verdicts are by the paper’s own measure, the best epoch. {MARK}: the last epoch or validation comes to "
@@ -45,7 +45,7 @@ def _row(line: Line) -> list[str]:
     headline = line.row.headline
     seeds = f" ({headline.seeds} seeds would decide)" if headline.seeds else ""
     verdict = f"**{headline.verdict}**{'' if line.row.agree else f' {MARK}'}{seeds}"
-    return [*map(_cell, (line.claim, line.where, line.row.claim.paper, headline.measured)), verdict]
+    return [_cell(line.claim), verdict, *map(_cell, (line.row.claim.paper, headline.measured, line.where))]
 
 
 def _experiment(story: Story, figures_at: str) -> list[str]:
@@ -59,10 +59,10 @@ def _experiment(story: Story, figures_at: str) -> list[str]:
         parts.append(_numbers(view))
     parts.append(
         _table(
-            ("Claim", "On", "By", "Verdict", "Measured"),
+            ("Claim", "By", "Verdict", "Measured", "On"),
             (
-                [_cell(line.claim), _cell(line.where), name, _verdict(judgement.verdict, judgement.seeds),
-                 _cell(judgement.measured)]
+                [_cell(line.claim), name, _verdict(judgement.verdict, judgement.seeds),
+                 _cell(judgement.measured), _cell(line.where)]
                 for line in story.lines
                 for name, judgement in line.by_measure.items()
             ),
