@@ -59,6 +59,8 @@ def reproduction(
     panels=("",), error=error, **of_results,
 ):  # fmt: skip
     """Return a judged experiment of one or more panels."""
+    if setting is NETWORK:
+        setting = replace(NETWORK, run={"data": {"paper": "cifar10", "small": "mnist", "smoke": "digits"}[scale]})
     points = {
         Point(optimizer, lr, weight_decay, variant): tuple(
             Run(optimizer, lr, weight_decay, seed, epochs=10) for seed in range(seeds)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from browser import MISSING, browsing, program
 from reading import Reader
-from reproductions import OPTIMIZERS, PAPER, WEIGHT_DECAYS, reproduction
+from reproductions import NETWORK, OPTIMIZERS, PAPER, WEIGHT_DECAYS, reproduction
 
 from weightdecay.lab.paper.experiment import Row
 from weightdecay.lab.paper.ordering import Judgement
@@ -315,6 +315,23 @@ def test_the_papers_numbers_are_drawn_only_where_the_data_are_the_papers(kind):
         assert len(dashes) == count
         assert [line.get_ydata().tolist() for line in dashes] == [[PAPER.mean] * 2] * count
         assert sum("in the paper (table9): 6.96 ± 0.02 %" in spot.text for spot in picture.spots) == count
+
+
+def test_other_data_than_the_scales_are_not_passed_off_as_its_own():
+    other = replace(NETWORK, run={"data": "images:/a/long/path/cifar10-jpeg"})
+    one = reproduction(figures=("decay",), scale="paper", setting=other)
+    words = "a network on some data (read from cifar10-jpeg), scale paper"
+    (shown,) = views(one)
+    picture = KINDS["decay"](shown)
+    assert words in picture.title
+    assert "at the right: the paper’s, on its own data" in [text.get_text() for text in picture.figure.legends[0].texts]
+    assert lines([one])[0].where == words
+    assert rows([one])[0]["panel"] == "a network on some data (read from cifar10-jpeg)"
+    text = markdown([one], "")
+    assert words in re.sub(r"\\(.)", r"\1", text)
+    assert "/a/long/path" not in text
+    (own,) = views(reproduction(setting=replace(NETWORK, run={"data": "mnist"})))
+    assert own.where == "a network on some data, scale small"
 
 
 @pytest.mark.parametrize("kind", KINDS)

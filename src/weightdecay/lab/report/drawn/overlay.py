@@ -29,4 +29,4 @@ def paper_numbers(canvas: Canvas, axes: Axes, view: View) -> list[Line2D]:
             setting = f", {number.setting}" if number.setting else ""
             text = f"{view.title(curve)} in the paper ({number.source}{setting}): {number.text} %"
             canvas.spot(axes, 1.03, number.mean, text, position, through)
-    return [mark("at the right: the paper’s", "", line="-", width=2.4)] if drawn else []
+    return [mark(f"at the right: {view.papers}", "", line="-", width=2.4)] if drawn else []

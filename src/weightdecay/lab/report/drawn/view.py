@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 from weightdecay.lab.paper.experiment import Answer, Experiment, Reproduction
 from weightdecay.lab.paper.measure import BEST, MEASURES, Measure
-from weightdecay.lab.paper.scale import Scale
+from weightdecay.lab.paper.scale import SCALES, Scale
 from weightdecay.lab.report.figures import COLOURS, DASHES, look, plain
 from weightdecay.lab.report.numbers import Numbers, decay
 from weightdecay.lab.run import Metric, Result
@@ -41,9 +42,27 @@ class View:
         return self.answer.panel.curves
 
     @property
+    def read_from(self) -> str:
+        """What was read in place of the scale's own data: the last part of its name, which may be a long path."""
+        own = {setting.run.get("data") for setting in SCALES[self.scale.name].settings.values()}
+        data = str(self.answer.panel.setting.run.get("data", ""))
+        return "" if data in own else re.split(r"[:/\\]", data.rstrip("/\\"))[-1]
+
+    @property
+    def name(self) -> str:
+        """Name network and data: those of other data than the scale's are not passed off as its own."""
+        title = self.answer.panel.title
+        return f"{title} (read from {self.read_from})" if self.read_from else title
+
+    @property
     def where(self) -> str:
         """Name network, data and scale, as every number needs it."""
-        return f"{self.answer.panel.title}, scale {self.scale.name}"
+        return f"{self.name}, scale {self.scale.name}"
+
+    @property
+    def papers(self) -> str:
+        """Name the paper's own numbers where they stand beside ours."""
+        return "the paper’s, on its own data" if self.read_from else "the paper’s"
 
     @property
     def metric(self) -> Metric:

@@ -60,6 +60,7 @@ class Line:
             "scale": self.reproduction.scale.name,
             "network": setting.network,
             "data": setting.data,
+            "read_from": self.view.read_from,
             "setting": setting.words,
             "agree": self.row.agree,
             "by_measure": {
@@ -89,7 +90,7 @@ def rows(reproductions: Sequence[Reproduction]) -> list[dict[str, str]]:
     return [
         {
             "experiment": line.row.experiment,
-            "panel": line.row.panel,
+            "panel": line.view.name,
             "claim": line.claim,
             "verdict": line.verdict,
             "measured": line.row.headline.measured,

@@ -90,7 +90,7 @@ def _numbers(view: View) -> str:
             for number, at, edge in zip(row.numbers, row.at, row.edges, strict=True)
         ]
         body.append([*map(_cell, (row.curve, row.chosen, *numbers)), *([_cell(row.paper)] if paper else [])])
-    return _table([*head, *(["in the paper"] if paper else [])], body)
+    return _table([*head, *([view.papers] if paper else [])], body)
 
 
 def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
