@@ -14,10 +14,19 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 
 
+FIELD = re.compile(r"^(Shapes|Units|Range|Raises|Source):\s+")
+
+
 def _fields(app, what, name, obj, options, lines):
-    """`Units:  text` in a docstring is a field of the page; indented lines after it belong to it."""
+    """`Units:  text` in a docstring is a field of the page, and the lines up to the next one or a gap belong to it."""
+    inside = False
     for i, line in enumerate(lines):
-        lines[i] = re.sub(r"^(Shapes|Units|Raises|Source):\s+", r":\1: ", line)
+        if FIELD.match(line):
+            lines[i], inside = FIELD.sub(r":\1: ", line), True
+        elif not line.strip():
+            inside = False
+        elif inside:
+            lines[i] = "    " + line.strip()
 
 
 def setup(app):
