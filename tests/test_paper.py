@@ -148,7 +148,7 @@ def test_what_seeds_disagree_on_is_undecided_and_says_how_many_would_decide():
     found = claims.lowest("adams", ["sgd"])(noisy, BEST)
     assert found.verdict == "undecided"
     assert found.seeds == ordering.difference((5.0, 7.0, 6.0), (6.5, 6.0, 6.6)).seeds > 3
-    assert "6 − SGD 6.367 = -0.367" in found.measured
+    assert "6 − SGD 6.367 = −0.367" in found.measured
 
 
 @pytest.mark.parametrize(("loss", "verdict"), [(1.0, "holds"), (2.0, "holds"), (0.5, "refuted")])

@@ -626,3 +626,14 @@ def test_in_a_browser_a_phone_shows_all_of_it(written, browser):
     browser.open(written.page.as_uri())
     assert browser.run("document.documentElement.scrollWidth") <= 390
     browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_every_run_has_a_row_of_its_own_with_what_the_measures_read(told, written):
+    results = {result.run.address: result for one in told for result in one.results}
+    with written.runs.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["address"] for row in rows] == list(results)
+    for row in rows:
+        result = results[row["address"]]
+        assert (float(row["best"]), float(row["last"])) == (result.best, result.last)
+        assert row["selected"] == ("" if result.selected is None else str(result.selected))

@@ -312,7 +312,12 @@ def show(reproductions: Sequence[Reproduction], written: Any) -> None:
         console.print(f"{scorecard.MARK} the last epoch or validation comes to another verdict", highlight=False)
     if any(scorecard.OWN in row["claim"] for row in scorecard.rows(reproductions)):
         console.print(f"{scorecard.OWN} not a claim of the paper", highlight=False)
-    for name, path in (("page", written.page), ("rows", written.rows), ("results", written.results)):
+    for name, path in (
+        ("page", written.page),
+        ("rows", written.rows),
+        ("results", written.results),
+        ("runs", written.runs),
+    ):
         console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
     figures = written.page.parent / "figures"
     console.print(f"figures {figures}, {len(written.figures)} files", markup=False, highlight=False, soft_wrap=True)

@@ -54,8 +54,10 @@ class Difference:
 
     def __str__(self) -> str:
         if self.interval is None:
-            return f"{self.mean:+.3g}"
-        return f"{self.mean:+.3g} [{self.interval[0]:+.3g}, {self.interval[1]:+.3g}]"
+            text = f"{self.mean:+.3g}"
+        else:
+            text = f"{self.mean:+.3g} [{self.interval[0]:+.3g}, {self.interval[1]:+.3g}]"
+        return text.replace("-", "−")
 
 
 def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Difference:

@@ -64,6 +64,11 @@ class Setting:
         """Return how many epochs stand for so many of the paper's."""
         return max(1, round(epochs * self.epochs / EPOCHS))
 
+    def lasting_words(self, epochs: float) -> str:
+        """Return the same in words: "1 epoch", "24 epochs"."""
+        count = self.lasting(epochs)
+        return f"{count} epoch{'s' if count > 1 else ''}"
+
     def base(self, **changes: Any) -> Run:
         """Return a run of this setting, the changes applied; lr, λ, optimizer and seed must be among them."""
         return Run(**{"epochs": self.epochs, **self.run, **changes})
@@ -103,7 +108,7 @@ class Scale:
         for words, setting in self.settings.items():
             other = given.get(setting.run["data"])
             changed[words] = setting if other is None else replace(
-                setting, run={**setting.run, "data": other}, words=f"{setting.words}, read from {other}"
+                setting, run={**setting.run, "data": other}, words=f"{setting.words}, read from {_short(other)}"
             )  # fmt: skip
         return replace(self, settings=changed)
 
@@ -118,6 +123,12 @@ class Scale:
                 for words, setting in self.settings.items()
             },
         )
+
+
+def _short(data: str) -> str:
+    """Return the name of data without the folders it lies in: they are this machine's."""
+    kind, colon, path = data.partition(":")
+    return kind + colon + path.rstrip("/").rpartition("/")[2]
 
 
 def _paper() -> dict[str, Setting]:

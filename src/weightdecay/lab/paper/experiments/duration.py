@@ -25,7 +25,7 @@ def _lengths(scale: Scale) -> Sequence[int]:
 
 
 def _arm(setting: Setting, length: int) -> Arm:
-    return SGD.varied(f"{setting.lasting(length)} epochs")
+    return SGD.varied(setting.lasting_words(length))
 
 
 def _panels(scale: Scale) -> tuple[Panel, ...]:
@@ -67,7 +67,7 @@ def _fig2(scale: Scale) -> tuple[Claim, ...]:
     setting = scale.setting(WORDS)
     along = [(_arm(setting, length).curve, setting.at(0.1 / length)) for length in _lengths(scale)]
     return (
-        Claim(f"At {setting.lasting(200)} epochs the best λ is {setting.at(5e-4):g} (the paper’s 5e-4 at 200)",
+        Claim(f"At {setting.lasting_words(200)} the best λ is {setting.at(5e-4):g} (the paper’s 5e-4 at 200)",
               "about 5e-4 at 200 epochs", _optimum(scale, 200)),
         Claim("With epochs = 0.1/λ, a smaller λ is always better", "Table 3: 7.12, 5.56, 5.02, 4.43, 4.48",
               decreasing(along)),
@@ -81,7 +81,7 @@ def _table3(scale: Scale) -> tuple[Claim, ...]:
         paper = [one.text for one in numbers.of("table3") if one.setting.startswith(f"epochs={length} ")]
         found.append(
             Claim(
-                f"At {setting.lasting(length)} epochs the best λ is {setting.at(0.1 / length):g} "
+                f"At {setting.lasting_words(length)} the best λ is {setting.at(0.1 / length):g} "
                 f"(0.1/epochs at the paper’s {length})",
                 f"λ = 1, 0.1, 0.01 over epochs: {', '.join(paper)}" if paper else "not measured",
                 _optimum(scale, length),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdecay.lab.paper.experiment import Reproduction
-from weightdecay.lab.report.raw import results_csv
+from weightdecay.lab.report.raw import results_csv, runs_csv
 from weightdecay.lab.report.scorecard.lines import lines
 from weightdecay.lab.report.scorecard.page import render
 from weightdecay.lab.report.scorecard.story import stories
@@ -18,16 +18,17 @@ from weightdecay.lab.run import Result
 
 @dataclass(frozen=True)
 class Scorecard:
-    """The files: the page, every figure as PNG and SVG, every epoch of every run, and every row."""
+    """The files: the page, every figure as PNG and SVG, every epoch of every run, every run, and every row."""
 
     page: Path
     figures: tuple[Path, ...]
     results: Path
+    runs: Path
     rows: Path
 
 
 def write(reproductions: Sequence[Reproduction], folder: Path) -> Scorecard:
-    """Write scorecard.html, figures/, results.csv and scorecard.json into the folder, which is made if needed.
+    """Write scorecard.html, figures/, results.csv, runs.csv and scorecard.json into the folder, made if needed.
 
     Raises: OSError, where the folder cannot be written.
     """
@@ -43,10 +44,11 @@ def write(reproductions: Sequence[Reproduction], folder: Path) -> Scorecard:
                 inlined[name] = picture.inline(name)
     text = results_csv(every_result(reproductions))
     results = write_whole(folder / "results.csv", text)
+    runs = write_whole(folder / "runs.csv", runs_csv(every_result(reproductions)))
     plain = json.dumps([line.to_json() for line in lines(reproductions)], ensure_ascii=False, indent=1)
     rows = write_whole(folder / "scorecard.json", plain + "\n")
     page = write_whole(folder / "scorecard.html", render(told, inlined, text))
-    return Scorecard(page, tuple(files), results, rows)
+    return Scorecard(page, tuple(files), results, runs, rows)
 
 
 def every_result(reproductions: Sequence[Reproduction]) -> tuple[Result, ...]:
