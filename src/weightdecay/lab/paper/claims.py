@@ -111,21 +111,22 @@ def cell_at(answer: Answer, curve: str, place: float) -> Cell:
 def lower_error_at_no_lower_loss(curve: str, others: Sequence[str], at: Chosen = fixed, part: float = 0.2) -> Judge:
     """Over the last part of the epochs the curve has a lower test error than each of the others, at a loss not lower.
 
-    The claim is about the pair: where the curve's training loss is lower too, its error may be lower for that.
+    The claim is about equal or higher losses: an other at whose side the curve's loss is lower is not in it, and where
+    none is left nothing is decided.
     """
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
         mine = at(answer, curve, measure)
-        errors, said, fair = [], [], True
+        errors, said = [], []
         for other in others:
             theirs = at(answer, other, measure)
             error, loss = _late(mine, theirs, "test", part), _late(mine, theirs, "train_loss", part)
-            fair = fair and loss.verdict != "holds"
+            if loss.verdict == "holds":
+                said.append(f"not compared with {theirs.point.title}, whose training loss is higher: {loss}")
+                continue
             errors.append(error)
             said.append(f"against {theirs.point.title}: test {error}, training loss {loss}")
-        verdict, seeds = all_of(errors)
-        if verdict == "holds" and not fair:
-            verdict = "refuted"
+        verdict, seeds = all_of(errors) if errors else ("undecided", None)
         return Judgement(verdict, "; ".join(said), seeds)
 
     return judge
