@@ -99,7 +99,7 @@ def main() -> None:
     print(f"bare product      {one:8.2f} s, median of {len(times)} ({min(times):.2f} to {max(times):.2f})")
     print(f"ratio             {each / one:8.2f}   (goal 1.2)")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore")  # of torch.jit and of vmap, in curvlinops
         from curvlinops import HessianLinearOperator
 
         operator = HessianLinearOperator(

@@ -59,9 +59,10 @@ class GGN(Curvature):
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the warning that torch.jit, of which curvlinops and torch's forward mode are made, is being retired."""
+    """Without two warnings that nobody can act on: torch.jit is being retired, and vmap is slow on some layers."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
         yield
 
 
