@@ -82,8 +82,8 @@ class Text(Data):
         for name, tokens, least in (("train", words.train, 2), ("test", words.test, 2 * EVALUATION)):
             if getattr(run, f"{name}_size") > len(tokens) or 0 < getattr(run, f"{name}_size") < least:
                 raise ValueError(
-                    f"{name}_size={getattr(run, f'{name}_size')}: of the {len(tokens)} tokens in the {name} part of "
-                    f"{run.data!r} use {least} or more, or 0 for all."
+                    f"{name}_size={getattr(run, f'{name}_size')}: {run.data!r} has {len(tokens)} tokens in its {name} "
+                    f"part. Use {least} to {len(tokens)}, or 0 for all."
                 )
         self.run, self.place, self.words = run, place, words
         self.facts = Facts(classes=len(words.vocabulary))
