@@ -158,18 +158,20 @@ def paired(errors: Sequence[float], reference: Sequence[float]) -> Difference:
     Pairs, because the same seed means the same wrong labels, initial weights and order of the data for every
     optimizer: what they share cancels. The interval is that of ``scipy.stats.ttest_rel``.
     """
-    from scipy.stats import t
-
     differences = [a - b for a, b in zip(errors, reference, strict=True)]
     if not all(map(math.isfinite, differences)):
         return Difference(math.inf, None)
     mean = plain.fmean(differences)
-    spread = _std(differences)
-    if spread is None:
-        return Difference(mean, None)
-    count = len(differences)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
-    return Difference(mean, (mean - half, mean + half))
+    half = half_width(differences)
+    return Difference(mean, None if half is None else (mean - half, mean + half))
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    r"""Return half the 95 % t interval of a mean, :math:`t_{n-1,\,0.975}\,s/\sqrt n`; None for one value."""
+    from scipy.stats import t
+
+    spread, count = _std(values), len(values)
+    return None if spread is None else float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
 
 
 def _std(values: Sequence[float]) -> float | None:

@@ -116,7 +116,7 @@ def run_reproduce(settings: ReproduceSettings) -> int:
         return DONE
     failures: dict[Run, RunFailure] = {}
     try:
-        results = _train(settings, wanted, runs, on, store, place, failures)
+        results = _train(_together(settings, scale, wanted), runs, on, store, place, failures)
     except KeyboardInterrupt as stopped:
         kept = sum(store.result(run) is not None for run in runs)
         text = f"stopped: {kept} of {len(runs)} runs are finished in {store.folder}, others keep their checkpoints"
@@ -218,8 +218,7 @@ def _executor(settings: ReproduceSettings, runs: Iterable[Run]) -> Executor:
 
 
 def _train(
-    settings: ReproduceSettings,
-    wanted: dict[Experiment, dict[Run, Run]],
+    everything: Question,
     runs: Sequence[Run],
     on: Executor,
     store: Store,
@@ -229,7 +228,6 @@ def _train(
     from weightdecay.lab.cli.view import live
     from weightdecay.lab.sweep import sweep
 
-    everything = _together(settings, wanted)
     with sigterm_raises(), live(everything, store) as view:
 
         def failed(run: Run, reason: RunFailure) -> None:
@@ -240,14 +238,14 @@ def _train(
         return sweep(order, store, on, place, on_result=view.add, on_failure=failed)
 
 
-def _together(settings: ReproduceSettings, wanted: dict[Experiment, dict[Run, Run]]) -> Question:
+def _together(settings: ReproduceSettings, scale: Scale, wanted: dict[Experiment, dict[Run, Run]]) -> Question:
     """Return all runs as one question, to be watched: every run under the first experiment that asks for it."""
     from weightdecay.lab.question import Question
 
     points: dict[Any, tuple[Run, ...]] = {}
     seen: set[Run] = set()
     for experiment, known in wanted.items():
-        for panel in experiment.panels(_scale(settings)):
+        for panel in experiment.panels(scale):
             for point, runs in panel.points.items():
                 new = tuple(known[run] for run in runs if known[run] not in seen)
                 if new:

@@ -10,7 +10,7 @@ from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.numbers import Number
 from weightdecay.lab.paper.ordering import Judgement, not_judged
 from weightdecay.lab.paper.scale import Scale, Setting
-from weightdecay.lab.question import Point, Question
+from weightdecay.lab.question import Point
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.statistics import Cell
 
@@ -43,19 +43,6 @@ class Panel:
     def curves(self) -> tuple[str, ...]:
         """The curves, in the order of the points."""
         return tuple(dict.fromkeys(point.curve for point in self.points))
-
-    def question(self, command: str) -> Question:
-        """Return the panel as the lab's own question, for those who watch it."""
-        first = next(iter(self.points.values()))[0]
-        return Question(
-            points=self.points,
-            setting=self.setting.words,
-            command=command,
-            label_noise=first.label_noise,
-            classes=self.setting.classes,
-            test_size=self.setting.test_size,
-            name="reproduce",
-        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +86,10 @@ class Claim:
     paper: str  # the numbers that the paper gives for it, or where it shows it
     judge: Callable[[Answer, Measure], Judgement]
     own: bool = False
-    panels: tuple[str, ...] = ()  # titles of the panels it is about at every scale; (): all
+
+
+Panels = Callable[[Scale], tuple[Panel, ...]]
+Claims = Callable[[Scale], tuple[Claim, ...]]
 
 
 @dataclass(frozen=True)
@@ -110,8 +100,8 @@ class Experiment:
     title: str
     asks: str
     figures: tuple[Figure, ...]
-    panels: Callable[[Scale], tuple[Panel, ...]]
-    claims: Callable[[Scale], tuple[Claim, ...]]
+    panels: Panels
+    claims: Claims
     notes: tuple[str, ...] = ()
 
 
@@ -161,14 +151,12 @@ def answered(panel: Panel, results: Mapping[Run, Result]) -> Answer:
 def judge(
     experiment: Experiment, scale: Scale, results: Iterable[Result], measures: Sequence[Measure], command: str
 ) -> Reproduction:
-    """Judge every claim of an experiment on every panel that it is about."""
+    """Judge every claim of an experiment on every panel."""
     known = {result.run: result for result in results}
     answers = tuple(answered(panel, known) for panel in experiment.panels(scale))
     rows = []
     for claim in experiment.claims(scale):
         for answer in answers:
-            if claim.panels and answer.panel.title not in claim.panels:
-                continue
             there = [one for one in measures if all(one.of(result) == one.of(result) for result in answer.results)]
             judged = {one.name: claim.judge(answer, one) for one in there}
             if scale.thin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from weightdecay.lab.paper.claims import Judge
 from weightdecay.lab.paper.experiment import Answer
@@ -11,83 +11,75 @@ from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, bootstrap
 from weightdecay.lab.statistics import Cell
 
+Places = Sequence[float]
+"""Where each curve is best, as drawn, in the order of the curves."""
+
 
 def optimum_at(curve: str, place: float, factor: float = 3.5) -> Judge:
-    """The best λ of the curve, as drawn, is within a factor of a place; a bootstrap over seeds.
+    """The best λ of the curve, as drawn, is within a factor of a place.
 
     The default factor lets it be one step of half a decade beside.
     """
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
-        cells = answer.of(curve)
-        drawn = [answer.panel.drawn[cell.point] for cell in cells]
-
-        def near(seeds: Sequence[int]) -> bool:
-            at = drawn[_argmin(cells, seeds, measure)]
-            return at > 0 and abs(math.log(at / place)) <= math.log(factor)
-
-        count = len(cells[0].results)
-        verdict, share = bootstrap(count, near)
-        at = drawn[_argmin(cells, range(count), measure)]
-        return Judgement(
-            verdict,
-            f"best at {at:g}, {at / place:.2g} times the {place:g} of the claim; within a factor of {factor:g} in "
-            f"{100 * share:.0f} % of resamples of the seeds",
+    def say(titles: Sequence[str], found: Places, share: str) -> str:
+        return (
+            f"best at {found[0]:g}, {found[0] / place:.2g} times the {place:g} of the claim; within a factor of "
+            f"{factor:g} in {share} of the seeds"
         )
 
-    return judge
+    return _about_places((curve,), lambda found: _near(found[0], place, factor), say)
 
 
 def same_optimum(curves: Sequence[str], factor: float = 3.5) -> Judge:
-    """All curves are best at the same λ, as drawn, up to a factor between the outermost; a bootstrap over seeds."""
+    """All curves are best at the same λ, as drawn, up to a factor between the outermost."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
-        families = [answer.of(curve) for curve in curves]
+    def say(titles: Sequence[str], found: Places, share: str) -> str:
+        where = ", ".join(f"{title} {place:g}" for title, place in zip(titles, found, strict=True))
+        return f"best at: {where}; within a factor of {factor:g} in {share}"
 
-        def places(seeds: Sequence[int]) -> list[float]:
-            return [answer.panel.drawn[cells[_argmin(cells, seeds, measure)].point] for cells in families]
-
-        def near(seeds: Sequence[int]) -> bool:
-            found = places(seeds)
-            return max(found) <= factor * min(found)
-
-        count = min(len(cells[0].results) for cells in families)
-        verdict, share = bootstrap(count, near)
-        said = ", ".join(
-            f"{cells[0].point.title} {place:g}" for cells, place in zip(families, places(range(count)), strict=True)
-        )
-        return Judgement(verdict, f"best at: {said}; within a factor of {factor:g} in {100 * share:.0f} % of resamples")
-
-    return judge
+    return _about_places(curves, lambda found: max(found) <= factor * min(found), say)
 
 
 def optimum_follows(curves: Sequence[str], factors: Sequence[float], slack: float = 3.5) -> Judge:
-    """The best λ of each curve is that of the first times its factor, up to ``slack``; a bootstrap over seeds."""
+    """The best λ of each curve is that of the first times its factor, up to ``slack``."""
+
+    def holds(found: Places) -> bool:
+        first, *others = found
+        return all(_near(place, first * factor, slack) for place, factor in zip(others, factors, strict=True))
+
+    def say(titles: Sequence[str], found: Places, share: str) -> str:
+        where = ", ".join(f"{title}: {place:g}" for title, place in zip(titles, found, strict=True))
+        asked = ", ".join(f"× {factor:g}" for factor in factors)
+        return f"best λ: {where}; the claim is {asked}, within {slack:g} in {share}"
+
+    return _about_places(curves, holds, say)
+
+
+def _about_places(
+    curves: Sequence[str], holds: Callable[[Places], bool], say: Callable[[Sequence[str], Places, str], str]
+) -> Judge:
+    """Judge a claim about where curves are best: a bootstrap over seeds. ``say`` puts what was found into words."""
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
         families = [answer.of(curve) for curve in curves]
 
-        def places(seeds: Sequence[int]) -> list[float]:
+        def places(seeds: Sequence[int]) -> Places:
             return [answer.panel.drawn[cells[_argmin(cells, seeds, measure)].point] for cells in families]
 
-        def near(seeds: Sequence[int]) -> bool:
-            first, *others = places(seeds)
-            return all(
-                abs(math.log(place / (first * factor))) <= math.log(slack)
-                for place, factor in zip(others, factors, strict=True)
-            )
-
-        count = min(len(cells[0].results) for cells in families)
-        verdict, share = bootstrap(count, near)
-        said = ", ".join(
-            f"{cells[0].point.title}: {place:g}" for cells, place in zip(families, places(range(count)), strict=True)
-        )
-        asked = ", ".join(f"× {factor:g}" for factor in factors)
-        return Judgement(
-            verdict, f"best λ: {said}; the claim is {asked}, within {slack:g} in {100 * share:.0f} % of resamples"
-        )
+        count = _seeds(families)
+        verdict, share = bootstrap(count, lambda seeds: holds(places(seeds)))
+        titles = [cells[0].point.title for cells in families]
+        return Judgement(verdict, say(titles, places(range(count)), f"{100 * share:.0f} % of resamples"))
 
     return judge
+
+
+def _near(place: float, other: float, factor: float) -> bool:
+    return place > 0 and abs(math.log(place / other)) <= math.log(factor)
+
+
+def _seeds(families: Sequence[Sequence[Cell]]) -> int:
+    return min(len(cells[0].results) for cells in families)
 
 
 def wider(curve: str, others: Sequence[str], within: float = 1.1) -> Judge:
@@ -103,7 +95,7 @@ def wider(curve: str, others: Sequence[str], within: float = 1.1) -> Judge:
             limit = within * min(min(row) for row in means)
             return [sum(value <= limit for value in row) for row in means]
 
-        count = min(len(cells[0].results) for cells in families)
+        count = _seeds(families)
         verdict, share = bootstrap(count, lambda seeds: counts(seeds)[0] > max(counts(seeds)[1:]))
         said = ", ".join(
             f"{cells[0].point.title} {number} of {len(cells)}"

@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from random import Random
+from statistics import fmean, stdev
 from typing import Literal
+
+from weightdecay.lab.statistics import CONFIDENCE, half_width
 
 Verdict = Literal["holds", "refuted", "undecided", "not judged"]
 
-LEVEL = 0.05
+LEVEL = 1 - CONFIDENCE
 POWER = 0.8
 MOST_SEEDS = 1000
 """Beyond this many seeds a difference is not worth deciding."""
@@ -60,7 +63,7 @@ class Difference:
         return text.replace("-", "−")
 
 
-def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> Difference:
+def difference(a: Sequence[float], b: Sequence[float]) -> Difference:
     r"""Return the paired difference of two numbers over seeds, seed by seed.
 
     .. math:: \bar d \pm t_{n-1,\,1-\alpha/2}\; s_d/\sqrt n
@@ -79,15 +82,13 @@ def difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> 
             return Difference(mean, (mean, mean), None, count, 0.0)
         return Difference(math.nan, None, None, count, None)
     differences = [x - y for x, y in zip(a, b, strict=True)]
-    mean = math.fsum(differences) / count
-    if count < 2:
+    mean, half = fmean(differences), half_width(differences)
+    if half is None:
         return Difference(mean, None, None, count, None)
-    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (count - 1))
+    spread = stdev(differences)
     if spread == 0:
         return Difference(mean, (mean, mean), 0.0, count, 0.0 if mean else 1.0)
-    error = spread / math.sqrt(count)
-    half = float(t.ppf(1 - level / 2, count - 1)) * error
-    p = 2 * float(t.sf(abs(mean) / error, count - 1))
+    p = 2 * float(t.sf(abs(mean) / spread * math.sqrt(count), count - 1))
     return Difference(mean, (mean - half, mean + half), spread, count, p)
 
 

@@ -64,17 +64,14 @@ def _rule2(scale: Scale, *several: str) -> tuple[Panel, ...]:
         setting = scale.setting(words)
         points: dict[Point, tuple[Run, ...]] = {}
         drawn: dict[Point, float] = {}
-        for arm in ADAMS_THREE:
-            for place in scale.grid(TUNE):
-                usual, at = _usual(setting, arm), setting.at_reference(place)
-                point = Point(arm.optimizer, arm.lr, usual.weight_decay(at), usual.variant)
-                points[point] = usual.runs(setting, at, scale.seeds, batch_size=setting.reference_batch)
-                drawn[point] = at
-            for place in scale.grid(GRID):
-                large, at = _large(setting, arm), setting.at_reference(place) * TIMES
-                point = Point(arm.optimizer, arm.lr, large.weight_decay(at), large.variant)
-                points[point] = large.runs(setting, at, scale.seeds, batch_size=setting.large_batch)
-                drawn[point] = at
+        kinds = ((_usual, TUNE, 1, setting.reference_batch), (_large, GRID, TIMES, setting.large_batch))
+        for base in ADAMS_THREE:
+            for named, places, times, size in kinds:
+                arm = named(setting, base)
+                for at in (times * setting.at_reference(place) for place in scale.grid(places)):
+                    point = Point(arm.optimizer, arm.lr, arm.weight_decay(at), arm.variant)
+                    points[point] = arm.runs(setting, at, scale.seeds, batch_size=size)
+                    drawn[point] = at
         found.setdefault(setting.words, Panel(setting, points, drawn))
     return tuple(found.values())
 

@@ -18,7 +18,7 @@ from weightdecay.lab.paper.arms import (
     panels,
 )
 from weightdecay.lab.paper.claims import fixed, lowest, tuned
-from weightdecay.lab.paper.experiment import Claim, Experiment, Panel
+from weightdecay.lab.paper.experiment import Claim, Claims, Experiment, Panel, Panels
 from weightdecay.lab.paper.optima import optimum_at, wider
 from weightdecay.lab.paper.scale import Scale
 
@@ -26,7 +26,7 @@ FOUR = (PLAIN_SGD, SGD, SGDW, SGDS)
 RESNET, VGG = "ResNet18, CIFAR-10", "VGG16, CIFAR-10"
 
 
-def _over_decays(words: str):  # type: ignore[no-untyped-def]
+def _over_decays(words: str) -> Panels:
     return lambda scale: (panel(scale, words, FOUR, GRID),)
 
 
@@ -61,12 +61,12 @@ def _fig20_claims(scale: Scale) -> tuple[Claim, ...]:
     )
 
 
-def _learning(*arms: Arm):  # type: ignore[no-untyped-def]
+def _learning(*arms: Arm) -> Panels:
     several = (RESNET, VGG, "GoogLeNet, CIFAR-100")
     return lambda scale: panels(scale, several, arms, (FIXED,), source="table4")
 
 
-def _ends_lower(stable: Arm, l2: Arm):  # type: ignore[no-untyped-def]
+def _ends_lower(stable: Arm, l2: Arm) -> Claims:
     return lambda scale: (
         Claim(f"{stable.title} ends below {l2.title} at the paper’s λ", "drawn",
               lowest(stable.curve, [l2.curve], fixed)),

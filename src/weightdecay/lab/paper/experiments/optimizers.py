@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weightdecay.lab.paper.arms import ADAM, ADAMS, ADAMW, ADAPTIVE, ALL, FIXED, SGD, TUNE, Arm, panels
 from weightdecay.lab.paper.claims import fixed, lower_error_at_no_lower_loss, lowest, tuned
-from weightdecay.lab.paper.experiment import Claim, Experiment, Panel
+from weightdecay.lab.paper.experiment import Claim, Claims, Experiment, Panel, Panels
 from weightdecay.lab.paper.scale import Scale
 
 FIVE = (
@@ -56,16 +56,16 @@ def _table2_claims(scale: Scale) -> tuple[Claim, ...]:
     )  # fmt: skip
 
 
-def _few(arms: tuple[Arm, ...], *several: str):  # type: ignore[no-untyped-def]
+def _few(arms: tuple[Arm, ...], *several: str) -> Panels:
     return lambda scale: panels(scale, several, arms, (FIXED,), source="table1")
 
 
-def _leads(*arms: Arm):  # type: ignore[no-untyped-def]
+def _leads(*arms: Arm) -> Claims:
     others = [arm.curve for arm in arms if arm is not ADAMS]
     return lambda scale: (Claim("AdamS ends with the lowest test error", "drawn", lowest(ADAMS.curve, others, fixed)),)
 
 
-def _scattered(*arms: Arm):  # type: ignore[no-untyped-def]
+def _scattered(*arms: Arm) -> Claims:
     others = [arm.curve for arm in arms if arm is not ADAMS]
     return lambda scale: (
         Claim(
