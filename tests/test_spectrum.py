@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from weightdecay.spectrum import GGN, Hessian, below, density, lanczos, measure, top_eigenvalues, trace, within
 
@@ -78,6 +79,35 @@ def test_products_are_those_of_the_dense_matrix_however_the_data_is_cut(kind, si
     model = network()
     found = matrix_of(build(model, nn.CrossEntropyLoss(), batches(*sizes)))
     assert torch.allclose(found, dense(model, *images()), atol=1e-12)
+
+
+class Reads(nn.Module):
+    """Attention and a recurrent layer over (n, time, 4), whose fast kernels have no second derivatives."""
+
+    def __init__(self):
+        super().__init__()
+        self.recurrent, self.last = nn.LSTM(4, 3, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = nn.functional.scaled_dot_product_attention(x, self.last.weight[:3].expand(len(x), 3, 4), x[:, :3])
+        return self.last(nn.functional.pad(self.recurrent(x)[0][:, -1], (0, 1)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_attention_and_recurrent_layers_are_differentiated_twice(kind, dtype):
+    build, dense = KINDS[kind]
+    torch.manual_seed(0)
+    model = Reads().double()
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.randn(9, 5, 4, generator=generator, dtype=torch.float64)
+    targets = torch.randint(0, 3, (9,), generator=generator)
+    with sdpa_kernel(SDPBackend.MATH):
+        exact = dense(model, inputs, targets)
+    model.to(dtype)
+    data = [(inputs[:5].to(dtype), targets[:5]), (inputs[5:].to(dtype), targets[5:])]
+    found = matrix_of(build(model, nn.CrossEntropyLoss(), data)).double()
+    assert torch.allclose(found, exact, atol=1e-12 if dtype == torch.float64 else 1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

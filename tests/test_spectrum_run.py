@@ -12,12 +12,14 @@ from torch import nn
 
 from weightdecay.lab.cli import main
 from weightdecay.lab.explain.spectrum import Measured, as_l2, best, budget_of, expected, total_lr
-from weightdecay.lab.explain.spectrum_run import Trained
+from weightdecay.lab.explain.spectrum_run import Trained, trained
 from weightdecay.lab.interrupt import Stop, Stopped
+from weightdecay.lab.place import Place
 from weightdecay.lab.run import Epoch, Run, options
 from weightdecay.lab.store import Store
+from weightdecay.lab.task import Named
 from weightdecay.lab.train import train
-from weightdecay.spectrum import Curvature, density, measure, top_eigenvalues, trace
+from weightdecay.spectrum import Curvature, Hessian, density, measure, top_eigenvalues, trace
 
 RUN = Run(
     "sgd", 0.5, 3e-3, 0, epochs=2, train_size=60, network="smallcnn", network_options=options(width=1, norm=False)
@@ -112,15 +114,44 @@ def test_a_mistake_is_one_line(words, message, finished, capsys):
     assert said.count("\n") == 1
 
 
-def test_texts_and_runs_without_anything_kept_are_refused(tmp_path, capsys):
-    store = Store(tmp_path)
-    text = Run("adam", 1e-3, 0.0, 0, epochs=1, data="pydoc", network="lstm")
-    for run, message in ((text, "its data are text"), (replace(RUN, seed=2), "neither a result nor a checkpoint")):
-        folder = store.of(run)
-        folder.path.mkdir()
-        folder.clear_up()
-        assert main(["spectrum", str(folder.path), *SMALL]) == 2
-        assert message in capsys.readouterr().err
+def test_a_run_without_anything_kept_is_refused(tmp_path, capsys):
+    folder = Store(tmp_path).of(replace(RUN, seed=2))
+    folder.path.mkdir()
+    folder.clear_up()
+    assert main(["spectrum", str(folder.path), *SMALL]) == 2
+    assert "neither a result nor a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("network", "given"),
+    [("lstm", {"embedding": 4, "hidden": 4, "layers": 1}), ("transformer", {"embedding": 4, "heads": 2, "layers": 1})],
+)
+def test_a_text_is_measured_by_the_token_a_whole_step_at_a_time(network, given, tmp_path, capsys):
+    run = Run(
+        "adams", 1e-2, 1e-4, 0, epochs=1, data="pydoc", network=network, network_options=options(**given),
+        batch_size=10, sequence=5, train_size=153, test_size=30,
+    )  # fmt: skip
+    store = Store(tmp_path / "store")
+    train(run, store)
+    folder = store.of(run)
+    place = Place(device="cpu")
+    found = trained(folder, place, tmp_path / "out", again=True, samples=60)
+    # 153 tokens are 10 columns of 15, read 5 at a time: 14 predictions a column in steps of 5, 5 and 4.
+    assert [tuple(inputs.shape) for inputs, _ in found.data] == [(5, 10), (5, 10)]
+    assert [tuple(targets.shape) for _, targets in found.data] == [(50,), (50,)]
+    assert (found.examples, found.steps, found.unit) == (152, 3, "tokens")
+    assert sum(len(y) for _, y in trained(folder, place, tmp_path / "out", samples=0).data) == 140
+
+    # What is differentiated is the mean over the tokens of the loss that training takes of a step on its own.
+    task = Named()
+    losses = [task.loss(task.forward(found.model.network.eval(), x, None)[0], y) for x, y in found.data]
+    gradient = torch.autograd.grad(sum(losses) / 2, list(found.model.parameters()))
+    ours = sum(share * g for g, share in Hessian(found.model, nn.CrossEntropyLoss(), found.data).gradients())
+    assert torch.allclose(ours, torch.cat([g.flatten() for g in gradient]), rtol=1e-5, atol=1e-7)
+
+    words = ["spectrum", str(folder.path), "--out", str(tmp_path / "out"), "--top", "2", "--samples", "60"]
+    assert main([*words, "--probes", "1", "--points", "5", "--device", "cpu"]) == 0
+    assert "100 of 152 training tokens" in (tmp_path / "out" / "spectrum.html").read_text()
 
 
 # ---------------------------------------------------------------------------------- λ and lr of a run

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from weightdecay.spectrum.kernels import twice_differentiable
+
 Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, targets) of every batch; gone through once a product, so a list or a loader, not a generator."""
 
@@ -74,11 +76,14 @@ class Curvature(ABC):
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
-        """Put the model in eval mode for a while: batch-norm statistics stand still, and nothing is dropped out."""
+        """Put the model in eval mode for a while: batch-norm statistics stand still, and nothing is dropped out.
+
+        Attention and recurrent layers use kernels that have second derivatives.
+        """
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
-            with torch.enable_grad():
+            with torch.enable_grad(), twice_differentiable(self.model):
                 yield
         finally:
             for module, mode in modes:

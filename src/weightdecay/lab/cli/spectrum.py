@@ -40,7 +40,7 @@ class SpectrumSettings:
     top: int = 20
     """How many of the largest eigenvalues."""
     samples: int = 1000
-    """Training examples to measure on. 0: all."""
+    """Training images to measure on, or tokens of a text, in whole steps. 0: all."""
     probes: int = 4
     """Random vectors of the density."""
     points: int = 80

@@ -123,6 +123,7 @@ def numbers(found: Measured) -> str:
 def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
     """Write figures, CSV and page; return the page's path."""
     lam, size, top = found.weight_decay, found.density.size, found.top.values
+    seen = sum(len(targets) for _, targets in of.data)
     drawn = draw(
         spectrum_figure(found), out, "spectrum",
         f"How many of the {size:,} eigenvalues lie where, by absolute value, from {len(found.density.probes)} random "
@@ -167,7 +168,7 @@ def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
         ),
         facts=(
             ("Run", str(of.run)),
-            ("Data", f"{sum(len(y) for _, y in of.data)} of {of.examples} training examples, without augmentation"),
+            ("Data", f"{seen:,} of {of.examples:,} training {of.unit}, {AS_MEASURED[of.unit]}"),
             ("Matrix", f"{found.kind}, {size:,} × {size:,}, {found.products} products"),
             ("Ση·gain", f"{found.total_lr:.4g} over the training, {found.last_lr:.3g} a step at its end"),
         ),
@@ -176,6 +177,8 @@ def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
     )
     return write(document, out, "spectrum")
 
+
+AS_MEASURED = {"images": "without augmentation", "tokens": "each step read as if nothing stood before it"}
 
 PREDICTED = (
     "Three questions, because the answer depends on what is asked. The training loss does not care for flat "

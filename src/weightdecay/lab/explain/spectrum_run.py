@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from weightdecay.lab import processes
+from weightdecay.lab.data.base import Data
 from weightdecay.lab.interrupt import Stop
 from weightdecay.lab.place import Place
 from weightdecay.lab.randomness import of_our_own
@@ -26,7 +26,10 @@ WEIGHTS = "weights.pt"
 
 @dataclass(frozen=True)
 class Trained:
-    """A run's network as it was after some epoch, and what it was trained on, without augmentation."""
+    """A run's network as it was after some epoch, and what it was trained on, without augmentation.
+
+    An example is what has a loss of its own: an image, or a token of a text.
+    """
 
     run: Run
     epochs: tuple[Epoch, ...]
@@ -36,6 +39,28 @@ class Trained:
     examples: int  # in the whole training set
     steps: int  # in an epoch
     note: str  # where the weights come from
+
+    @property
+    def unit(self) -> str:
+        """What an example is."""
+        return "images" if self.data[0][0].is_floating_point() else "tokens"
+
+
+class Uncarried(nn.Module):
+    """A network of texts as a function of one step's tokens: nothing is carried in from those before.
+
+    Trained with a state that is carried on and not differentiated, its loss has no Hessian that is symmetric.
+    Shapes: tokens (time, n) → logits (time·n, vocabulary).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the logits of every token."""
+        logits: Tensor = self.network(tokens, None)[0]
+        return logits.flatten(0, -2)
 
 
 def find(name: str, store: Path) -> RunFolder:
@@ -72,11 +97,13 @@ def trained(
 ) -> Trained:
     """Return the network of a run with its weights, and ``samples`` of its training examples (0: all of them).
 
+    Images come in batches of ``batch``; of a text, whole steps as it was trained in, from the beginning on.
+
     A run keeps its weights only while it is trained. So they come from its checkpoint, where it has not finished; from
     ``kept``, where a spectrum was measured before; or, if ``again``, from training the run again, which is a function
     of the run: the hash that the result holds says whether the same weights came out. They are then kept in ``kept``.
 
-    Raises: SettingsError, where there are no weights, and for runs of texts or of a network of one's own; DataError and
+    Raises: SettingsError, where there are no weights, and for runs of a network of one's own; DataError and
     StoreError, for files.
     """
     run, result = _run(folder), folder.result()
@@ -87,9 +114,8 @@ def trained(
         raise SettingsError(f"{error} Of a network of your own, call weightdecay.spectrum in Python.") from None
     if result is not None and result.status == "diverged":
         raise SettingsError(f"{run}: it diverged. A network that is not finite has no spectrum.")
-    data = task.load(replace(run, augment=False, batch_size=batch, processes=1), place)
-    if not data.facts.channels:
-        raise SettingsError(f"{run}: its data are text. The command measures networks of images; see docs/spectrum.md.")
+    plain = replace(run, augment=False, processes=1)
+    data = task.load(plain, place)
     device = torch.device(place.device)
     model = task.build(run, data.facts).to(device, torch.float64 if run.dtype == "float64" else torch.float32)
     start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
@@ -97,15 +123,34 @@ def trained(
         model = model.to(memory_format=torch.channels_last)
     state, epochs, note = _state(folder, run, result, place, kept, again, on_epoch)
     model.load_state_dict(state)
-    examples = task.load(replace(run, augment=False, batch_size=1, processes=1), place).steps  # one a step
-    chosen = [(b.inputs, b.targets) for b in islice(data.train(1), -(-(samples or examples) // batch))]
-    if samples:
-        over = sum(len(targets) for _, targets in chosen) - samples
-        if over > 0:
-            inputs, targets = chosen[-1]
-            chosen[-1] = inputs[:-over], targets[:-over]
-    steps = -(-examples // run.batch_size)
-    return Trained(run, epochs, model, start, chosen, examples, steps, note)
+    examples = task.load(replace(plain, batch_size=1, sequence=1), place).steps  # one a step
+    if data.facts.channels:
+        chosen = _images(task.load(replace(plain, batch_size=batch), place), samples or examples)
+    else:
+        model, chosen = Uncarried(model), _tokens(data, samples or examples)
+    return Trained(run, epochs, model, start, chosen, examples, data.steps, note)
+
+
+def _images(data: Data, samples: int) -> list[tuple[Tensor, Tensor]]:
+    """Return as many images, or all."""
+    chosen: list[tuple[Tensor, Tensor]] = []
+    for one in data.train(1):
+        chosen.append((one.inputs[:samples], one.targets[:samples]))
+        samples -= len(one.targets)
+        if samples <= 0:
+            break
+    return chosen
+
+
+def _tokens(data: Data, samples: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the steps in which as many tokens are predicted, or all."""
+    chosen: list[tuple[Tensor, Tensor]] = []
+    for one in data.train(1):
+        chosen.append((one.inputs, one.targets.flatten()))
+        samples -= one.targets.numel()
+        if samples <= 0:
+            break
+    return chosen
 
 
 def _run(folder: RunFolder) -> Run:
