@@ -41,20 +41,20 @@ def values(path):
         return list(csv.reader(file))[1:]
 
 
-def test_a_finished_run_has_no_weights_until_it_is_trained_again_and_then_keeps_them(finished, tmp_path, capsys):
+def test_a_finished_run_without_weights_is_trained_again_and_then_keeps_them(finished, tmp_path, capsys):
     words = ["spectrum", RUN.address[:6], "--store", str(finished.folder), "--out", str(tmp_path), *SMALL]
     assert main(words) == 2
     said = capsys.readouterr().err
-    assert "keeps its numbers and not its weights" in said
+    assert "its weights were not kept" in said
     assert "--train-again" in said
     assert said.count("\n") == 1
 
     assert main([*words, "--train-again"]) == 0
     first = capsys.readouterr().out
-    assert "the hash of the weights is that of the result" in first
+    assert "by their hash those of the result" in first
     assert "trace" in first
     assert "predicted best λ" in first
-    for name in ("spectrum.html", "spectrum.csv", "spectrum.png", "prediction.svg", "weights.pt"):
+    for name in ("spectrum.html", "spectrum.csv", "spectrum.png", "prediction.svg"):
         assert (tmp_path / name).stat().st_size > 0
     rows = values(tmp_path / "spectrum.csv")
 
@@ -67,10 +67,11 @@ def test_a_finished_run_has_no_weights_until_it_is_trained_again_and_then_keeps_
     assert [what for what, *_ in rows].count("eigenvalue") == 3
 
     # Weights that are not the run's are not taken for them.
-    state = torch.load(tmp_path / "weights.pt", weights_only=True)
-    torch.save({name: value + 1e-6 for name, value in state.items()}, tmp_path / "weights.pt")
-    assert main(words) == 2
-    assert "--train-again" in capsys.readouterr().err
+    kept = finished.of(RUN).kept
+    torch.save({name: value + 1e-6 for name, value in finished.of(RUN).weights().items()}, kept)
+    assert main(words) == 1
+    assert "does not hold the weights of the run" in capsys.readouterr().err
+    kept.unlink()
 
 
 def test_a_run_that_was_stopped_is_measured_at_its_checkpoint(tmp_path, capsys):
@@ -132,15 +133,15 @@ def test_a_text_is_measured_by_the_token_a_whole_step_at_a_time(network, given, 
         batch_size=10, sequence=5, train_size=153, test_size=30,
     )  # fmt: skip
     store = Store(tmp_path / "store")
-    train(run, store)
+    place = Place(device="cpu", keep_weights=True)
+    train(run, store, place)
     folder = store.of(run)
-    place = Place(device="cpu")
-    found = trained(folder, place, tmp_path / "out", again=True, samples=60)
+    found = trained(folder, place, samples=60)
     # 153 tokens are 10 columns of 15, read 5 at a time: 14 predictions a column in steps of 5, 5 and 4.
     assert [tuple(inputs.shape) for inputs, _ in found.data] == [(5, 10), (5, 10)]
     assert [tuple(targets.shape) for _, targets in found.data] == [(50,), (50,)]
     assert (found.examples, found.steps, found.unit) == (152, 3, "tokens")
-    assert sum(len(y) for _, y in trained(folder, place, tmp_path / "out", samples=0).data) == 140
+    assert sum(len(y) for _, y in trained(folder, place, samples=0).data) == 140
 
     # What is differentiated is the mean over the tokens of the loss that training takes of a step on its own.
     task = Named()

@@ -12,9 +12,11 @@ import torch
 from lab import SMALL, numbers, small
 
 from weightdecay.lab.lock import Busy, locked
+from weightdecay.lab.place import Place
 from weightdecay.lab.run import Epoch
 from weightdecay.lab.store import DamagedCheckpointWarning, Store, StoreError
 from weightdecay.lab.train import train
+from weightdecay.lab.weights import digest
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,33 @@ def test_a_result_in_another_folder_is_refused(tmp_path, result):
     store.of(result.run).path.rename(store.runs / "0000")
     with pytest.raises(StoreError, match=r"holds the run .* was renamed"):
         store.results()
+
+
+# ---------------------------------------------------------------- weights
+
+
+def test_weights_are_kept_where_that_is_asked_for_and_are_those_of_the_result(tmp_path):
+    run, asked, not_asked = small(epochs=1), Store(tmp_path / "asked"), Store(tmp_path / "not")
+    result = train(run, asked, Place(keep_weights=True))
+    assert digest(asked.of(run).weights()) == result.weights == train(run, not_asked).weights
+    assert not_asked.of(run).weights() is None
+    assert not_asked.of(small(epochs=2)).weights() is None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda data: data[:99], lambda data: b"", lambda data: data[: len(data) // 2] + b"!" + data[len(data) // 2 + 1 :]],
+    ids=["truncated", "empty", "a byte"],
+)
+def test_damaged_weights_are_named_and_left_alone(tmp_path, result, spoil):
+    store = Store(tmp_path)
+    train(result.run, store, Place(keep_weights=True))
+    path = store.of(result.run).kept
+    spoilt = spoil(path.read_bytes())
+    path.write_bytes(spoilt)
+    with pytest.raises(StoreError, match=r"weights.pt does not hold the weights of the run.* Move it away"):
+        store.of(result.run).weights()
+    assert path.read_bytes() == spoilt
 
 
 # ---------------------------------------------------------------- the log

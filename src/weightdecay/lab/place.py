@@ -21,6 +21,7 @@ class Place:
     download: bool = True
     workers: int = 2  # processes that decode images which do not fit into memory
     checkpoint_seconds: float = 20.0  # between checkpoints, or 100 times what one costs if that is more; 0: every step
+    keep_weights: bool = False  # of a finished run, beside its result
 
     @property
     def data_folder(self) -> Path:

@@ -7,6 +7,7 @@
                    checkpoint.pt        how far it is, with its checksum; gone once it has finished
                    checkpoint.1.pt      the one before
                    result.json          what came of it, with its checksum
+                   weights.pt           the weights at the end, where they were to be kept
                    lock                 held by the process that trains it
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 
 from weightdecay.lab.lock import locked
 from weightdecay.lab.run import Epoch, Result, Run
+from weightdecay.lab.weights import Weights, digest
 
 
 class StoreError(Exception):
@@ -100,6 +102,7 @@ class RunFolder:
     def __init__(self, path: Path, run: Run | None = None) -> None:
         self.path, self.run = path, run
         self.newest, self.before = path / "checkpoint.pt", path / "checkpoint.1.pt"
+        self.kept = path / "weights.pt"
 
     def clear_up(self) -> None:
         """Remove what a killed process left half written, and say what the run is."""
@@ -163,6 +166,32 @@ class RunFolder:
         for checkpoint in (self.newest, self.before):
             checkpoint.unlink(missing_ok=True)
 
+    def save_weights(self, weights: Weights) -> None:
+        """Keep the weights at the end."""
+        _write(self.kept, _saved(weights))
+
+    def weights(self) -> Weights | None:
+        """Return the weights of the finished run; None where they were not kept.
+
+        Raises: StoreError, where they are not those whose hash the result holds.
+        """
+        import torch
+
+        result = self.result()
+        if result is None or not self.kept.exists():
+            return None
+        try:
+            weights: Weights = torch.load(self.kept, map_location="cpu", weights_only=True)
+            same = digest(weights) == result.weights
+        except Exception:  # whatever a damaged file makes torch raise
+            same = False
+        if not same:
+            raise StoreError(
+                f"{self.kept} does not hold the weights of the run: their hash is not the one in result.json. "
+                "Move it away; nothing has been changed."
+            )
+        return weights
+
     # ---------------------------------------------------------------- how far it is
 
     def save_checkpoint(self, content: dict[str, Any]) -> None:
@@ -170,11 +199,7 @@ class RunFolder:
 
         Raises: StoreError, where it cannot be written: then both are what they were.
         """
-        import torch
-
-        buffer = io.BytesIO()
-        torch.save(content, buffer)
-        data = buffer.getbuffer()
+        data = _saved(content)
         _write(self.newest, hashlib.sha256(data).digest(), data, previous=self.before)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -219,6 +244,14 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         raise _DamagedError
     content: dict[str, Any] = torch.load(io.BytesIO(data), weights_only=True)
     return content
+
+
+def _saved(content: dict[str, Any]) -> memoryview:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getbuffer()
 
 
 def _digest(content: dict[str, Any]) -> str:

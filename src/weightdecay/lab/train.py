@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import platform
 import time
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import weightdecay
 from weightdecay import monitor
@@ -26,6 +25,7 @@ from weightdecay.lab.randomness import of_our_own, reseed
 from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.store import RunFolder, Store
 from weightdecay.lab.task import Carried, Named, Task
+from weightdecay.lab.weights import digest
 from weightdecay.optim.hyper import unknown
 
 LOOK_EVERY = 100
@@ -144,6 +144,7 @@ class Training:
             if finite and progress.epoch <= run.epochs:
                 self.pause()
         self.agree.close()
+        weights = processes.whole(dict(processes.bare(self.model).state_dict()))
         result = Result(
             run=run,
             status=status,
@@ -152,12 +153,14 @@ class Training:
             metric=self.judgement.metric,
             where=where(self.place),
             versions=versions(),
-            weights=digest(processes.whole(dict(processes.bare(self.model).state_dict()))),
+            weights=digest(weights),
             skipped_steps=progress.optimizer.skipped_steps,
             clamped_steps=progress.optimizer.clamped_steps,
         )
         with processes.together(self.place):
             if self.folder:
+                if self.place.keep_weights:
+                    self.folder.save_weights(weights)
                 self.folder.save(result)
         return result
 
@@ -289,15 +292,6 @@ class Training:
 def known(value: float) -> float | None:
     """Return the number, or None for what JSON cannot hold."""
     return value if math.isfinite(value) else None
-
-
-def digest(weights: dict[str, Tensor]) -> str:
-    """Return the SHA-256 of the weights and running statistics, names and shapes included."""
-    found = hashlib.sha256()
-    for name, value in weights.items():
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
 
 
 def where(place: Place) -> str:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 class SpectrumSettings:
     """Measure the Hessian of a run's network on its training data: top eigenvalues, trace, density, with λ drawn in.
 
-    A finished run keeps no weights: --train-again trains it once more, checks them by their hash and keeps them beside
-    the spectrum. Ends with a table, two figures, spectrum.csv and one page, spectrum.html.
+    weightdecay train keeps the weights of a run, a sweep does not: --train-again trains such a run once more, checks
+    the weights by their hash and keeps them. Ends with a table, two figures, spectrum.csv and one page, spectrum.html.
 
-    weightdecay spectrum weightdecay-runs/runs/969e60a52769d9bf --train-again
+    weightdecay spectrum weightdecay-runs/runs/969e60a52769d9bf
     """
 
     run: str
@@ -34,7 +34,7 @@ class SpectrumSettings:
     store: Path = Path("weightdecay-runs")
     """Folder of runs, where RUN is an address."""
     train_again: bool = False
-    """Train a finished run once more, to have its weights."""
+    """Where a finished run kept no weights: train it once more, to have them."""
     kind: Literal["hessian", "ggn"] = "hessian"
     """The Hessian, or the generalised Gauss-Newton matrix, which is never negative."""
     top: int = 20
@@ -80,7 +80,7 @@ def run_spectrum(settings: SpectrumSettings) -> int:
         say(f"epoch {epoch.epoch}, training loss {epoch.train_loss or float('nan'):.4g}")
 
     try:
-        of = trained(folder, place, out, settings.train_again, settings.samples, on_epoch=told)
+        of = trained(folder, place, settings.train_again, settings.samples, on_epoch=told)
         from weightdecay.lab.explain.spectrum import measured
         from weightdecay.lab.explain.spectrum_page import page
 

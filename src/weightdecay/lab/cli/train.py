@@ -98,6 +98,8 @@ class TrainSettings:
     """Processes that decode large photos."""
     checkpoint_seconds: float = 20.0
     """Between two checkpoints."""
+    keep_weights: bool = True
+    """Keep the weights at the end, weights.pt, beside the result."""
     out: Path = Path("weightdecay-runs")
     """Folder of the runs."""
 
@@ -157,6 +159,7 @@ def run_train(settings: TrainSettings) -> int:
         download=settings.download,
         workers=settings.workers,
         checkpoint_seconds=settings.checkpoint_seconds,
+        keep_weights=settings.keep_weights,
     )
     trained: list[int] = []
 

@@ -18,10 +18,8 @@ from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.settings import SettingsError
 from weightdecay.lab.store import RunFolder
 from weightdecay.lab.task import Named
-from weightdecay.lab.train import Training, digest
-
-WEIGHTS = "weights.pt"
-"""Where the weights of a run that was trained again are kept, in the folder of its spectrum."""
+from weightdecay.lab.train import Training
+from weightdecay.lab.weights import Weights, digest
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,6 @@ def find(name: str, store: Path) -> RunFolder:
 def trained(
     folder: RunFolder,
     place: Place,
-    kept: Path | None = None,
     again: bool = False,
     samples: int = 1000,
     batch: int = 250,
@@ -99,9 +96,9 @@ def trained(
 
     Images come in batches of ``batch``; of a text, whole steps as it was trained in, from the beginning on.
 
-    A run keeps its weights only while it is trained. So they come from its checkpoint, where it has not finished; from
-    ``kept``, where a spectrum was measured before; or, if ``again``, from training the run again, which is a function
-    of the run: the hash that the result holds says whether the same weights came out. They are then kept in ``kept``.
+    The weights are those that the run kept; or those of its checkpoint, where it has not finished; or, if ``again``,
+    come from training the run again, which is a function of the run: the hash that the result holds says whether the
+    same ones came out, and if so they are kept.
 
     Raises: SettingsError, where there are no weights, and for runs of a network of one's own; DataError and
     StoreError, for files.
@@ -121,7 +118,7 @@ def trained(
     start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
     if run.channels_last:
         model = model.to(memory_format=torch.channels_last)
-    state, epochs, note = _state(folder, run, result, place, kept, again, on_epoch)
+    state, epochs, note = _state(folder, run, result, place, again, on_epoch)
     model.load_state_dict(state)
     examples = task.load(replace(plain, batch_size=1, sequence=1), place).steps  # one a step
     if data.facts.channels:
@@ -167,10 +164,9 @@ def _state(
     run: Run,
     result: Result | None,
     place: Place,
-    kept: Path | None,
     again: bool,
     on_epoch: Callable[[Epoch], None] | None,
-) -> tuple[dict[str, Tensor], tuple[Epoch, ...], str]:
+) -> tuple[Weights, tuple[Epoch, ...], str]:
     """Return weights and running statistics, the epochs that led to them, and where they come from."""
     if result is None:
         content = folder.load_checkpoint()
@@ -182,32 +178,26 @@ def _state(
         epochs = tuple(Epoch(**epoch) for epoch in content["epochs"])
         where = f"the run's checkpoint, in epoch {content['epoch']} of {run.epochs}: it has not finished"
         return content["model"], epochs, where
-    file = kept / WEIGHTS if kept else None
-    if file and file.is_file():
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        if digest(state) == result.weights:
-            return state, result.epochs, f"{file}, the weights of the finished run (their hash is the result's)"
+    weights = folder.weights()
+    if weights is not None:
+        return weights, result.epochs, f"{folder.kept}, by their hash those of the finished run"
     if not again:
         raise SettingsError(
-            f"{run} has finished, and a finished run keeps its numbers and not its weights. Add --train-again to train "
-            f"it once more, which took {result.seconds:.0f} s: equal runs give equal weights, and the hash in its "
-            "result says whether they came out."
+            f"{run} has finished, and its weights were not kept, as those of sweeps are not. Add --train-again to "
+            f"train it once more, which took {result.seconds:.0f} s: equal runs give equal weights, and the hash in "
+            "its result says whether they came out."
         )
-    state = _again(run, place, on_epoch)
-    same = digest(state) == result.weights
-    if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, file)
-    note = (
-        "trained again; the hash of the weights is that of the result"
-        if same
-        else "trained again, but the weights differ from those of the result (another machine, number of threads or "
-        "version decides the last bits): the spectrum is of a run like it, not of it"
-    )
-    return state, result.epochs, note
+    weights = _again(run, place, on_epoch)
+    if digest(weights) == result.weights:
+        folder.save_weights(weights)
+        return weights, result.epochs, f"trained again, by their hash those of the result; kept in {folder.kept}"
+    return weights, result.epochs, (
+        "trained again, but the weights differ from those of the result (another machine, number of threads or "
+        "version decides the last bits): the spectrum is of a run like it, not of it; they are not kept"
+    )  # fmt: skip
 
 
-def _again(run: Run, place: Place, on_epoch: Callable[[Epoch], None] | None) -> dict[str, Tensor]:
+def _again(run: Run, place: Place, on_epoch: Callable[[Epoch], None] | None) -> Weights:
     """Return the weights of a run, trained without a store."""
     if run.processes != 1:
         raise SettingsError(f"{run}: it was trained by {run.processes} processes, and cannot be trained again by one.")
