@@ -143,6 +143,38 @@ def test_without_memory_every_decoupled_form_is_the_plain_balance():
     assert sign.cosine == pytest.approx(q)
 
 
+def test_pulls_above_1_balance_too():
+    """A step of −0.9 w and a gradient at right angles: ‖w‖² = 0.81‖w‖² + η²G²/‖w‖²."""
+    found = equilibrium.sgdw(1.0, 1.9, 1.0)
+    assert found.norm**4 * (1 - 0.81) == pytest.approx(1.0)
+    assert found == equilibrium.sgd(1.0, 1.9, 1.0)
+    assert found.cosine == pytest.approx(-0.9)
+
+
+@pytest.mark.parametrize("pull", [1e-16, 1e-9, 1.0])
+def test_every_pull_down_to_the_last_digit_has_its_balance(pull):
+    assert equilibrium.adamw(pull, 1.0, 8, beta1=0.0).norm == pytest.approx(math.sqrt(8 * pull / (2 - pull)))
+
+
+def test_adams_is_adamw_with_the_decay_that_it_makes_itself():
+    for lr, weight_decay, size, grad_norm in ((1e-3, 5e-4, 10_000, 1.0), (0.1, 0.3, 1000, 1.0), (0.1, 1e-9, 5, 2.0)):
+        found = equilibrium.adams(lr, weight_decay, size, grad_norm)
+        same = equilibrium.adamw(lr, weight_decay * found.norm * math.sqrt(size) / grad_norm, size)
+        assert (found.norm, found.cosine) == pytest.approx((same.norm, same.cosine), rel=1e-9)
+
+
+@pytest.mark.parametrize(("beta1", "beta2"), [(0.9, 0.99), (0.99, 0.999), (0.5, 0.0), (0.0, 0.9)])
+def test_the_series_of_lion_is_its_sum_over_lags(beta1, beta2):
+    q, memory = 1 - 0.02, beta1**2 * (1 - beta2) / (1 + beta2)
+    kappa = (beta1 * (1 - beta1) * (1 - beta2) + beta2 * memory) / ((1 - beta1) ** 2 + memory)
+    s = sum(q**k * 2 / math.pi * math.asin(kappa * beta2 ** (k - 1)) for k in range(1, 20_000))
+    found = equilibrium.lion(0.2, 0.1, 7, beta1, beta2)
+    assert found.norm == pytest.approx(math.sqrt(0.04 * 7 * (1 + 2 * s) / (1 - q * q)), rel=1e-12)
+    assert found.cosine == pytest.approx(q + s * (1 - q * q) / (q * (1 + 2 * s)), rel=1e-12)
+    slow = equilibrium.lion(1e-6, 1e-3, 7, beta1, 1 - 1e-9)  # a memory of 10⁹ steps costs no 10⁹ terms
+    assert math.isfinite(slow.norm)
+
+
 def test_stable_decay_of_sgd_balances_where_l2_does():
     """The same λ means the same norm to first order in ηλ, and half the square of the angle's momentum factor aside."""
     stable = equilibrium.sgdw(1e-3, 1e-3 / (1 - 0.9), 1.0, momentum=0.9)
@@ -159,9 +191,13 @@ def test_stable_decay_of_sgd_balances_where_l2_does():
         (lambda: equilibrium.sgd(0.1, 0.1, math.inf), "grad_norm=inf"),
         (lambda: equilibrium.sgd(0.1, 0.1, 1.0, momentum=1.0), "momentum=1.0"),
         (lambda: equilibrium.sgd(10.0, 1.0, 1.0), "leaves no balance"),
-        (lambda: equilibrium.sgdw(10.0, 0.1, 1.0), "leaves nothing of the weights"),
+        (lambda: equilibrium.sgd(0.1, 40.0, 1.0, momentum=0.9), "= 4 leaves no balance.* below 3.8"),
+        (lambda: equilibrium.sgdw(20.0, 0.1, 1.0), "from 2 on the decay alone makes the weights grow"),
+        (lambda: equilibrium.adamw(1e-200, 1e-200, 1), "= 0: from 2"),
+        (lambda: equilibrium.adamw(0.1, 0.1, math.nan), "size=nan: it must be a whole number"),
+        (lambda: equilibrium.adamw(0.1, "0.1 ", None), "size=None"),
         (lambda: equilibrium.adamw(0.1, 0.1, 0), "size=0"),
-        (lambda: equilibrium.adams(0.1, 0.1, 10, 1e-9), "leaves nothing"),
+        (lambda: equilibrium.adams(0.1, 0.1, 10, 1e-9), "Stable decay would pull harder"),
         (lambda: equilibrium.lion(0.1, 0.1, 10, beta2=1.0), "beta2=1.0"),
     ],
 )

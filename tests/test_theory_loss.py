@@ -1,5 +1,6 @@
 """Expected loss, its parts and the best λ: against naive loops, simulated runs, brute force, and what was derived."""
 
+import itertools
 import math
 
 import pytest
@@ -139,6 +140,41 @@ def test_with_noise_and_many_steps_some_decay_is_best_and_no_longer_depends_on_t
     assert found[1].weight_decay == pytest.approx(found[2].weight_decay, rel=1e-3)
 
 
+def test_where_the_lr_falls_to_0_the_best_decay_goes_on_falling_with_the_noise_that_is_left():
+    model = theory.Quadratic([1.0], minimum=1.0, start=0.0, noise=1.0)
+    found = [
+        theory.best_weight_decay(model, theory.cosine(steps, 0.1)).weight_decay for steps in (1000, 10_000, 100_000)
+    ]
+    slopes = [math.log10(b / a) for a, b in itertools.pairwise(found)]
+    assert all(-0.8 < slope < -0.5 for slope in slopes), slopes  # neither 0 nor −1
+
+
+def test_steps_that_overshoot_have_no_certain_sign():
+    """ηh of 1.5 before a shorter step: the mean is beyond the minimum, and decay draws it back."""
+    best = theory.best_weight_decay(theory.Quadratic([1.5], minimum=1.0, start=0.0), [1.0, 0.1])
+    assert best.weight_decay > 0.1
+    grown = [
+        theory.excess_loss(theory.Ensemble([1.5], minimum=0.0, start=1.0), [1.0] * 3, theory.Coupled(wd)).total
+        for wd in (0.0, 0.1)
+    ]
+    assert grown[0] < grown[1]  # the start is not forgotten faster
+
+
+def test_a_decay_in_another_meaning_is_searched_in_its_own():
+    model = theory.Ensemble(SPECTRUM, minimum=1.0, start=3.0)
+    plain = theory.best_weight_decay(model, LRS)
+    independent = theory.best_weight_decay(model, LRS, lambda wd: theory.Coupled(wd / 0.3))
+    assert independent.weight_decay == pytest.approx(0.3 * plain.weight_decay, rel=1e-3)
+    steep = theory.Ensemble([19.5], minimum=1.0, start=3.0)  # where the largest stable λ bounds the range
+    assert theory.best_weight_decay(steep, [0.1] * 9, lambda wd: theory.Coupled(wd / 0.1)).weight_decay < 0.05
+
+
+def test_whether_a_little_decay_helps_does_not_depend_on_the_range():
+    model = theory.Ensemble([1.0, 1e-3], minimum=1.0, start=3.0)
+    far = theory.best_weight_decay(model, [0.5] * 100, low=1.0, high=2.0)
+    assert (far.weight_decay, far.edge, far.falls_from_zero) == (0.0, "low", True)
+
+
 def test_the_range_is_respected_and_its_edges_are_reported():
     model = theory.Ensemble(SPECTRUM, minimum=1.0, start=3.0)
     inner = theory.best_weight_decay(model, LRS)
@@ -154,7 +190,8 @@ def test_the_range_is_respected_and_its_edges_are_reported():
     [
         (lambda: theory.best_weight_decay(MODEL, LRS, low=1.0, high=0.1), "must go upwards"),
         (lambda: theory.best_weight_decay(MODEL, [0.0, 0.0]), "every learning rate is 0"),
-        (lambda: theory.best_weight_decay(MODEL, LRS, high=100.0), "diverges"),
+        (lambda: theory.best_weight_decay(MODEL, LRS, high=100.0), "high=100.0: no training .* diverges"),
+        (lambda: theory.best_weight_decay(MODEL, LRS, theory.Vanilla, high=1.5), "high=1.5: .*below 1"),
         (lambda: theory.best_weight_decay(MODEL, [0.6]), "direction 0 diverges"),
         (lambda: theory.best_weight_decay(MODEL, LRS, low=-1.0), "low=-1.0"),
         (lambda: theory.excess_loss(MODEL, LRS, theory.Coupled(0.1), [-1.0] * 6), "curvature has -1 in direction 0"),

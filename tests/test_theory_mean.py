@@ -176,6 +176,30 @@ def dense(seed=3, size=6):
     return theory.Quadratic(a @ a.T / size, minimum, start, noise=0.2), a @ a.T / size, minimum, start
 
 
+@pytest.mark.parametrize("kind", ["sgd", "sgdw", "sgds"])
+def test_momentum_is_a_larger_lr_in_the_limit_of_small_steps(kind):
+    """What is off shrinks with the lr: 1,000 steps at η/(1 − β₁) = 0.1 and 10,000 at 0.01, 2,000 runs."""
+    h, beta, weight_decay, runs = torch.tensor([1.0, 0.1, 0.0], dtype=torch.float64), 0.9, 0.02, 2_000
+    model, law = theory.Quadratic(h, minimum=1.0, start=3.0, noise=0.3), theory.Coupled(weight_decay)
+    off = []
+    for lr, steps in ((0.1, 100), (0.01, 1000)):
+        weight = torch.nn.Parameter(torch.full((runs, 3), 3.0, dtype=torch.float64))
+        given = weight_decay / (1 - beta) if kind == "sgdw" else weight_decay
+        optimizer = weightdecay.create(kind, [weight], lr=lr * (1 - beta), momentum=beta, weight_decay=given)
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(steps):
+            noise = 0.3 * torch.randn(weight.shape, dtype=torch.float64, generator=generator)
+            weight.grad = (weight.detach() - 1) * h + noise
+            optimizer.step()
+        spread = theory.variance(model, theory.constant(steps, lr), law).sqrt()
+        mean = theory.expected(model, theory.constant(steps, lr), law)
+        off.append(((weight.detach().mean(0) - mean).abs().max() / 2).item())
+        wide = weight.detach().std(0) / spread
+        assert (wide - 1).abs().max() < (0.2 if lr == 0.1 else 0.05 + 4 / math.sqrt(2 * runs)), wide
+    assert off[0] < 0.05
+    assert off[1] < 0.01
+
+
 def test_a_dense_hessian_is_answered_in_its_own_basis():
     model, hessian, minimum, start = dense()
     lrs, weight_decay = theory.cosine(50, 0.3), 0.1
@@ -258,7 +282,24 @@ def test_the_share_that_decay_decides_counts_both_signs():
 BAD = [
     (lambda: theory.expected(model_of(SMALL), [0.5], theory.Coupled(0.1)), "direction 0 diverges: .* grows by 1.55 a"),
     (lambda: theory.expected(model_of(SMALL), [0.5], theory.Vanilla(0.1)), "is above 1.9, so it grows by 1.6 a step"),
-    (lambda: theory.expected(theory.Quadratic([1.0, -0.1]), [0.5], theory.Coupled(0.05)), "a saddle.*grows by 1.025 a"),
+    (lambda: theory.expected(theory.Quadratic([1.0, -0.1]), [0.5], theory.Coupled(0.05)), r"saddle.*by 1 \+ 0\.025 a"),
+    (lambda: theory.steps_to_converge([-1e-6], 0.1, 0.0), r"grows by 1 \+ 1e-07 a step"),
+    (lambda: theory.expected(model_of(SMALL), [0.1], 0.1), r"decay=0\.1: use Coupled"),
+    (lambda: theory.expected(model_of(SMALL), 0.1, theory.Coupled(0.1)), r"one a step, as constant\(steps, 0\.1\)"),
+    (lambda: theory.expected(model_of(SMALL), "cosine", theory.Coupled(0.1)), "lrs='cosine': it must be a number"),
+    (lambda: theory.expected(model_of(SMALL), [0.1], theory.Coupled(0.1), at=5), "at=5: give whole numbers"),
+    (lambda: theory.expected(model_of(SMALL), [0.1], theory.Coupled(0.1), at=(1.0,)), "give whole numbers"),
+    (lambda: theory.expected(theory.Ensemble([1.0]), [0.1], theory.Coupled(0.1)), "model is an Ensemble"),
+    (lambda: theory.variance(theory.Ensemble([1.0]), [0.1], theory.Coupled(0.1)), "model is an Ensemble"),
+    (lambda: theory.bias(theory.Ensemble([1.0]), 0.1), "model is an Ensemble"),
+    (lambda: theory.movement(theory.Ensemble([1.0]), [0.1], theory.Coupled(0.1)), "model is an Ensemble"),
+    (lambda: theory.decoupled_bias(theory.Ensemble([1.0]), 0.1, 1.0), "model is an Ensemble"),
+    (lambda: theory.Coupled(None), "weight_decay=None: it must be one number"),
+    (lambda: theory.Coupled([0.1, 0.2]), "it must be one number"),
+    (lambda: theory.Quadratic(torch.zeros(0, 0)), r"shape \(0, 0\)"),
+    (lambda: theory.cosine(2.5, 0.1), "steps=2.5: it must be a whole number"),
+    (lambda: theory.cosine(math.nan, 0.1), "steps=nan"),
+    (lambda: theory.outliers_and_bulk(30, largest=math.inf), "largest=inf"),
     (lambda: theory.expected(theory.Quadratic([-0.1]), [0.5], theory.Vanilla(0.01)), "Use a λ₀ of at least 0.05"),
     (lambda: theory.variance(model_of(SMALL), [0.5], theory.Coupled(0.0)), "Use an lr of at most 0.4"),
     (lambda: theory.Coupled(-1.0), r"weight_decay=-1\.0: it must be a finite number"),
@@ -289,6 +330,76 @@ BAD = [
 def test_bad_input_says_what_diverges_or_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_numbers_may_come_as_a_generator_a_scalar_tensor_or_in_float32():
+    model, law = model_of(SMALL), theory.Coupled(0.02)
+    wanted = theory.expected(model, [0.1, 0.05], law)
+    for lrs in (
+        (lr for lr in (0.1, 0.05)),
+        map(float, ("0.1", "0.05")),
+        (0.1, 0.05),
+        torch.tensor([0.1, 0.05], dtype=torch.float64, requires_grad=True),
+    ):
+        assert torch.equal(theory.expected(model, lrs, law), wanted)
+    assert theory.Coupled(torch.tensor(0.25)) == theory.Coupled(0.25)
+    assert type(theory.Vanilla(torch.tensor(0.25)).weight_decay) is float
+    assert theory.constant(1e1, 0.1).numel() == 10
+    square = torch.randn(40, 40, generator=torch.Generator().manual_seed(0))
+    rounded = square @ square.T  # in float32, where it need not be symmetric to the last bit
+    rounded[0, 1] *= 1 + 3e-7
+    assert theory.Quadratic(rounded).size == 40
+
+
+@pytest.mark.parametrize("shrink", [0.003, 0.01, 0.2])
+def test_vanilla_right_up_to_where_it_diverges(shrink):
+    """η(h) from 2(1 − λ₀), where the sums leave the disc that they are interpolated in, to 2 − λ₀."""
+    lrs, law = theory.cosine(200, 1.0), theory.Vanilla(shrink)
+    model = model_of(torch.linspace(0, 2 - shrink - 1e-9, 400, dtype=torch.float64))
+    naive = [
+        oracle.path(h, m, s, lrs.tolist(), shrink, True)
+        for h, m, s in zip(*(x.tolist()[-30:] for x in (model.eigenvalues, model.minimum, model.start)), strict=True)
+    ]
+    torch.testing.assert_close(
+        theory.expected(model, lrs, law)[-30:], torch.tensor(naive, dtype=torch.float64), rtol=1e-11, atol=1e-12
+    )
+    spreads = [oracle.spread(h, 0.3, lrs.tolist(), shrink, True) for h in model.eigenvalues.tolist()[-30:]]
+    close(theory.variance(model, lrs, law)[-30:], spreads, 1e-11)
+
+
+@pytest.mark.parametrize("above", [0.0, 1e-13, 1e-6, 0.1])
+def test_at_and_just_above_a_saddle_that_decay_cancels(above):
+    """H = −λ: every step adds ηhθ*, whatever the weights are."""
+    lrs = theory.cosine(60, 0.5)
+    model = theory.Quadratic([-0.1 + above], minimum=1.0, start=3.0)
+    wanted = oracle.path(-0.1 + above, 1.0, 3.0, lrs.tolist(), 0.1)
+    assert theory.expected(model, lrs, theory.Coupled(0.1)).item() == pytest.approx(wanted, rel=1e-12)
+    if above:
+        found = theory.excess_loss(model, lrs, theory.Coupled(0.1), curvature=1.0)
+        assert found.total == pytest.approx(0.5 * (wanted - 1) ** 2, rel=1e-12)
+    else:
+        assert wanted == pytest.approx(3.0 - 0.1 * lrs.sum().item())
+        with pytest.raises(ValueError, match="direction 0 has no regularised minimum"):
+            theory.excess_loss(model, lrs, theory.Coupled(0.1), curvature=1.0)
+
+
+def test_only_the_steps_that_are_asked_about_need_to_be_stable():
+    model = theory.Quadratic([1.0])
+    assert theory.expected(model, [0.1, 0.1, 5.0], theory.Coupled(0.0), at=(0, 2)).shape == (2, 1)
+    with pytest.raises(ValueError, match="diverges"):
+        theory.expected(model, [0.1, 0.1, 5.0], theory.Coupled(0.0))
+
+
+def test_without_decay_adaptive_minima_have_no_bias_and_nothing_is_decided_by_it():
+    model = theory.Quadratic([1.0, 0.0])
+    assert not theory.decoupled_bias(model, 0.0, [1.0, 2.0]).any()
+    assert not theory.stable_bias(model, 0.0, 1.0).any()
+    assert theory.share_decided_by_decay([0.0, 1.0], 0.0) == 0.0
+
+
+def test_one_outlier_is_the_largest():
+    assert theory.outliers_and_bulk(100, outliers=1, largest=10.0).max() == 10.0
+    assert theory.outliers_and_bulk(100, outliers=0).max() == pytest.approx(0.1)
 
 
 def test_a_saddle_that_decay_outweighs_is_no_saddle():

@@ -189,7 +189,7 @@ def test_equation_9_of_a_dense_hessian_is_where_the_update_vanishes():
         (lambda: theory.decoupled_bias(MODEL, 0.1, [1.0]), "second_moment has shape"),
         (lambda: theory.decoupled_bias(theory.Quadratic([-1.0]), 0.1, 1.0), "direction 0 has no regularised"),
         (lambda: theory.stable_bias(theory.Quadratic(-torch.eye(2)), 0.1, 1.0), "not positive definite"),
-        (lambda: theory.stable_bias(MODEL, 0.0, 1.0), "weight_decay=0.0"),
+        (lambda: theory.stable_bias(MODEL, -0.1, 1.0), "weight_decay=-0.1"),
     ],
 )
 def test_bad_input(call, message):

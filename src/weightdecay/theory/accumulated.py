@@ -7,7 +7,8 @@ series, so that piecewise constant schedules cost (stretches × n). Where more l
 nodes, R and Q are interpolated over :math:`u = x\,\eta_{\max}/(1-q)` in intervals that halve towards 0 and towards 2
 until they are as short as :math:`\eta_{\max}/\sum\eta`. All factors are at most 1 in the disc |u − 1| ≤ 1, which holds
 the ellipses with ρ = 5 of these intervals, so that R and Q have there no more than their value at the near end: the
-error is below 5⁻³² = 4e-23 of that, and rounding is all that is left (tested against the recursion to 1e-11).
+error is below 5⁻³² = 4e-23 of that, and rounding is all that is left (tested against the recursion to 1e-11). Outside
+of it, which with q > 0 no factor beyond [−1, 1] needs to be, directions are summed on their own.
 
 Cost: 2·32·log₂(Σηₖ/η_max)·T multiplications at the nodes, and about 100 operations a direction.
 """
@@ -59,7 +60,7 @@ class Accumulated:
         beyond = u > 1  # measured from 2
         depth = torch.where(beyond, 2 - u, u)
         exponent = torch.where(depth == 0, self.shortest, torch.frexp(depth).exponent.clamp(min=self.shortest))
-        label = torch.where(u < 0, ON_ITS_OWN, 2 * exponent + beyond)
+        label = torch.where((u < 0) | (u > 2), ON_ITS_OWN, 2 * exponent + beyond)
         found = torch.empty(len(self.stretches), x.numel(), dtype=torch.float64)
         for one in torch.unique(label).tolist():
             here = (label == one).nonzero().squeeze(1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from weightdecay.theory.numbers import Numbers, positive, vector
-from weightdecay.theory.quadratic import Quadratic
+from weightdecay.theory.numbers import Numbers, non_negative, vector
+from weightdecay.theory.quadratic import Quadratic, fixed
 
 
 def decoupled_bias(model: Quadratic, weight_decay: float, second_moment: Numbers) -> Tensor:
@@ -18,13 +18,15 @@ def decoupled_bias(model: Quadratic, weight_decay: float, second_moment: Numbers
     For a dense H and unequal v the two factors do not commute, and the equilibrium of the update, where
     H(θ − θ*)/√v + λθ = 0, is −(H + λ√v)⁻¹ λ√v θ*: that is returned.
 
-    Raises: ValueError, for v or λ that are not above 0, and where H + λ√v is not positive definite.
+    0 for λ = 0, as in :func:`weightdecay.theory.bias`.
+
+    Raises: ValueError, for a v that is not above 0, a negative λ, and where H + λ√v is not positive definite.
     Source: arXiv:2011.11152, Eq. 9.
 
     >>> [round(x, 4) for x in decoupled_bias(Quadratic([1.0, 0.01]), 0.5, 1e-4).tolist()]
     [-0.005, -0.3333]
     """
-    return _bias(model, positive("weight_decay", weight_decay) * _roots(model, second_moment))
+    return _bias(model, weight_decay, _roots(model, second_moment))
 
 
 def stable_bias(model: Quadratic, weight_decay: float, second_moment: Numbers) -> Tensor:
@@ -44,10 +46,11 @@ def stable_bias(model: Quadratic, weight_decay: float, second_moment: Numbers) -
     [[-0.0099, -0.5], [-0.0099, -0.5]]
     """
     roots = _roots(model, second_moment)
-    return _bias(model, positive("weight_decay", weight_decay) * roots / roots.square().mean().sqrt())
+    return _bias(model, weight_decay, roots / roots.square().mean().sqrt())
 
 
 def _roots(model: Quadratic, second_moment: Numbers) -> Tensor:
+    fixed(model)
     found = vector("second_moment", second_moment, model.size)
     if (found <= 0).any():
         where = int((found <= 0).nonzero()[0])
@@ -58,8 +61,11 @@ def _roots(model: Quadratic, second_moment: Numbers) -> Tensor:
     return found.sqrt()
 
 
-def _bias(model: Quadratic, strengths: Tensor) -> Tensor:
-    """Return −(H + S)⁻¹ S θ* for a diagonal S in the given basis."""
+def _bias(model: Quadratic, weight_decay: float, roots: Tensor) -> Tensor:
+    """Return −(H + S)⁻¹ S θ* for the diagonal S = λ·roots in the given basis."""
+    if non_negative("weight_decay", weight_decay) == 0:
+        return model.to_given(torch.zeros_like(model.minimum))
+    strengths = weight_decay * roots
     if model.basis is None:
         total = model.eigenvalues + strengths
         if (total <= 0).any():

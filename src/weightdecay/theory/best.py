@@ -28,9 +28,9 @@ class Best:
     without: Excess
     """The same training with λ = 0."""
     edge: str
-    """``"low"``, ``"high"``: the best lies at that end of the range and a better one may lie beyond; else empty."""
+    """``"low"``, ``"high"``: a better one may lie beyond that end of the range; else empty."""
     falls_from_zero: bool
-    """Whether a little decay is better than none. If so there is a best λ above 0, whatever the range."""
+    """Whether a little decay is better than none, whatever the range: then there is a best λ above 0."""
 
 
 def best_weight_decay(
@@ -44,9 +44,10 @@ def best_weight_decay(
     r"""Return the λ with the least :func:`~weightdecay.theory.excess_loss`: 0, or one within [low, high].
 
     Found on a grid of 8 values a decade and 0, then by golden section beside the best of them, to a relative 1e-4;
-    two valleys nearer than a quarter of a decade are not told apart. The range is by default from 10⁻³/Ση, which
-    changes no direction by more than a thousandth, to the largest that is stable, at most 100 H_max (below 1 − 1e-6 for
-    Vanilla, whose λ₀ = ηλ).
+    two valleys nearer than a quarter of a decade are not told apart. The range is by default from where no direction
+    changes by more than a thousandth (λ = 10⁻³/Ση under Coupled, λ₀ = 10⁻³/T under Vanilla) to the largest that is
+    stable, at most 100 H_max. ``decay`` makes the decay of a λ, in its own meaning: ``lambda wd: Coupled(wd / lr)`` for
+    Independent.
 
     **When is it above 0?** At λ = 0 the slope of the loss has three parts, with P = ∏(1−ηₖh), X = Σ ηₖ/(1−ηₖh):
 
@@ -55,15 +56,17 @@ def best_weight_decay(
         forgotten}} \underbrace{-\tfrac{P(1-P)}{h}(\theta_0-\theta^*)\theta^*}_{\text{the minimum moves}}
         + \underbrace{\tfrac{\sigma^2}{2}\tfrac{dQ}{dh}}_{\text{noise}}\Big]
 
-    The first is never positive, the second is (on the mean over an Ensemble), the third is negative while ηh < 1. So:
+    While ηh < 1 in every direction, the first is never positive, the second is (on the mean over an Ensemble), and the
+    third is negative. (Above 1 a step overshoots, P may be negative, and no sign is certain.) So for such steps:
 
     - no noise, start at 0: decay never lowers the training loss, λ = 0 is best in every direction;
     - no noise, random start, training loss, small steps: a direction with x = hΣη gains from decay if and only if
       :math:`(e^x-1)/x < 1 + \mathrm E\theta_0^2/\mathrm E\theta^{*2}`: flat directions that started too large do;
-    - with noise and many steps: the bias costs λ², less noise gains λ, so some decay is always better than none, and
-      the best λ no longer depends on the number of steps.
+    - with noise and many steps: the bias costs λ², less noise gains λ, so some decay is always better than none. With
+      a constant lr the best λ then no longer depends on the number of steps. With one that falls to 0 the noise left
+      falls with the number of steps, and the best λ with it, more slowly than 1/steps.
 
-    Raises: ValueError, where a direction diverges without decay or at ``low``, and for a range upside down.
+    Raises: ValueError, where a direction diverges without decay, at ``low`` or at ``high``; for a range upside down.
     Source: the trade-off that arXiv:2011.11152 describes after Corollary 2; derived here, tested by simulation.
 
     >>> from weightdecay.theory import Ensemble
@@ -80,7 +83,14 @@ def best_weight_decay(
             memory[weight_decay] = excess_loss(model, answers, decay(weight_decay), curvature)
         return memory[weight_decay].total
 
-    least, most = _range(model, answers, decay, low, high)
+    nothing, everything = _range(model, answers, decay)
+    least = nothing if low is None else _within(model, answers, decay, "low", low)
+    most = everything if high is None else _within(model, answers, decay, "high", high)
+    if least >= most:
+        raise ValueError(
+            f"the range of λ is from {least:.4g} to {most:.4g}: it must go upwards. The largest λ that would be tried "
+            f"by itself is {everything:.4g}."
+        )
     count = max(3, 1 + math.ceil(PER_DECADE * math.log10(most / least)))
     grid = torch.logspace(math.log10(least), math.log10(most), count, dtype=torch.float64).tolist()
     grid[0], grid[-1] = least, most
@@ -89,20 +99,26 @@ def best_weight_decay(
     found, edge = grid[at], {0: "low", count - 1: "high"}.get(at, "")
     if not edge:
         found = _golden(measured, grid[at - 1], grid[at + 1])
-    falls = measured(least) < measured(0.0)
+    falls = measured(nothing) < measured(0.0)
     if measured(0.0) <= measured(found):
-        found, edge = 0.0, ""
+        found, edge = 0.0, "low" if falls else ""
     return Best(found, memory[found], memory[0.0], edge, falls)
 
 
-def _range(
-    model: Quadratic | Ensemble,
-    answers: Responses,
-    decay: Callable[[float], Shrinkage],
-    low: float | None,
-    high: float | None,
-) -> tuple[float, float]:
-    """Return the range of λ to search, within what is stable."""
+def _within(
+    model: Quadratic | Ensemble, answers: Responses, decay: Callable[[float], Shrinkage], name: str, value: float
+) -> float:
+    """Return an end of the range that was asked for. Raises: ValueError, where it is unstable."""
+    found = positive(name, value)
+    try:
+        answers.check(model.eigenvalues, decay(found))
+    except ValueError as error:
+        raise ValueError(f"{name}={value!r}: no training with this λ is stable: {error}") from None
+    return found
+
+
+def _range(model: Quadratic | Ensemble, answers: Responses, decay: Callable[[float], Shrinkage]) -> tuple[float, float]:
+    """Return the range of λ to search by default: what changes next to nothing, and the largest that is stable."""
     total, peak, top = answers.lrs.sum().item(), answers.lrs.max().item(), model.eigenvalues.max().item()
     if total == 0:
         raise ValueError("every learning rate is 0: nothing is trained, and no λ is better than another.")
@@ -110,14 +126,10 @@ def _range(
         least, most = 1e-3 / total, min(2 / peak - top, 100 * max(top, 1 / total))
     else:
         least, most = 1e-3 / answers.lrs.numel(), min(1 - 1e-6, 2 - peak * top)
-    least = least if low is None else positive("low", low)
-    most = most * (1 - 1e-9) if high is None else positive("high", high)
-    if least >= most:
-        raise ValueError(
-            f"the range of λ is from {least:.4g} to {most:.4g}: it must go upwards. The largest stable λ is "
-            f"2/η − H_max = {2 / peak - top:.4g}."
-        )
-    return least, most
+    own = least / decay(least).weight_decay  # λ in the meaning that decay gives it, for 1 of theirs
+    if not own * most * (1 - 1e-9) > own * least:
+        raise ValueError(f"lr·H = {peak * top:.6g} is too near to 2: no decay is left that would be stable.")
+    return own * least, own * most * (1 - 1e-9)
 
 
 def _golden(function: Callable[[float], float], low: float, high: float) -> float:

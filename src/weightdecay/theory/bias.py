@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.theory.numbers import Numbers, non_negative, positive, vector
-from weightdecay.theory.quadratic import Quadratic
+from weightdecay.theory.quadratic import Quadratic, fixed
 
 
 def bias(model: Quadratic, weight_decay: float) -> Tensor:
@@ -22,8 +22,8 @@ def bias(model: Quadratic, weight_decay: float) -> Tensor:
     >>> bias(Quadratic([1.0, 0.0], minimum=2.0), weight_decay=1.0).tolist()
     [-1.0, -2.0]
     """
-    non_negative("weight_decay", weight_decay)
-    if weight_decay == 0:
+    fixed(model)
+    if non_negative("weight_decay", weight_decay) == 0:
         return model.to_given(torch.zeros_like(model.minimum))
     return model.to_given(-weight_decay / curvature(model.eigenvalues, weight_decay) * model.minimum)
 
@@ -43,7 +43,8 @@ def curvature(eigenvalues: Tensor, weight_decay: float) -> Tensor:
 def share_decided_by_decay(eigenvalues: Numbers, weight_decay: float, factor: float = 10.0) -> float:
     r"""Return the share of directions with :math:`|H_i| \le \lambda/\text{factor}`.
 
-    There λ alone sets both the time, 1/(ηλ), and the end, 0: with the factor 10 each to within a tenth.
+    There λ alone sets both the time, 1/(ηλ), and the end, 0: each to within 1/(factor − 1), a ninth with the factor 10.
+    Without decay there is none.
 
     Source: arXiv:2011.11152, after Corollary 2.
 
@@ -51,4 +52,5 @@ def share_decided_by_decay(eigenvalues: Numbers, weight_decay: float, factor: fl
     0.5
     """
     limit = non_negative("weight_decay", weight_decay) / positive("factor", factor)
-    return (vector("eigenvalues", eigenvalues).abs() <= limit).double().mean().item()
+    decided = vector("eigenvalues", eigenvalues).abs() <= limit
+    return decided.double().mean().item() if limit else 0.0

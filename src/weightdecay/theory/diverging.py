@@ -25,9 +25,10 @@ def refuse(eigenvalues: Tensor, strength: float, lr: float, shrink: float = 0.0)
     if shrink + lr * curvature[low].item() < 0:
         worst = int(low)
         enough = -eigenvalues[worst].item() * (lr if shrink else 1)
+        growth = -shrink - lr * curvature[worst].item()
         raise ValueError(
             f"direction {worst} diverges: H+λ = {eigenvalues[worst].item():g} + {strength:g} is negative, a saddle, so "
-            f"it grows by {1 - shrink - lr * curvature[worst].item():.6g} a step at lr {lr:g}. Use a "
+            f"it grows by 1 + {growth:.4g} a step at lr {lr:g}. Use a "
             f"{'λ₀' if shrink else 'λ'} of at least {enough:.4g}, or take negative eigenvalues for flat: "
             "eigenvalues.clamp(min=0)."
         )

@@ -8,6 +8,8 @@ w ← qw − ηu keeps
 .. math:: \|w\|^2 = \frac{\eta^2\,\mathrm E\|u\|^2\,(1+2S)}{1-q^2}, \qquad
           \cos\angle(w_t, w_{t+1}) = q + \frac{S\,(1-q^2)}{q\,(1+2S)}
 
+for ηλ below 2. (Between 1 and 2 a step turns the weights round before it adds to them.)
+
 What is assumed: gradients of different steps are independent; there are so many weights that norms and angles are near
 their means; a learning rate that does not change for about 1/(ηλ) steps. A gradient that points the same way for many
 steps moves the weights further than this.
@@ -22,7 +24,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from weightdecay.theory.numbers import fraction, positive
+from weightdecay.theory.numbers import fraction, positive, whole
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,14 @@ def sgd(lr: float, weight_decay: float, grad_norm: float, momentum: float = 0.0,
     >>> f"{found.norm:.4f} {found.angle:.6f}"
     '5.6234 0.007255'
     """
-    _ranges(lr, weight_decay, grad_norm)
+    lr, weight_decay, grad_norm = _positive(lr, weight_decay, grad_norm)
     beta3 = 1 - fraction("dampening", dampening) if fraction("momentum", momentum) else 1.0
     turned = lr * beta3 * weight_decay / (1 + momentum)
     if turned >= 2:
-        raise ValueError(f"lr·weight_decay = {lr * weight_decay:g} leaves no balance: the decay alone diverges.")
+        raise ValueError(
+            f"lr·weight_decay = {lr:g}·{weight_decay:g} = {lr * weight_decay:g} leaves no balance: the decay alone "
+            f"diverges. It must be below {2 * (1 + momentum) / beta3:g}."
+        )
     fourth = lr * beta3 * grad_norm**2 / (weight_decay * (1 - momentum) * (2 - turned))
     return Equilibrium(fourth**0.25, 1 - turned)
 
@@ -74,18 +79,18 @@ def sgdw(
 
     Stable decay (SGDS) is this with λβ₃/(1−β₁) in place of λ: it then has the norm of :func:`sgd` to first order.
 
-    Raises: ValueError, for numbers out of range, and for ηλ of 1 or more.
+    Raises: ValueError, for numbers out of range, and for ηλ of 2 or more.
     Source: derived from the stationary second moments; Kosson et al., arXiv:2305.17212, to first order.
 
     >>> found = sgdw(lr=0.1, weight_decay=5e-3, grad_norm=1.0, momentum=0.9)
     >>> f"{found.norm:.4f} {found.angle:.6f}"
     '5.6171 0.007256'
     """
-    _ranges(lr, weight_decay, grad_norm)
+    lr, weight_decay, grad_norm = _positive(lr, weight_decay, grad_norm)
     beta3 = 1 - fraction("dampening", dampening) if fraction("momentum", momentum) else 1.0
-    q = _kept(lr, weight_decay)
+    pull = _pull(lr, weight_decay)
     update = (beta3 * grad_norm) ** 2 / (1 - momentum**2)  # E‖u‖²‖w‖²
-    squared, cosine = _decoupled(lr, q, update, momentum * q / (1 - momentum * q))
+    squared, cosine = _decoupled(lr, pull, update, momentum / (1 - momentum * (1 - pull)))
     return Equilibrium(squared**0.25, cosine)
 
 
@@ -98,18 +103,15 @@ def adamw(lr: float, weight_decay: float, size: int, beta1: float = 0.9) -> Equi
     ``size`` n counts the tensor's elements. v̂ is taken for the mean square of the gradient: β₂ near 1, ε small, and all
     elements alike. Adam with L2 has no such form: its decay is divided by √v̂ as the gradient is.
 
-    Raises: ValueError, for numbers out of range, and for ηλ of 1 or more.
+    Raises: ValueError, for numbers out of range, and for ηλ of 2 or more.
     Source: Kosson et al., arXiv:2305.17212, to first order in ηλ; exact here.
 
     >>> found = adamw(lr=1e-3, weight_decay=0.1, size=10_000)
     >>> f"{found.norm:.4f} {found.angle:.6f}"
     '7.0679 0.003245'
     """
-    _ranges(lr, weight_decay, 1.0)
-    q = _kept(lr, weight_decay)
-    update = _size(size) * (1 - fraction("beta1", beta1)) / (1 + beta1)
-    squared, cosine = _decoupled(lr, q, update, beta1 * q / (1 - beta1 * q))
-    return Equilibrium(squared**0.5, cosine)
+    lr, weight_decay, _ = _positive(lr, weight_decay)
+    return _adaptive(lr, _pull(lr, weight_decay), _size(size), fraction("beta1", beta1))
 
 
 def adams(lr: float, weight_decay: float, size: int, grad_norm: float, beta1: float = 0.9) -> Equilibrium:
@@ -119,22 +121,33 @@ def adams(lr: float, weight_decay: float, size: int, grad_norm: float, beta1: fl
               \cos\angle = \frac{q'+\beta_1}{1+q'\beta_1}, \quad q' = 1-\eta\lambda'
 
     for a model whose elements all have the same mean square gradient, that of this tensor. The norm is the solution
-    of :func:`adamw`'s exact form with q' in it.
+    of :func:`adamw`'s exact form with q' in it, the one with a pull ηλ' below 1.
 
-    Raises: ValueError, for numbers out of range, and where the pull ηλ' comes out as 1 or more.
+    Raises: ValueError, for numbers out of range, and where there is no balance with a pull below 1.
     Source: derived here from :func:`adamw` and arXiv:2011.11152, Algorithm 2.
 
     >>> found = adams(lr=1e-3, weight_decay=5e-4, size=10_000, grad_norm=1.0)
     >>> f"{found.norm:.4f} {found.angle:.6f}"
     '4.6384 0.004941'
     """
-    _ranges(lr, weight_decay, grad_norm)
-    fraction("beta1", beta1)
-    norm = (lr * grad_norm * math.sqrt(_size(size)) / (2 * weight_decay)) ** (1 / 3)
-    for _ in range(60):
-        balance = adamw(lr, weight_decay * norm * math.sqrt(size) / grad_norm, size, beta1)
-        norm *= (balance.norm / norm) ** (2 / 3)  # adamw's norm falls as ‖w‖^(−1/2): Newton's step in the logarithm
-    return Equilibrium(norm, balance.cosine)
+    lr, weight_decay, grad_norm = _positive(lr, weight_decay, grad_norm)
+    beta1, per_norm = fraction("beta1", beta1), lr * weight_decay * math.sqrt(_size(size)) / grad_norm
+
+    def beyond(log_pull: float) -> bool:
+        """Whether the norm that a pull leaves would make a smaller pull: it falls as the pull grows."""
+        pull = math.exp(log_pull)
+        return per_norm * _adaptive(lr, pull, size, beta1).norm < pull
+
+    low, high = math.log(1e-300), 0.0
+    if not beyond(high):
+        raise ValueError(
+            f"lr={lr:g}, weight_decay={weight_decay:g}, size={size}, grad_norm={grad_norm:g}: at every pull below 1 "
+            "weights are so large that Stable decay would pull harder. Lower lr or weight_decay."
+        )
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if beyond(middle) else (middle, high)
+    return _adaptive(lr, math.exp(high), size, beta1)
 
 
 def lion(lr: float, weight_decay: float, size: int, beta1: float = 0.9, beta2: float = 0.99) -> Equilibrium:
@@ -145,53 +158,56 @@ def lion(lr: float, weight_decay: float, size: int, beta1: float = 0.9, beta2: f
     .. math:: \kappa = \frac{\beta_1(1-\beta_1)(1-\beta_2) + \beta_1^2\beta_2\frac{1-\beta_2}{1+\beta_2}}
               {(1-\beta_1)^2 + \beta_1^2\frac{1-\beta_2}{1+\beta_2}}
 
-    (correlation of c at lag 1), and norm and angle follow from S = Σ qᵏ r_k as above. With arcsin x ≈ x and small ηλ
-    it is :math:`\|w\|^2 \approx n\eta/(\pi\lambda)\,/\,[(1-\beta_1)^2+\beta_1^2\tfrac{1-\beta_2}{1+\beta_2}]`.
+    (correlation of c at lag 1), and norm and angle follow from S = Σ qᵏ r_k as above, summed power by power of arcsin:
+    a geometric series each. With arcsin x ≈ x, small ηλ, and a memory so long that S is far above 1, it is
+    :math:`\|w\|^2 \approx n\eta/(\pi\lambda)\,/\,[(1-\beta_1)^2+\beta_1^2\tfrac{1-\beta_2}{1+\beta_2}]`.
 
-    Raises: ValueError, for numbers out of range, and for ηλ of 1 or more.
+    Raises: ValueError, for numbers out of range, and for ηλ of 2 or more.
     Source: Chen et al., arXiv:2302.06675 (the update); Kosson et al., arXiv:2305.17212 (the approximation).
 
     >>> found = lion(lr=1e-4, weight_decay=1.0, size=10_000)
     >>> f"{found.norm:.4f} {found.angle:.6f}"
     '4.7690 0.002095'
     """
-    _ranges(lr, weight_decay, 1.0)
-    fraction("beta1", beta1)
-    fraction("beta2", beta2)
-    q = _kept(lr, weight_decay)
+    lr, weight_decay, _ = _positive(lr, weight_decay)
+    beta1, beta2, pull = fraction("beta1", beta1), fraction("beta2", beta2), _pull(lr, weight_decay)
     memory = beta1**2 * (1 - beta2) / (1 + beta2)
     kappa = (beta1 * (1 - beta1) * (1 - beta2) + beta2 * memory) / ((1 - beta1) ** 2 + memory)
-    total, factor, correlation = 0.0, q, kappa
-    while correlation * factor > 1e-17:
-        total += factor * 2 / math.pi * math.asin(correlation)
-        factor, correlation = factor * q, correlation * beta2
-    squared, cosine = _decoupled(lr, q, _size(size), total)
+    slope, power, coefficient, odd = 0.0, kappa, 2 / math.pi, 1  # arcsin x = Σ c x^odd
+    while abs(term := coefficient * power / (1 - (1 - pull) * beta2**odd)) > 1e-17 * abs(slope):
+        slope += term
+        coefficient *= odd**2 / ((odd + 1) * (odd + 2))
+        power, odd = power * kappa**2, odd + 2
+    squared, cosine = _decoupled(lr, pull, _size(size), slope)
     return Equilibrium(squared**0.5, cosine)
 
 
-def _decoupled(lr: float, q: float, update: float, total: float) -> tuple[float, float]:
-    """Return η²E‖u‖²(1+2S)/(1−q²) and the cosine, from S."""
-    gap = (1 - q) * (1 + q)
-    return lr**2 * update * (1 + 2 * total) / gap, q + total * gap / (q * (1 + 2 * total))
+def _adaptive(lr: float, pull: float, size: int, beta1: float) -> Equilibrium:
+    """Return the balance of m̂/√v̂ under a pull."""
+    update = size * (1 - beta1) / (1 + beta1)
+    squared, cosine = _decoupled(lr, pull, update, beta1 / (1 - beta1 * (1 - pull)))
+    return Equilibrium(squared**0.5, cosine)
 
 
-def _kept(lr: float, weight_decay: float) -> float:
-    """Return q. The form 1 − ηλ is what the step computes; its rounding is that of the step."""
-    if lr * weight_decay >= 1:
+def _decoupled(lr: float, pull: float, update: float, slope: float) -> tuple[float, float]:
+    """Return η²E‖u‖²(1+2S)/(1−q²) and the cosine, from S/q; 1 − q² with all digits of a small pull."""
+    q, gap = 1 - pull, pull * (2 - pull)
+    return lr**2 * update * (1 + 2 * q * slope) / gap, q + slope * gap / (1 + 2 * q * slope)
+
+
+def _pull(lr: float, weight_decay: float) -> float:
+    """Return ηλ."""
+    if not 0 < lr * weight_decay < 2:
         raise ValueError(
-            f"lr·weight_decay = {lr:g}·{weight_decay:g} = {lr * weight_decay:g}: from 1 on a step leaves nothing of "
-            "the weights. Lower one of them."
+            f"lr·weight_decay = {lr:g}·{weight_decay:g} = {lr * weight_decay:g}: from 2 on the decay alone makes the "
+            "weights grow, and there is no balance. Lower one of them."
         )
-    return 1 - lr * weight_decay
+    return lr * weight_decay
 
 
-def _ranges(lr: float, weight_decay: float, grad_norm: float) -> None:
-    positive("lr", lr)
-    positive("weight_decay", weight_decay)
-    positive("grad_norm", grad_norm)
+def _positive(lr: float, weight_decay: float, grad_norm: float = 1.0) -> tuple[float, float, float]:
+    return positive("lr", lr), positive("weight_decay", weight_decay), positive("grad_norm", grad_norm)
 
 
 def _size(size: int) -> int:
-    if size < 1:
-        raise ValueError(f"size={size}: a tensor of weights has at least one element.")
-    return size
+    return whole("size", size, "the elements of the tensor")

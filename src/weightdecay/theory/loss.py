@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from weightdecay.theory.bias import curvature as regularised
 from weightdecay.theory.numbers import Numbers, vector
 from weightdecay.theory.quadratic import Ensemble, Quadratic
 from weightdecay.theory.shrinkage import Responses, Shrinkage
@@ -18,15 +19,20 @@ class Excess:
 
     bias: float
     """What would be left after infinitely many steps without noise."""
-    unconverged: float
-    """What the mean still has to go; negative where the unfinished mean is nearer to θ* than the finished one."""
+    mean: float
+    """What is left without noise."""
     variance: float
     """What noise adds; never negative."""
 
     @property
+    def unconverged(self) -> float:
+        """What the mean still has to go; negative where the unfinished mean is nearer to θ* than the finished one."""
+        return self.mean - self.bias
+
+    @property
     def total(self) -> float:
         """Bias, unconverged and variance together."""
-        return self.bias + self.unconverged + self.variance
+        return self.mean + self.variance
 
 
 def excess_loss(
@@ -48,7 +54,7 @@ def excess_loss(
 
     A :class:`~weightdecay.theory.Responses` in place of ``lrs`` is used again, not made anew: for many λ.
 
-    Raises: ValueError, where a direction diverges, and for a negative curvature.
+    Raises: ValueError, where a direction diverges or has no regularised minimum, and for a negative curvature.
     Source: Assumption 1 and Theorem 2 of arXiv:2011.11152, and :func:`weightdecay.theory.variance`.
 
     >>> from weightdecay.theory import Coupled, Quadratic
@@ -65,12 +71,14 @@ def excess_loss(
     spread = torch.zeros(())
     if (model.noise > 0).any():
         spread = answers.variance(model.eigenvalues, decay)[-1] * model.noise.square()
-    return Excess(*(0.5 * (weights * part).sum().item() for part in (end, now - end, spread)))
+    return Excess(*(0.5 * (weights * part).sum().item() for part in (end, now, spread)))
 
 
 def _end(eigenvalues: Tensor, decay: Shrinkage, lrs: Tensor) -> Tensor:
     """Return μ/θ* = −λ/(H+λ) of the last step's regularised loss; 0 where neither pulls, and θ stays as it is."""
     strength = decay.strength(lrs[-1:])
+    if 0 < strength < torch.inf:
+        regularised(eigenvalues, strength.item())
     return torch.where(strength.isinf(), -1.0, torch.where(strength == 0, 0.0, -strength / (eigenvalues + strength)))
 
 

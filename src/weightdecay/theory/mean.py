@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from weightdecay.theory.numbers import Numbers
-from weightdecay.theory.quadratic import Quadratic
+from weightdecay.theory.quadratic import Quadratic, fixed
 from weightdecay.theory.shrinkage import Responses, Shrinkage
 
 
@@ -22,7 +22,7 @@ def expected(model: Quadratic, lrs: Numbers, decay: Shrinkage, at: tuple[int, ..
         \mathrm E[\theta_t] = \prod_{k\le t}[(1-\lambda_0)I-\eta_k H]\,\theta_0
         + \sum_k \eta_k \prod_{j>k}[(1-\lambda_0)I-\eta_j H]\,H\theta^*
 
-    Noise of mean 0 does not enter. A direction with H + λ = 0 stays at its start.
+    Noise of mean 0 does not enter. A direction with H + λ = 0 moves by Ση Hθ*: not at all where both are 0.
 
     It costs O(n) once 32·T logarithms an interval of eigenvalues are known, not n·T; the error bound is in
     :mod:`weightdecay.theory.product`, and under Vanilla also in :mod:`weightdecay.theory.accumulated`.
@@ -36,6 +36,7 @@ def expected(model: Quadratic, lrs: Numbers, decay: Shrinkage, at: tuple[int, ..
     >>> [round(x, 4) for x in expected(model, [0.5, 0.5, 0.1], Coupled(0.25)).tolist()]
     [1.5262, 0.7465]
     """
+    fixed(model)
     left, reached, _ = Responses(lrs, at).mean(model.eigenvalues, decay)
     found = model.to_given(left * model.start + reached * model.minimum)
     return found if at is not None else found[0]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-Numbers = float | Sequence[float] | Tensor
+Numbers = float | Iterable[float] | Tensor
 """One number, or several."""
 
 
@@ -17,11 +17,11 @@ def vector(name: str, value: Numbers, size: int | None = None) -> Tensor:
 
     Raises: ValueError, for another shape, an empty vector, and numbers that are not finite.
     """
-    found = torch.as_tensor(value, dtype=torch.float64).detach().cpu()
+    found = numbers(name, value)
     if found.ndim == 0 and size is not None:
         found = found.expand(size)
     if found.ndim != 1 or found.numel() == 0 or (size is not None and found.numel() != size):
-        wanted = "a vector" if size is None else f"one number or a vector of {size}"
+        wanted = "a vector of one number or more" if size is None else f"one number or a vector of {size}"
         raise ValueError(f"{name} has shape {tuple(found.shape)}: it must be {wanted}.")
     bad = ~found.isfinite()
     if bad.any():
@@ -30,8 +30,20 @@ def vector(name: str, value: Numbers, size: int | None = None) -> Tensor:
     return found
 
 
+def numbers(name: str, value: Numbers) -> Tensor:
+    """Return the value in float64 on the CPU, whatever its shape. Raises: ValueError, for what are no numbers."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().double()
+    try:
+        return torch.as_tensor(list(value) if isinstance(value, Iterator) else value, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={value!r}: it must be a number, a sequence of numbers, or a tensor.") from None
+
+
 def rates(lrs: Numbers) -> Tensor:
     """Return learning rates, one a step. Raises: ValueError, for none, and for a negative or infinite one."""
+    if isinstance(lrs, int | float):
+        raise ValueError(f"lrs={lrs!r}: give one a step, as constant(steps, {lrs!r}) or cosine(steps, {lrs!r}) do.")
     found = vector("lrs", lrs)
     if (found < 0).any():
         where = int((found < 0).nonzero()[0])
@@ -41,20 +53,35 @@ def rates(lrs: Numbers) -> Tensor:
 
 def non_negative(name: str, value: float) -> float:
     """Return the number. Raises: ValueError, where it is negative or not finite."""
-    if not 0 <= value < math.inf:
+    if not 0 <= (found := _number(name, value)) < math.inf:
         raise ValueError(f"{name}={value!r}: it must be a finite number, 0 or above.")
-    return float(value)
+    return found
 
 
 def positive(name: str, value: float) -> float:
     """Return the number. Raises: ValueError, where it is 0, negative or not finite."""
-    if not 0 < value < math.inf:
+    if not 0 < (found := _number(name, value)) < math.inf:
         raise ValueError(f"{name}={value!r}: it must be a finite number above 0.")
-    return float(value)
+    return found
 
 
 def fraction(name: str, value: float) -> float:
     """Return the number. Raises: ValueError, outside [0, 1)."""
-    if not 0 <= value < 1:
+    if not 0 <= (found := _number(name, value)) < 1:
         raise ValueError(f"{name}={value!r}: it must be at least 0 and below 1.")
-    return float(value)
+    return found
+
+
+def whole(name: str, value: int, why: str) -> int:
+    """Return the number, 1 or above. Raises: ValueError, for another one, and what is none."""
+    found = _number(name, value)
+    if not 1 <= found < math.inf or found != int(found):
+        raise ValueError(f"{name}={value!r}: it must be a whole number above 0: {why}.")
+    return int(found)
+
+
+def _number(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={value!r}: it must be one number.") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from weightdecay.theory.numbers import Numbers, vector
+from weightdecay.theory.numbers import Numbers, numbers, vector
 
 
 class Quadratic:
@@ -32,12 +32,13 @@ class Quadratic:
     """
 
     def __init__(self, hessian: Numbers, minimum: Numbers = 1.0, start: Numbers = 0.0, noise: Numbers = 0.0) -> None:
-        given = torch.as_tensor(hessian, dtype=torch.float64)
+        given = numbers("hessian", hessian)
         self.basis: Tensor | None = None  # eigenvectors as columns; None where the Hessian is diagonal
         if given.ndim == 2:
-            self.eigenvalues, self.basis = _decomposed(given.detach().cpu())
+            single = isinstance(hessian, Tensor) and hessian.dtype != torch.float64
+            self.eigenvalues, self.basis = _decomposed(given, 1e-5 if single else 1e-8)
         else:
-            self.eigenvalues = vector("hessian", hessian)
+            self.eigenvalues = vector("hessian", given)
         self.size = self.eigenvalues.numel()
         self.minimum = self.to_eigen(vector("minimum", minimum, self.size))
         self.start = self.to_eigen(vector("start", start, self.size))
@@ -106,13 +107,22 @@ class Ensemble:
         return Quadratic(self.eigenvalues, minimum, start, self.noise)
 
 
-def _decomposed(hessian: Tensor) -> tuple[Tensor, Tensor]:
+def fixed(model: Quadratic) -> None:
+    """Refuse what is no single quadratic. Raises: ValueError."""
+    if isinstance(model, Ensemble):
+        raise ValueError(
+            "model is an Ensemble, which has no one minimum and start: ask about model.draw(generator), or take "
+            "excess_loss, which is the mean over draws."
+        )
+
+
+def _decomposed(hessian: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
     rows, columns = hessian.shape
-    if rows != columns:
+    if rows != columns or not rows:
         raise ValueError(f"hessian has shape ({rows}, {columns}): a matrix must be square, eigenvalues a vector.")
     if not hessian.isfinite().all():
         raise ValueError("hessian has entries that are not finite.")
     apart = (hessian - hessian.T).abs().max().item()
-    if apart > 1e-8 * hessian.abs().max().item():
+    if apart > rounding * hessian.abs().max().item():
         raise ValueError(f"hessian differs from its transpose by {apart:.3g}: pass (H + Hᵀ)/2.")
-    return torch.linalg.eigh(hessian)  # type: ignore[no-any-return]
+    return torch.linalg.eigh((hessian + hessian.T) / 2)  # type: ignore[no-any-return]

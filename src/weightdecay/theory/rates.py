@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from weightdecay.theory.numbers import non_negative
+from weightdecay.theory.numbers import non_negative, whole
 
 
 def constant(steps: int, lr: float) -> Tensor:
@@ -32,11 +32,9 @@ def drops(steps: int, lr: float, at: Sequence[float] = (0.4, 0.8), factor: float
     [1.0, 1.0, 0.1, 0.1, 0.010000000000000002]
     """
     done = torch.arange(_steps(steps), dtype=torch.float64) / steps
-    passed = sum(((done >= share - 1e-12).double() for share in at), torch.zeros(steps, dtype=torch.float64))
+    passed = sum(((done >= share - 1e-12).double() for share in at), torch.zeros_like(done))
     return non_negative("lr", lr) * non_negative("factor", factor) ** passed
 
 
 def _steps(steps: int) -> int:
-    if steps < 1:
-        raise ValueError(f"steps={steps}: a training has at least one.")
-    return steps
+    return whole("steps", steps, "a training has at least one")

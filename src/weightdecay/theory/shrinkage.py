@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ class Coupled:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        non_negative("weight_decay", self.weight_decay)
+        object.__setattr__(self, "weight_decay", non_negative("weight_decay", self.weight_decay))
 
     def strength(self, lrs: Tensor) -> Tensor:
         """Return the λ of the regularised loss L + λ/2‖θ‖² that each step descends: the same for all."""
@@ -42,7 +43,7 @@ class Vanilla:
     weight_decay: float
 
     def __post_init__(self) -> None:
-        fraction("weight_decay", self.weight_decay)
+        object.__setattr__(self, "weight_decay", fraction("weight_decay", self.weight_decay))
 
     def strength(self, lrs: Tensor) -> Tensor:
         """Return λ₀/η_t, the λ of the loss that step t descends: infinite at lr 0, where only the pull is left."""
@@ -64,7 +65,7 @@ class Responses:
 
     def __init__(self, lrs: Numbers, at: tuple[int, ...] | None = None) -> None:
         self.lrs = rates(lrs)
-        self.at = (self.lrs.numel(),) if at is None else tuple(at)
+        self.at = (self.lrs.numel(),) if at is None else _steps(at)
         if not self.at or list(self.at) != sorted(self.at) or self.at[0] < 0 or self.at[-1] > self.lrs.numel():
             raise ValueError(f"at={at!r}: numbers of steps must ascend and lie within 0 … {self.lrs.numel()}.")
         self.vanilla: dict[float, tuple[Product, Accumulated, Accumulated]] = {}
@@ -73,6 +74,12 @@ class Responses:
     def product(self) -> Product:
         """∏(1 − ηₖs)."""
         return Product(self.lrs, self.at)
+
+    @cached_property
+    def totals(self) -> Tensor:
+        """Σ ηₖ, (times, 1)."""
+        sums = torch.cat([torch.zeros(1, dtype=torch.float64), self.lrs.cumsum(0)])
+        return sums[list(self.at)][:, None]
 
     @cached_property
     def noise(self) -> Accumulated:
@@ -93,8 +100,11 @@ class Responses:
         log, negative = self.product.logarithm(s)
         left = torch.where(negative, -log.exp(), log.exp())
         done = torch.where(negative, 1 - left, -torch.expm1(log))  # 1 − P, with all digits where P is near 1
-        share = torch.where(s == 0, 1.0, eigenvalues / s)  # at s = 0 nothing moves: done is 0
-        return left, done * share, -(left * share + torch.where(s == 0, 0.0, decay.weight_decay / s))
+        some = torch.where(s == 0, 1.0, s)
+        reached = eigenvalues * torch.where(s == 0, self.totals, done / some)  # (1 − P)/s is Ση at s = 0
+        # Where h > 0 both terms of D − 1 have one sign, and none of its digits are lost as D nears 1.
+        short = torch.where(eigenvalues > 0, -(left * eigenvalues + decay.weight_decay) / some, reached - 1)
+        return left, reached, short
 
     def variance(self, eigenvalues: Tensor, decay: Shrinkage) -> Tensor:
         """Return Q, (times, n), of Var[θ_t] = Q σ². Raises: ValueError, where a direction diverges."""
@@ -104,8 +114,10 @@ class Responses:
         return self.noise(eigenvalues + decay.weight_decay)
 
     def check(self, eigenvalues: Tensor, decay: Shrinkage) -> None:
-        """Refuse directions that grow. Raises: ValueError."""
-        peak = self.lrs.max().item()
+        """Refuse directions that grow in the steps that are asked about. Raises: ValueError."""
+        if not isinstance(decay, Coupled | Vanilla):
+            raise ValueError(f"decay={decay!r}: use Coupled(λ), for Eq. 2, or Vanilla(λ₀), for Eq. 1.")
+        peak = self.lrs[: self.at[-1]].max().item() if self.at[-1] else 0.0
         if isinstance(decay, Vanilla):
             # The largest lr bounds both ends: towards lr 0 the factor goes to 1 − λ₀.
             refuse(eigenvalues, 0.0, peak, decay.weight_decay)
@@ -121,3 +133,10 @@ class Responses:
                 Accumulated(self.lrs, self.at, 2, shrink),
             )
         return self.vanilla[shrink]
+
+
+def _steps(at: tuple[int, ...]) -> tuple[int, ...]:
+    try:
+        return tuple(index(one) for one in at)
+    except TypeError:
+        raise ValueError(f"at={at!r}: give whole numbers of steps, as in at=(10, 100).") from None

@@ -15,8 +15,9 @@ def outliers_and_bulk(
 ) -> Tensor:
     """Return eigenvalues, ascending: the bulk even in its logarithm, the outliers too, above it.
 
-    Outliers run from ten times the edge of the bulk to ``largest``. This is a model: as many outliers as classes, and
-    most directions flat, is what is measured (Sagun et al., arXiv:1706.04454; Ghorbani et al., arXiv:1901.10159).
+    Outliers run from ten times the edge of the bulk to ``largest``; one alone lies there. This is a model: as many
+    outliers as classes, and most directions flat, is what is measured (Sagun et al., arXiv:1706.04454; Ghorbani et al.,
+    arXiv:1901.10159).
 
     Raises: ValueError, for numbers that are not in this order.
 
@@ -25,12 +26,13 @@ def outliers_and_bulk(
     """
     if not 0 <= outliers < size:
         raise ValueError(f"outliers={outliers} of size={size}: the bulk needs at least one direction.")
-    if not positive("smallest", smallest) <= edge or 10 * edge > largest:
+    if not positive("smallest", smallest) <= edge or 10 * edge > positive("largest", largest):
         raise ValueError(
             f"smallest={smallest:g}, edge={edge:g}, largest={largest:g}: the bulk runs from smallest to edge, the "
             "outliers from 10 × edge to largest."
         )
-    return torch.cat([_even(smallest, edge, size - outliers), _even(10 * edge, largest, outliers)])
+    above = _even(largest, 10 * edge, outliers).flip(0)  # of one, logspace returns the first end
+    return torch.cat([_even(smallest, edge, size - outliers), above])
 
 
 def _even(low: float, high: float, count: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.theory.numbers import Numbers, non_negative, positive, rates
-from weightdecay.theory.quadratic import Quadratic
+from weightdecay.theory.quadratic import Quadratic, fixed
 from weightdecay.theory.shrinkage import Shrinkage
 
 
@@ -48,6 +48,7 @@ def movement(model: Quadratic, lrs: Numbers, decay: Shrinkage) -> Movement:
     >>> moved.stable, [round(x, 4) for x in moved.distances.tolist()]
     (False, [0.0, 0.4092])
     """
+    fixed(model)
     strengths = decay.strength(rates(lrs))
     runs, counts = torch.unique_consecutive(strengths, return_counts=True)
     steps = torch.zeros(strengths.numel() - 1, dtype=torch.float64)

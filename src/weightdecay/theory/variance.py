@@ -8,7 +8,7 @@ from torch import Tensor
 from weightdecay.theory.bias import curvature
 from weightdecay.theory.diverging import refuse
 from weightdecay.theory.numbers import Numbers, non_negative, positive
-from weightdecay.theory.quadratic import Quadratic
+from weightdecay.theory.quadratic import Quadratic, fixed
 from weightdecay.theory.shrinkage import Responses, Shrinkage
 
 
@@ -32,6 +32,7 @@ def variance(model: Quadratic, lrs: Numbers, decay: Shrinkage, at: tuple[int, ..
     >>> round(variance(Quadratic([1.0], noise=1.0), [0.1] * 1000, Coupled(0.0)).item(), 6)
     0.052632
     """
+    fixed(model)
     found = model.variance_to_given(Responses(lrs, at).variance(model.eigenvalues, decay) * model.noise.square())
     return found if at is not None else found[0]
 
@@ -43,6 +44,7 @@ def stationary_variance(model: Quadratic, lr: float, weight_decay: float) -> Ten
 
     Raises: ValueError, where a direction diverges or has no minimum. Source: as :func:`variance`.
     """
+    fixed(model)
     refuse(model.eigenvalues, non_negative("weight_decay", weight_decay), positive("lr", lr))
     s = curvature(model.eigenvalues, weight_decay)
     limit = torch.where(model.noise > 0, lr * model.noise.square() / (s * (2 - lr * s)), 0.0)
