@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import non_negative, positive
+from weightdecay.transfer.domain import computed, non_negative, positive
 
-LARGEST_K, LARGEST_BATCH = 128.0, 16384
-"""What the paper tried: batches of 128 against 16384."""
+BATCHES_TRIED = (128.0, 16384.0)
+"""The paper's smallest and largest batch."""
 
 
 def batch_weight_decay(weight_decay: float, k: float) -> float:
@@ -24,6 +24,6 @@ def batch_weight_decay(weight_decay: float, k: float) -> float:
     >>> batch_weight_decay(5e-4, 128)
     0.064
     """
-    non_negative(weight_decay=weight_decay)
-    positive(k=k)
-    return weight_decay * k
+    (weight_decay,) = non_negative(weight_decay=weight_decay)
+    (k,) = positive(k=k)
+    return computed("weight_decay", weight_decay * k)

@@ -1,4 +1,4 @@
-"""Which numbers a rule can take, and what is said when it cannot."""
+"""Which numbers and names a rule can take, and what is said when it cannot."""
 
 from __future__ import annotations
 
@@ -8,44 +8,81 @@ from collections.abc import Iterable
 
 WAYS_OUT = {
     "momentum": "SGD's usual one is 0.9; plain SGD has 0",
-    "dampening": "torch's default is 0",
+    "new_momentum": "SGD's usual one is 0.9; plain SGD has 0",
+    "dampening": "torch's default is 0; it takes any number, but below 0 and from 1 on there is no rule to speak of",
     "beta1": "Adam's default is 0.9",
     "beta2": "Adam's default is 0.999",
 }
 
 
 def number(name: str, value: float) -> float:
-    """Return the value as a float. Raises: TypeError, for what is not a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}={value!r} is not a number: rules take Python floats (of a tensor, its item()).")
+    """Return the value as a Python float, be it of Python, NumPy or a 0-d tensor. Raises: TypeError, for anything else.
+
+    >>> number("lr", 1)
+    1.0
+    """
+    convertible = hasattr(value, "__float__") or hasattr(value, "__index__")
+    if isinstance(value, bool) or not convertible or getattr(value, "ndim", 0):
+        raise TypeError(f"{name}={value!r} is not a number: rules take one float each (of a tensor, its item()).")
     return float(value)
 
 
-def positive(**values: float) -> None:
-    """Refuse, with a ValueError, whatever is not a finite number above 0."""
-    for name, value in values.items():
-        if not 0 < number(name, value) < math.inf:
+def positive(**values: float) -> tuple[float, ...]:
+    """Return the values as floats. Raises: ValueError, for whatever is not a finite number above 0."""
+    floats = {name: number(name, value) for name, value in values.items()}
+    for name, value in floats.items():
+        if not 0 < value < math.inf:
             raise ValueError(f"{name}={value:g}: the rules multiply and divide by it. Pass a finite number above 0.")
+    return tuple(floats.values())
 
 
-def non_negative(**values: float) -> None:
-    """Refuse, with a ValueError, whatever is not a finite number, 0 or above."""
-    for name, value in values.items():
-        if not 0 <= number(name, value) < math.inf:
+def non_negative(**values: float) -> tuple[float, ...]:
+    """Return the values as floats. Raises: ValueError, for whatever is not a finite number, 0 or above."""
+    floats = {name: number(name, value) for name, value in values.items()}
+    for name, value in floats.items():
+        if not 0 <= value < math.inf:
             raise ValueError(f"{name}={value:g} makes no sense as a strength. Pass a finite number, 0 or above.")
+    return tuple(floats.values())
 
 
-def below_one(**values: float) -> None:
-    """Refuse, with a ValueError, whatever is not in [0, 1): a moving average with it would never forget."""
-    for name, value in values.items():
-        if not 0 <= number(name, value) < 1:
+def below_one(**values: float) -> tuple[float, ...]:
+    """Return the values as floats. Raises: ValueError, for whatever is not in [0, 1), with what would go wrong."""
+    floats = {name: number(name, value) for name, value in values.items()}
+    for name, value in floats.items():
+        if not 0 <= value < 1:
             hint = f" ({WAYS_OUT[name]})" if name in WAYS_OUT else ""
-            raise ValueError(f"{name}={value:g} is outside [0, 1): from 1 on nothing is ever forgotten{hint}.")
+            raise ValueError(f"{name}={value:g} is outside [0, 1): {_trouble(name, value)}{hint}.")
+    return tuple(floats.values())
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for a name that is not among the known ones, with the nearest that is."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name.lower(), known, n=1)
+def _trouble(name: str, value: float) -> str:
+    if math.isnan(value):
+        return "it is no number at all"
+    if name == "dampening":
+        return "gradients would be amplified" if value < 0 else "steps would stop or turn round"
+    return "what is remembered would change its sign at every step" if value < 0 else "nothing is ever forgotten"
+
+
+def computed(name: str, value: float) -> float:
+    """Return what a rule computed. Raises: ValueError, where it left the range of floats."""
+    if not math.isfinite(value):
+        raise ValueError(
+            f"{name} comes out as {value:g}: the numbers are too large or too small for a float. Check their units."
+        )
+    return value
+
+
+def known(kind: str, name: str, names: Iterable[str]) -> str:
+    """Return the name in small letters. Raises: TypeError, for no text; ValueError, for a name that is not there.
+
+    >>> known("decay", "L2", ("l2", "stable"))
+    'l2'
+    """
+    listed = ", ".join(sorted(names))
+    if not isinstance(name, str):
+        raise TypeError(f"{kind}: {name!r} is not a name. Known: {listed}.")
+    if name.lower() in names:
+        return name.lower()
+    near = difflib.get_close_matches(name.lower(), sorted(names), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"no {kind} is called {name!r}.{hint} Known: {', '.join(known)}."
+    raise ValueError(f"no {kind} is called {name!r}.{hint} Known: {listed}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import non_negative, positive
+from weightdecay.transfer.domain import computed, non_negative, positive
 
 EPOCHS_TRIED = (50.0, 2000.0)
 """The paper's Table 3."""
@@ -27,9 +27,9 @@ def length_weight_decay(weight_decay: float, k: float) -> float:
     >>> length_weight_decay(5e-4, 10)
     5e-05
     """
-    non_negative(weight_decay=weight_decay)
-    positive(k=k)
-    return weight_decay / k
+    (weight_decay,) = non_negative(weight_decay=weight_decay)
+    (k,) = positive(k=k)
+    return computed("weight_decay", weight_decay / k)
 
 
 def table3_weight_decay(epochs: float) -> float:
@@ -46,5 +46,5 @@ def table3_weight_decay(epochs: float) -> float:
     >>> table3_weight_decay(200)
     0.0005
     """
-    positive(epochs=epochs)
-    return PER_EPOCH / epochs
+    (epochs,) = positive(epochs=epochs)
+    return computed("weight_decay", PER_EPOCH / epochs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import positive
+from weightdecay.transfer.domain import computed, positive
 
 LARGEST_BATCH = 8192
 """The batch up to which the source kept its accuracy, ResNet-50 on ImageNet with a warm-up of five epochs."""
@@ -24,5 +24,5 @@ def linear_lr(lr: float, k: float) -> float:
     >>> linear_lr(0.1, 8)
     0.8
     """
-    positive(lr=lr, k=k)
-    return lr * k
+    lr, k = positive(lr=lr, k=k)
+    return computed("lr", lr * k)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from weightdecay.transfer.domain import non_negative, positive
+from weightdecay.transfer.domain import computed, non_negative, positive
 
 
 def normalized_weight_decay(normalized: float, batch_size: float, samples: float, epochs: float) -> float:
@@ -21,6 +21,6 @@ def normalized_weight_decay(normalized: float, batch_size: float, samples: float
     >>> normalized_weight_decay(0.05, batch_size=128, samples=50_000, epochs=100)
     0.000252982212813470...
     """
-    non_negative(normalized=normalized)
-    positive(batch_size=batch_size, samples=samples, epochs=epochs)
-    return normalized * math.sqrt(batch_size / (samples * epochs))
+    (normalized,) = non_negative(normalized=normalized)
+    batch_size, samples, epochs = positive(batch_size=batch_size, samples=samples, epochs=epochs)
+    return computed("weight_decay", normalized * math.sqrt(batch_size / samples / epochs))

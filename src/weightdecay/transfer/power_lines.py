@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import positive
+import math
+import sys
+
+from weightdecay.transfer.domain import computed, number, positive
 
 CONSTANT, EXPONENT = 1.084, -0.527
 """The fit of the source, R² = 0.975, as several public readings of it quote it; see :func:`power_lines_timescale`."""
+
+LARGEST_LOGARITHM = math.log(sys.float_info.max)
 
 PARAMETERS_TRIED = (111e6, 3.3e9)
 """Parameters of the smallest and the largest model of the source."""
@@ -31,8 +36,10 @@ def power_lines_timescale(
     >>> round(power_lines_timescale(tokens=20e9, parameters=1e9), 4)
     0.2236
     """
-    positive(tokens=tokens, parameters=parameters, constant=constant)
-    return constant * float((tokens / parameters) ** exponent)
+    tokens, parameters, constant = positive(tokens=tokens, parameters=parameters, constant=constant)
+    (ratio,) = positive(tokens_per_parameter=tokens / parameters)
+    power = computed("exponent", number("exponent", exponent)) * math.log(ratio)
+    return computed("timescale", constant * math.exp(min(power, LARGEST_LOGARITHM)))
 
 
 def power_lines_weight_decay(
@@ -56,5 +63,6 @@ def power_lines_weight_decay(
     >>> round(power_lines_weight_decay(6e-3, batch_tokens=2**19, tokens=20e9, parameters=1e9), 4)
     0.0195
     """
-    positive(lr=lr, batch_tokens=batch_tokens)
-    return batch_tokens / (lr * tokens * power_lines_timescale(tokens, parameters, constant, exponent))
+    lr, batch_tokens, tokens = positive(lr=lr, batch_tokens=batch_tokens, tokens=tokens)
+    (share,) = positive(timescale=power_lines_timescale(tokens, parameters, constant, exponent))
+    return computed("weight_decay", batch_tokens / lr / tokens / share)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from weightdecay.transfer.domain import below_one, non_negative, positive
+from weightdecay.transfer.domain import below_one, computed, non_negative, positive
+
+
+ROUNDING = 1e-12
+"""Of 1 − β: a β closer to 0 than this is 0."""
 
 
 class AdamScaling(NamedTuple):
@@ -31,6 +35,7 @@ def square_root(
     keeps ηλ·steps at fixed epochs, so that the decay of an example stays.
 
     Range:  gradients that are mostly noise (small and middling batches), and k below 1/(1−β₁), k below 1/(1−β₂).
+            Derived for Adam and RMSprop alone: Padam's power is not ½, AdaBound clips, Lion takes a sign.
             Composition and inverse hold exactly: k₁ then k₂ is k₁k₂.
     Units:  k is a ratio of batch sizes.
     Raises: ValueError, where a β would fall below 0, and for values out of range.
@@ -40,15 +45,36 @@ def square_root(
     >>> print(f"{scaled.lr:g} {scaled.beta1:g} {scaled.beta2:g} {scaled.eps:g} {scaled.weight_decay:g}")
     0.002 0.6 0.996 5e-09 0.2
     """
-    positive(lr=lr, k=k)
-    below_one(beta1=beta1, beta2=beta2)
-    non_negative(eps=eps, weight_decay=weight_decay)
+    (k,) = positive(k=k)
+    beta1, beta2 = below_one(beta1=beta1, beta2=beta2)
+    (eps,) = non_negative(eps=eps)
     for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        if k * (1 - beta) > 1:
+        if not reaches(k, beta):
             raise ValueError(
                 f"k={k:g} is too much for {name}={beta:g}: 1−β × k = {k * (1 - beta):g} would leave a β below 0. "
                 f"The square-root rule reaches k = {1 / (1 - beta):.3g} here; beyond it there is no Adam that follows "
                 "the same equation."
             )
-    root = math.sqrt(k)
-    return AdamScaling(lr * root, 1 - k * (1 - beta1), 1 - k * (1 - beta2), eps / root, weight_decay * root)
+    lr, weight_decay = square_root_pull(lr, weight_decay, k)
+    return AdamScaling(lr, _moved(beta1, k), _moved(beta2, k), computed("eps", eps / math.sqrt(k)), weight_decay)
+
+
+def square_root_pull(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
+    """Lr and λ of :func:`square_root` alone, which go on where no β follows: both × √k.
+
+    >>> square_root_pull(1e-3, 0.1, 4)
+    (0.002, 0.2)
+    """
+    lr, k = positive(lr=lr, k=k)
+    (weight_decay,) = non_negative(weight_decay=weight_decay)
+    return computed("lr", lr * math.sqrt(k)), computed("weight_decay", weight_decay * math.sqrt(k))
+
+
+def reaches(k: float, *betas: float) -> bool:
+    """Whether k times the batch leaves every β at 0 or above, up to rounding."""
+    return all(k * (1 - beta) <= 1 + ROUNDING for beta in betas)
+
+
+def _moved(beta: float, k: float) -> float:
+    moved = 1 - k * (1 - beta)
+    return moved if moved > ROUNDING else 0.0

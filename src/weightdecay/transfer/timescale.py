@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import positive
+from weightdecay.transfer.domain import computed, positive
+
+SHORTEST_EPOCHS = 0.5
+"""Of τ: after one epoch e^(−1/τ) is left of what was learned from an example, here 14 %. The threshold is ours."""
 
 
 def timescale_steps(lr: float, weight_decay: float, gain: float = 1.0) -> float:
@@ -24,8 +27,8 @@ def timescale_steps(lr: float, weight_decay: float, gain: float = 1.0) -> float:
     >>> timescale_steps(1e-3, 0.1)
     10000.0
     """
-    positive(lr=lr, weight_decay=weight_decay, gain=gain)
-    return 1 / (lr * weight_decay * gain)
+    lr, weight_decay, gain = positive(lr=lr, weight_decay=weight_decay, gain=gain)
+    return computed("timescale", 1 / lr / weight_decay / gain)
 
 
 def timescale_epochs(lr: float, weight_decay: float, batch_size: float, samples: float, gain: float = 1.0) -> float:
@@ -36,8 +39,9 @@ def timescale_epochs(lr: float, weight_decay: float, batch_size: float, samples:
     The source finds its optimum about constant when data set and model size change, so: batch × k ⇒ λ × k, data × k
     ⇒ λ / k, lr × k ⇒ λ / k, and λ as it was when only the number of epochs changes.
 
-    Range:  AdamW; ResNet-18 and ViT on CIFAR-10 and ImageNet, NanoGPT. A τ below 1 epoch forgets data before it comes
-            again, one above all the epochs never forgets the start.
+    Range:  AdamW; ResNet-18 and ViT on CIFAR-10 and ImageNet, NanoGPT. A τ well below 1 epoch forgets data before it
+            comes again (``advise`` warns below :data:`SHORTEST_EPOCHS`), one above all the epochs never forgets the
+            start.
     Units:  epochs; B and N in examples (or both in tokens).
     Raises: ValueError, for values that are not above 0.
     Source: Wang & Aitchison, arXiv:2405.13698, Section 4.
@@ -45,8 +49,8 @@ def timescale_epochs(lr: float, weight_decay: float, batch_size: float, samples:
     >>> round(timescale_epochs(1e-3, 0.1, batch_size=128, samples=50_000), 6)
     25.6
     """
-    positive(batch_size=batch_size, samples=samples)
-    return timescale_steps(lr, weight_decay, gain) * batch_size / samples
+    batch_size, samples = positive(batch_size=batch_size, samples=samples)
+    return computed("timescale", timescale_steps(lr, weight_decay, gain) * batch_size / samples)
 
 
 def timescale_weight_decay(epochs: float, lr: float, batch_size: float, samples: float, gain: float = 1.0) -> float:
@@ -59,5 +63,6 @@ def timescale_weight_decay(epochs: float, lr: float, batch_size: float, samples:
     >>> round(timescale_weight_decay(25.6, 1e-3, batch_size=128, samples=50_000), 12)
     0.1
     """
-    positive(epochs=epochs, lr=lr, batch_size=batch_size, samples=samples, gain=gain)
-    return batch_size / (lr * gain * samples * epochs)
+    epochs, lr, gain = positive(epochs=epochs, lr=lr, gain=gain)
+    batch_size, samples = positive(batch_size=batch_size, samples=samples)
+    return computed("weight_decay", batch_size / lr / gain / samples / epochs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from weightdecay.transfer.domain import non_negative, positive
+from weightdecay.transfer.domain import computed, non_negative, positive
 
 
 def independent_width(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
@@ -16,7 +16,7 @@ def independent_width(lr: float, weight_decay: float, k: float) -> tuple[float, 
     Keeps the timescale 1/(ηλ) of the weights.
 
     Range:  Adam's hidden matrices in μP; lr and λ of vectors (biases, norms) and of embeddings stay. For SGD μP leaves
-            the lr of hidden matrices as it is, and with it λ.
+            the lr of hidden matrices as it is, and with it λ. No source covers L2 under Adam, which has no pull.
     Units:  k is a ratio of widths; λ is that of ``Decoupled``.
     Raises: ValueError, for an lr or k that is not above 0, or a negative λ.
     Source: lr: Tensor Programs V, arXiv:2203.03466, Table 3; λ: arXiv:2309.14322 (independent decay transfers over
@@ -25,9 +25,9 @@ def independent_width(lr: float, weight_decay: float, k: float) -> tuple[float, 
     >>> independent_width(1e-2, 0.125, 4)
     (0.0025, 0.5)
     """
-    positive(lr=lr, k=k)
-    non_negative(weight_decay=weight_decay)
-    return lr / k, weight_decay * k
+    lr, k = positive(lr=lr, k=k)
+    (weight_decay,) = non_negative(weight_decay=weight_decay)
+    return computed("lr", lr / k), computed("weight_decay", weight_decay * k)
 
 
 def square_root_width(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
@@ -44,6 +44,6 @@ def square_root_width(lr: float, weight_decay: float, k: float) -> tuple[float, 
     >>> square_root_width(1e-2, 0.125, 4)
     (0.0025, 0.25)
     """
-    positive(lr=lr, k=k)
-    non_negative(weight_decay=weight_decay)
-    return lr / k, weight_decay * math.sqrt(k)
+    lr, k = positive(lr=lr, k=k)
+    (weight_decay,) = non_negative(weight_decay=weight_decay)
+    return computed("lr", lr / k), computed("weight_decay", weight_decay * math.sqrt(k))

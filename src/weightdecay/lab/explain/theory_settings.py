@@ -15,7 +15,7 @@ class TheorySettings:
     Expected and simulated paths on a quadratic; the loss against λ and the best λ for several training lengths; how
     the regularised minimum moves along a schedule; how AdamW's drifts on a real run; norms before a normalisation
     layer. Ends with figures (PNG and SVG), numbers (CSV, JSON) and one page, theory.html, that opens offline. Takes
-    half a minute of one CPU core.
+    under a minute of one CPU core.
 
         weightdecay theory
         weightdecay theory --steps 10000 --draws 64
