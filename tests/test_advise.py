@@ -1,24 +1,36 @@
-"""``weightdecay advise`` and the answers behind it."""
+"""The answers behind ``weightdecay advise``: what each rule says, keeps, doubts and refuses."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 
-from weightdecay.lab.cli import main
-from weightdecay.transfer import MissingError, Setting, Wanted, advise
+from weightdecay.transfer import (
+    MissingError,
+    Setting,
+    Wanted,
+    advise,
+    batch_weight_decay,
+    independent_width,
+    length_weight_decay,
+    linear_lr,
+    power_lines_weight_decay,
+    square_root,
+    square_root_width,
+    timescale_epochs,
+    timescale_weight_decay,
+)
 
 ADAMW = Setting("adamw", lr=1e-3, weight_decay=0.1, batch_size=128, epochs=90, samples=1_281_167)
 SGD = Setting("sgd", lr=0.1, weight_decay=5e-4, batch_size=128, epochs=200, samples=50_000, momentum=0.9)
 ADAMS = Setting("adams", lr=1e-3, weight_decay=5e-4, batch_size=128, epochs=200, samples=50_000, mean_square=1e-5)
+PADAM = Setting("padam", lr=0.1, weight_decay=5e-4, batch_size=128, epochs=200, samples=50_000)
+LION = Setting("lion", lr=1e-4, weight_decay=1.0, batch_size=128, epochs=90, samples=50_000)
 WORDS = replace(ADAMW, lr=6e-3, batch_size=2**19, epochs=1, samples=2.2e9, parameters=111e6)
 
-PAPER, LINEAR, ROOT = "batch × k ⇒ λ × k; λ ∝ 1/length", "linear lr scaling", "square-root lr scaling"
-MEMORY, LINES = "τ in epochs stays", "Power Lines"
+BATCH, LINEAR, ROOT = "batch × k ⇒ λ × k", "linear lr scaling", "square-root lr scaling"
+LENGTH, MEMORY, LINES = "λ ∝ 1/length", "τ in epochs stays", "Power Lines"
 
 
 def numbers(old, **wanted):
@@ -35,7 +47,9 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
-@pytest.mark.parametrize("old", [ADAMW, SGD, ADAMS, WORDS, replace(ADAMW, decay="independent")], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "old", [ADAMW, SGD, ADAMS, PADAM, LION, WORDS, replace(ADAMW, decay="independent")], ids=lambda s: s.name
+)
 def test_every_rule_keeps_what_it_says_it_keeps(old, change):
     if old is WORDS and "batch_size" in change:
         change = {**change, "batch_size": 2.0**20, "samples": 4e9, "parameters": 300e6}
@@ -53,7 +67,7 @@ def test_every_rule_keeps_what_it_says_it_keeps(old, change):
 
 def test_batch_times_k_in_every_rule():
     found = numbers(ADAMW, batch_size=1024)
-    assert found[PAPER] == pytest.approx((1e-3, 0.8))
+    assert found[BATCH] == pytest.approx((1e-3, 0.8))
     assert found[LINEAR] == pytest.approx((8e-3, 0.1))  # as Goyal: λ stays
     assert found[ROOT] == pytest.approx((1e-3 * 8**0.5, 0.1 * 8**0.5))
     assert found[MEMORY] == pytest.approx((1e-3, 0.8))
@@ -61,20 +75,56 @@ def test_batch_times_k_in_every_rule():
 
 def test_length_times_k_in_every_rule():
     found = numbers(replace(ADAMW, parameters=1e9), epochs=900)
-    assert found[PAPER] == pytest.approx((1e-3, 0.01))
+    assert found[LENGTH] == pytest.approx((1e-3, 0.01))
     assert found[MEMORY] == pytest.approx((1e-3, 0.1))
     assert found[LINES] == pytest.approx((1e-3, 0.1 * 10**-0.473))
     assert LINEAR not in found
     assert ROOT not in found
 
 
+def test_where_batch_and_length_change_each_has_its_rule_and_its_source():
+    """λ ∝ 1/length is the paper's, whichever rule moves the lr; the row says so."""
+    old = replace(ADAMW, samples=50_000)
+    found = {each.rules: each for each in advise(old, Wanted(batch_size=384, epochs=270)).recommendations}
+    linear = found[LINEAR, LENGTH]
+    assert (linear.lr, linear.weight_decay) == pytest.approx((3e-3, 0.1 / 3))
+    assert linear.sources == ("arXiv:1706.02677", "arXiv:2011.11152")
+    assert "λ ∝ 1/epochs was measured for SGD" in linear.warnings
+    assert [kept.name for kept in linear.kept] == ["lr / batch", "pull × steps"]
+    assert found[BATCH, LENGTH].weight_decay == pytest.approx(0.1)
+    assert (ROOT, LENGTH) in found
+
+
+def test_the_rows_are_the_pure_functions():
+    wanted = Wanted(batch_size=1024, epochs=45, samples=2e6, parameters=3e8)
+    old = replace(ADAMW, parameters=1e9)
+    rows = {each.rules: (each.lr, each.weight_decay) for each in advise(old, wanted).recommendations}
+    k, length, lr, wd = 8.0, 45 / 90 * 2e6 / 1_281_167, 1e-3, 0.1
+    assert rows[BATCH, LENGTH] == pytest.approx((lr, length_weight_decay(batch_weight_decay(wd, k), length)))
+    assert rows[LINEAR, LENGTH] == pytest.approx((linear_lr(lr, k), length_weight_decay(wd, length)))
+    scaled = square_root(lr, k, weight_decay=wd)
+    assert rows[ROOT, LENGTH] == pytest.approx((scaled.lr, length_weight_decay(scaled.weight_decay, length)))
+    tau = timescale_epochs(lr, wd, 128, 1_281_167)
+    assert rows[(MEMORY,)] == pytest.approx((lr, timescale_weight_decay(tau, lr, 1024, 2e6)))
+    best, new_best = (
+        power_lines_weight_decay(lr, batch, tokens, count)
+        for batch, tokens, count in ((128, 1_281_167 * 90, 1e9), (1024, 2e6 * 45, 3e8))
+    )
+    assert rows[(LINES,)] == pytest.approx((lr, wd * new_best / best))
+    for name, rule in (("width: ηλ stays", independent_width), ("width: λ ∝ √width", square_root_width)):
+        assert numbers(old, width=4.0)[name] == pytest.approx(rule(lr, wd, 4.0))
+
+
 def test_where_rules_disagree_it_is_said_which_and_why():
     advice = advise(replace(ADAMW, parameters=1e9), Wanted(epochs=900))
     pairs = {(each.one, each.other): each.why for each in advice.disagreements}
-    assert "number of epochs" in pairs[PAPER, MEMORY]
-    assert "D^−0.473" in pairs[PAPER, LINES]
-    agreed = advise(ADAMW, Wanted(batch_size=1024))
-    assert (PAPER, MEMORY) not in {(each.one, each.other) for each in agreed.disagreements}
+    assert "number of epochs" in pairs[LENGTH, MEMORY]
+    assert "D^−0.473" in pairs[LENGTH, LINES]
+    of_batch = advise(ADAMW, Wanted(batch_size=1024)).disagreements
+    assert (BATCH, MEMORY) not in {(each.one, each.other) for each in of_batch}
+    assert not [each.why for each in of_batch if "epochs" in each.why or "length" in each.why]
+    both = {(each.one, each.other) for each in advise(ADAMW, Wanted(batch_size=1024, epochs=900)).disagreements}
+    assert {(BATCH, LINEAR), (LENGTH, MEMORY)} <= both
 
 
 def test_a_lambda_that_the_lr_does_not_multiply_follows_the_pull():
@@ -84,31 +134,21 @@ def test_a_lambda_that_the_lr_does_not_multiply_follows_the_pull():
         assert found[rule] == pytest.approx((lr, lr * weight_decay)), rule
 
 
-def test_optimizers_of_one_family_are_converted():
-    ((_, weight_decay),) = numbers(SGD, optimizer="sgdw").values()
-    assert weight_decay == pytest.approx(5e-3)
-    exact, convention = advise(ADAMS, Wanted(optimizer="adamw")).recommendations
-    assert exact.weight_decay == pytest.approx(5e-4 * 1e-5**-0.5)
-    assert convention.weight_decay == pytest.approx(0.5)
-    ((_, weight_decay),) = numbers(replace(ADAMS, mean_square=None), optimizer="adamw").values()
-    assert weight_decay == pytest.approx(0.5)
-
-
-def test_between_families_lambda_passes_through_l2_and_the_lr_is_the_users():
-    assert list(numbers(SGD, optimizer="adamw", lr=1e-3).values()) == [pytest.approx((1e-3, 0.5))]
-    assert list(numbers(SGD, optimizer="adams", lr=1e-3).values()) == [pytest.approx((1e-3, 5e-4))]
-    assert list(numbers(ADAMW, optimizer="sgds", lr=0.1, momentum=0.9).values()) == [pytest.approx((0.1, 1e-4))]
-
-
-def test_an_optimizer_and_a_length_at_once_are_both_applied():
-    found = numbers(SGD, optimizer="sgdw", epochs=100)
-    assert found[f"sgd → sgdw, same minimum, another path + {PAPER}"] == pytest.approx((0.1, 0.01))
-
-
 @pytest.mark.parametrize(
     ("old", "wanted", "words"),
     [
         (ADAMW, {"batch_size": 32768}, ["16384", "8192", "β falls below 0"]),
+        (ADAMW, {"batch_size": 8}, ["from batch 128 to 16384"]),
+        (replace(ADAMW, batch_size=64), {"batch_size": 128}, ["from batch 128 to 16384"]),
+        (SGD, {"batch_size": 256}, ["with Adam, AdamW and AdamS"]),
+        (replace(ADAMW, betas=(0.9, 0.8)), {"batch_size": 1024}, ["beyond k = 5 a β falls below 0"]),
+        (PADAM, {"batch_size": 256}, ["Padam's is 1/4"]),
+        (replace(PADAM, optimizer="yogi"), {"batch_size": 256}, ["derived for Adam, not for yogi"]),
+        (LION, {"batch_size": 256}, ["nobody derived lr × k for lion", "derived for Adam, not for lion"]),
+        (LION, {"width": 2.0}, ["measured for AdamW, not for lion"]),
+        (ADAMS, {"batch_size": 256}, ["v̄ falls as the batch grows"]),
+        (ADAMS, {"width": 2.0}, ["which moves with width"]),
+        (replace(ADAMW, weight_decay=0.3), {"batch_size": 256}, ["well below an epoch"]),
         (SGD, {"epochs": 5000}, ["50 to 2000 epochs"]),
         (WORDS, {"parameters": 70e9, "samples": 1e12}, ["1.11e+08 to 3.3e+09 parameters"]),
         (SGD, {"epochs": 100, "samples": 10_000}, ["measured at samples 50000"]),
@@ -124,7 +164,7 @@ def test_outside_its_range_a_rule_warns(old, wanted, words):
 
 
 def test_inside_its_range_the_papers_rule_does_not_warn():
-    (paper,) = (r for r in advise(ADAMW, Wanted(batch_size=1024)).recommendations if r.name == PAPER)
+    (paper,) = (r for r in advise(ADAMW, Wanted(batch_size=1024)).recommendations if r.name == BATCH)
     assert paper.warnings == ()
 
 
@@ -161,11 +201,19 @@ def test_sgd_without_momentum_is_asked_for_it():
         (replace(ADAMW, weight_decay=0.0), {"epochs": 10}, "0 stays 0"),
         (ADAMW, {"optimizer": "adamz"}, "Did you mean 'adam'"),
         (ADAMW, {"decay": "stabel"}, "Did you mean 'stable'"),
-        (ADAMW, {"batch_size": -1}, "batch_size=-1"),
-        (ADAMW, {"batch_size": 2e6}, "exceeds samples"),
-        (ADAMW, {"lr": 0.1, "optimizer": "adams"}, "another family"),
+        (ADAMW, {"batch_size": -1}, "^new_batch_size=-1:"),
+        (ADAMW, {"batch_size": 2e6}, "^new_batch_size=2e.06 exceeds samples=1"),
+        (ADAMW, {"samples": 100}, "batch_size=128 exceeds new_samples=100"),
+        (ADAMW, {"epochs": 1e-310}, "^new_epochs=1e-310 .* less than a step"),
+        (ADAMW, {"lr": 0.1, "optimizer": "adams"}, "adams is the algorithm of adamw.*another algorithm only"),
         (SGD, {"momentum": 0.5}, "another momentum"),
+        (ADAMW, {"momentum": 1.5}, "^new_momentum=1.5 is outside"),
+        (ADAMW, {"lr": -1}, "^new_lr=-1"),
         (ADAMW, {"width": 0.0}, "width=0"),
+        (ADAMW, {"width": -2.0}, "width=-2"),
+        (ADAMW, {"batch_size": 1e300, "samples": 1e301, "epochs": 1e300}, "ratio_of_examples=inf"),
+        (replace(LION, decay="independent"), {"decay": "stable"}, "stable decay under a sign"),
+        (replace(PADAM, parameters=1e8), {"parameters": 2e8}, "^parameters=2e.08: no rule"),
     ],
 )
 def test_what_makes_no_sense_is_refused(old, wanted, message):
@@ -173,60 +221,17 @@ def test_what_makes_no_sense_is_refused(old, wanted, message):
         advise(old, Wanted(**wanted))
 
 
-# ------------------------------------------------------------------------------------- the command
-
-COMMAND = (
-    "advise --optimizer AdamW --lr 1e-3 --weight-decay 0.1 --batch-size 128 --epochs 90 --samples 1281167 "
-    "--new-batch-size 1024"
-)
+@pytest.mark.parametrize(("lr", "weight_decay"), [(1e300, 1e300), (1e-300, 1e-300)])
+def test_a_pull_beyond_the_floats_is_refused(lr, weight_decay):
+    with pytest.raises(ValueError, match=r"^lr=1e.300 with weight_decay=1e.300: .* no float holds"):
+        Setting("adamw", lr, weight_decay)
 
 
-def test_the_command_prints_a_short_table(capsys):
-    assert main(COMMAND.split()) == 0
-    out = capsys.readouterr().out
-    assert "λ 0.1 → batch 128 → 1024" in out
-    assert "0.27  0.8  2.4" in out
-    assert "pull × steps 90.1 → 90.1" in out
-    assert "≠  batch × k" in out
-    assert "arXiv:2205.10287" in out
-
-
-def test_json_holds_what_the_table_shows(capsys):
-    assert main([*COMMAND.split(), "--json"]) == 0
-    read = json.loads(capsys.readouterr().out)
-    advice = advise(ADAMW, Wanted(batch_size=1024))
-    assert [(r["rule"], r["lr"], r["weight_decay"]) for r in read["recommendations"]] == [
-        (r.name, r.lr, r.weight_decay) for r in advice.recommendations
-    ]
-    assert read["old"]["optimizer"] == "adamw"
-    assert read["new"]["batch_size"] == 1024
-    assert all(r["kept"][0]["before"] == pytest.approx(r["kept"][0]["after"]) for r in read["recommendations"])
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("--lr 1e-3 --weight-decay 0.1", "--optimizer is missing"),
-        ("--optimizer adamw --lr 1e-3", "--weight-decay is missing"),
-        ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-batch-size 256", "--batch-size is missing"),
-        ("--optimizer sgd --lr 0.1 --weight-decay 0.1 --new-optimizer sgdw", "--momentum is missing"),
-        ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-optimizer sgdw", "--new-momentum is missing"),
-        ("--optimizer adamw --lr 1e-3 --weight-decay 0.1", "nothing changes: give at least one of --new-batch-size"),
-        ("--optimizer adamw --lr -1 --weight-decay 0.1 --new-decay stable", "--lr -1: "),
-        ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-bach-size 256", "Did you mean --new-batch-size"),
-    ],
-)
-def test_a_mistake_is_one_line_that_names_the_flag(words, message, capsys):
-    assert main(["advise", *words.split()]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
-    assert not captured.out
-
-
-def test_advice_needs_no_torch():
-    code = (
-        "import sys\nfrom weightdecay.lab.cli import main\n"
-        f"assert main({COMMAND.split()!r}) == 0\nassert 'torch' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+def test_l2_under_adam_has_no_pull():
+    """Over widths only the lr follows μP, and what is kept over batches is not called a pull."""
+    adam = replace(ADAMW, optimizer="adam", weight_decay=5e-4)
+    (row,) = advise(adam, Wanted(width=4.0)).recommendations
+    assert (row.lr, row.weight_decay) == (2.5e-4, 5e-4)
+    assert any("no source says" in warning for warning in row.warnings)
+    for each in advise(adam, Wanted(batch_size=256, epochs=180, width=2.0)).recommendations:
+        assert not [kept for kept in each.kept if "pull" in kept.name]

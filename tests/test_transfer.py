@@ -1,22 +1,23 @@
-"""The transfer rules: their laws, and simulation with our own optimizers where a rule is exact."""
+"""The transfer rules: their laws, simulation with our own optimizers, and what they refuse."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import weightdecay
-from weightdecay import monitor
-from weightdecay.decay import L2, Decoupled, Independent, Stable, Vanilla
 from weightdecay.transfer import (
+    Setting,
     adam_gain,
     batch_weight_decay,
     convert,
     independent_width,
     length_weight_decay,
     linear_lr,
+    lion_from_adamw,
     normalized_weight_decay,
     power_lines_timescale,
     power_lines_weight_decay,
@@ -28,9 +29,6 @@ from weightdecay.transfer import (
     timescale_steps,
     timescale_weight_decay,
 )
-from weightdecay.transfer.setting import OPTIMIZERS
-
-DECAY_OF = {L2: "l2", Decoupled: "decoupled", Stable: "stable", Vanilla: "vanilla", Independent: "independent"}
 
 # Rules as maps of (lr, λ) by a ratio k; β and ε of the square-root rule have a law of their own below.
 SCALINGS = {
@@ -99,147 +97,11 @@ def test_the_papers_table_3_is_its_default():
     assert table3_weight_decay(200) == pytest.approx(5e-4)
 
 
-# ------------------------------------------------------------------------------------- conversions
-
-
-@pytest.mark.parametrize("family", ["sgd", "adam"])
-@pytest.mark.parametrize("old", ["l2", "decoupled", "stable", "vanilla", "independent"])
-@pytest.mark.parametrize("new", ["l2", "decoupled", "stable", "vanilla", "independent"])
-def test_a_conversion_and_its_inverse_cancel(old, new, family):
-    there = convert(0.3, old, new, lr=0.05, family=family, gain=10.0)
-    back = convert(there.weight_decay, new, old, lr=0.05, family=family, gain=10.0)
-    assert back.weight_decay == pytest.approx(0.3)
-    assert back.holds == there.holds
-
-
-@pytest.mark.parametrize("through", ["decoupled", "independent"])
-def test_a_conversion_does_not_depend_on_the_way(through):
-    direct = convert(5e-4, "stable", "vanilla", lr=0.1, family="sgd", gain=10.0).weight_decay
-    middle = convert(5e-4, "stable", through, lr=0.1, family="sgd", gain=10.0).weight_decay
-    assert convert(middle, through, "vanilla", lr=0.1, family="sgd", gain=10.0).weight_decay == pytest.approx(direct)
-
-
-def test_the_papers_numbers():
-    assert convert(5e-4, "l2", "decoupled", lr=1e-3).weight_decay == pytest.approx(0.5)
-    assert convert(5e-4, "l2", "stable", lr=1e-3).weight_decay == 5e-4
-    assert convert(5e-4, "l2", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.9)).weight_decay == pytest.approx(
-        5e-3
-    )
-
-
-def walk(make, steps=30, lrs=None, seed=0):
-    """The path of an optimizer over prescribed noise and a quadratic, in float64."""
-    generator = torch.Generator().manual_seed(seed)
-    curvature = torch.rand(6, dtype=torch.float64, generator=generator)
-    weight = torch.nn.Parameter(torch.randn(6, dtype=torch.float64, generator=generator))
-    optimizer = make([weight])
-    path = []
-    for step in range(steps):
-        if lrs is not None:
-            optimizer.param_groups[0]["lr"] = lrs(step)
-        weight.grad = curvature * (weight.detach() - 1) + 0.3 * torch.randn(6, dtype=torch.float64, generator=generator)
-        optimizer.step()
-        path.append(weight.detach().clone())
-    return torch.stack(path)
-
-
-def halved(step):
-    return 0.1 if step < 15 else 0.05
-
-
-def sgd(weight_decay, decay, momentum=0.9, dampening=0.0, **more):
-    return lambda params: weightdecay.SGD(params, 0.1, momentum, dampening, weight_decay, decay=decay, **more)
-
-
-@pytest.mark.parametrize("lrs", [None, halved], ids=["constant", "schedule"])
-@pytest.mark.parametrize("dampening", [0.0, 0.5])
-def test_sgds_and_sgdw_at_the_converted_strength_walk_one_path(lrs, dampening):
-    found = convert(0.02, "stable", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.9, dampening))
-    assert found.holds == "exact"
-    stable = walk(sgd(0.02, Stable(), dampening=dampening), lrs=lrs)
-    assert torch.allclose(stable, walk(sgd(found.weight_decay, Decoupled(), dampening=dampening), lrs=lrs), atol=1e-13)
-
-
-@pytest.mark.parametrize("lrs", [None, halved], ids=["constant", "schedule"])
-def test_independent_and_decoupled_walk_one_path_under_any_schedule(lrs):
-    found = convert(0.2, "decoupled", "independent", lr=0.1, family="sgd", gain=10.0)
-    assert found.holds == "exact"
-    decoupled, independent = walk(sgd(0.2, Decoupled()), lrs=lrs), walk(sgd(found.weight_decay, Independent()), lrs=lrs)
-    assert torch.allclose(decoupled, independent, atol=1e-13)
-
-
-def test_vanilla_and_decoupled_walk_one_path_while_the_lr_is_constant_and_part_when_it_drops():
-    found = convert(0.2, "decoupled", "vanilla", lr=0.1, family="sgd", gain=10.0)
-    assert found.holds == "exact at a constant lr"
-    vanilla = sgd(found.weight_decay, Vanilla())
-    assert torch.allclose(walk(sgd(0.2, Decoupled())), walk(vanilla), atol=1e-13)
-    apart = (walk(sgd(0.2, Decoupled()), lrs=halved) - walk(vanilla, lrs=halved)).abs().amax(1)
-    assert apart[:15].max() < 1e-13
-    assert apart[15:].min() > 1e-4
-
-
-def test_l2_and_decoupled_are_one_path_without_momentum_and_one_minimum_with_it():
-    plain = convert(0.2, "l2", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.0))
-    assert plain.holds == "exact"
-    l2, decoupled = (walk(sgd(0.2, decay, momentum=0.0)) for decay in (L2(), Decoupled()))
-    assert torch.allclose(l2, decoupled, atol=1e-13)
-
-    heavy = convert(0.2, "l2", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.9))
-    assert heavy.holds == "same minimum, another path"
-    ends = []
-    for decay, strength in ((L2(), 0.2), (Decoupled(), heavy.weight_decay)):
-        weight = torch.nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
-        optimizer = weightdecay.SGD([weight], 0.1, 0.9, weight_decay=strength, decay=decay)
-        path = []
-        for _ in range(1500):
-            weight.grad = 0.5 * (weight.detach() - 1)
-            optimizer.step()
-            path.append(weight.item())
-        ends.append((path[5], path[-1]))
-    (early_l2, last_l2), (early_decoupled, last_decoupled) = ends
-    assert last_l2 == pytest.approx(0.5 / 0.7, abs=1e-12)
-    assert last_decoupled == pytest.approx(0.5 / 0.7, abs=1e-12)
-    assert abs(early_l2 - early_decoupled) > 0.01
-
-
-def test_adamw_at_the_strength_of_the_moment_takes_the_steps_of_adams():
-    """λ_W = λ_S v̄^(−1/2) with the v̄ of each step: the two stay together, step for step."""
-    generator = torch.Generator().manual_seed(3)
-    start = torch.randn(8, dtype=torch.float64, generator=generator)
-    mine, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
-    stable = weightdecay.AdamS([mine], lr=1e-2, weight_decay=0.05)
-    decoupled = weightdecay.AdamW([theirs], lr=1e-2, weight_decay=0.0)
-    factors = []
-    for _ in range(25):
-        gradient = torch.randn(8, dtype=torch.float64, generator=generator) * 0.1
-        mine.grad, theirs.grad = gradient.clone(), gradient.clone()
-        stable.step()
-        mean_square = (1e-2 / monitor.read(stable).effective_lr) ** 2
-        found = convert(0.05, "stable", "decoupled", lr=1e-2, gain=adam_gain(mean_square))
-        assert found.holds == "exact at one v̄"
-        factors.append(found.weight_decay / 0.05)
-        decoupled.param_groups[0]["weight_decay"] = found.weight_decay
-        decoupled.step()
-        assert torch.allclose(mine, theirs, atol=1e-13)
-    assert max(factors) / min(factors) > 1.1  # v̄ moves, so one λ_W is not enough
-
-
-def test_no_lambda_makes_adamw_walk_as_adam_with_l2():
-    """The paper's convention is no identity: over a grid of λ_W the paths never meet."""
-    l2 = walk(lambda params: weightdecay.Adam(params, lr=0.01, weight_decay=0.1))
-    gaps = [
-        (l2 - walk(lambda params, wd=wd: weightdecay.AdamW(params, lr=0.01, weight_decay=wd))).abs().max()
-        for wd in torch.logspace(-3, 2, 41).tolist()
-    ]
-    assert min(gaps) > 1e-3
-
-
-def test_independent_decay_over_widths_is_decoupled_decay_with_lambda_times_the_width():
-    lr, wd = independent_width(0.04, 0.5, 4)
-    assert lr == 0.01
-    narrow = convert(0.5, "decoupled", "independent", lr=0.04).weight_decay
-    wide = walk(lambda params: weightdecay.Adam(params, lr=lr, weight_decay=narrow, decay=Independent()))
-    assert torch.allclose(wide, walk(lambda params: weightdecay.AdamW(params, lr=lr, weight_decay=wd)), atol=1e-13)
+@pytest.mark.parametrize("factor", [3.0, 10.0, 1 / 3])
+def test_lion_keeps_adamws_pull(factor):
+    lr, weight_decay = lion_from_adamw(1e-3, 0.1, factor)
+    assert lr * weight_decay == pytest.approx(1e-4)
+    assert lion_from_adamw(lr, weight_decay, 1 / factor) == pytest.approx((1e-3, 0.1))
 
 
 def test_the_weights_of_adamw_are_an_average_over_the_timescale():
@@ -281,20 +143,23 @@ def test_both_of_the_papers_rules_keep_the_decay_of_a_flat_direction(rule, lengt
     assert end(round(steps * length), wd) != pytest.approx(end(steps, wd), rel=10 * error)
 
 
-# ------------------------------------------------------------------------------------- the table of optimizers
+@pytest.mark.parametrize("of", [np.float32, np.float64, np.int64, torch.tensor], ids=lambda of: of.__name__)
+def test_any_number_is_taken_and_a_float_comes_back(of):
+    found = [
+        linear_lr(of(2), of(8)),
+        batch_weight_decay(of(2), of(8)),
+        *independent_width(of(2), of(4), of(2)),
+        timescale_epochs(of(2), of(2), of(128), of(50_000)),
+        convert(of(2), "stable", "decoupled", lr=of(1), family="sgd", gain=of(10)).weight_decay,
+        Setting("sgd", of(2), of(2), batch_size=of(8), momentum=of(0)).batch_size,
+    ]
+    assert [type(value) for value in found] == [float] * len(found)
+    assert found[:4] == [16, 16, 1, 8]
 
 
-@pytest.mark.parametrize("name", weightdecay.available())
-def test_the_table_says_what_every_optimizer_does_with_lambda(name):
-    optimizer = weightdecay.create(name, [torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    assert OPTIMIZERS[name].decay == DECAY_OF[type(optimizer.param_groups[0]["decay"])]
-    family = OPTIMIZERS[name].family
-    assert (family == "sgd") == isinstance(optimizer, weightdecay.SGD)
-    assert (family == "adai") == isinstance(optimizer, weightdecay.Adai)
-
-
-def test_the_table_knows_no_other_optimizer():
-    assert sorted(OPTIMIZERS) == weightdecay.available()
+def test_names_are_taken_in_any_case():
+    assert Setting("SGD", 0.1, 5e-4, momentum=0.9, decay="Stable").name == "sgd stable"
+    assert convert(0.1, "L2", "Stable", lr=0.1, family="SGD").weight_decay == 0.1
 
 
 # ------------------------------------------------------------------------------------- what is refused
@@ -306,7 +171,21 @@ def test_the_table_knows_no_other_optimizer():
         (lambda: linear_lr(0.0, 2), ValueError, r"lr=0: .*finite number above 0"),
         (lambda: linear_lr(0.1, math.nan), ValueError, r"k=nan"),
         (lambda: linear_lr(0.1, True), TypeError, r"k=True is not a number"),
-        (lambda: linear_lr(torch.tensor(0.1), 2), TypeError, r"item\(\)"),
+        (lambda: linear_lr(torch.tensor([0.1]), 2), TypeError, r"item\(\)"),
+        (lambda: linear_lr("0.1", 2), TypeError, r"lr='0\.1' is not a number"),
+        (lambda: linear_lr(1e308, 10), ValueError, r"lr comes out as inf"),
+        (lambda: table3_weight_decay(1e-320), ValueError, r"weight_decay comes out as inf"),
+        (lambda: timescale_steps(1e-300, 1e-300), ValueError, r"timescale comes out as inf"),
+        (lambda: power_lines_timescale(1e9, 1e9, exponent=math.nan), ValueError, r"exponent comes out as nan"),
+        (lambda: power_lines_timescale(1e300, 1e-5, exponent=1e3), ValueError, r"timescale comes out as inf"),
+        (lambda: power_lines_timescale(1e300, 1e-300), ValueError, r"tokens_per_parameter=inf"),
+        (lambda: sgd_gain(-0.1), ValueError, r"momentum=-0\.1 .*change its sign"),
+        (lambda: sgd_gain(math.nan), ValueError, r"momentum=nan .*no number"),
+        (lambda: convert(0.1, None, "l2", lr=0.1), TypeError, r"decay: None is not a name"),
+        (lambda: Setting(None, 0.1, 0.1), TypeError, r"optimizer: None is not a name"),
+        (lambda: Setting("adam", 0.1, 0.1, betas=(0.9,)), ValueError, r"betas=\(0\.9,\): there are two"),
+        (lambda: Setting("lion", 1e-4, 1.0, decay="stable"), ValueError, r"stable decay under a sign"),
+        (lambda: convert(1.0, "l2", "decoupled", lr=1e-4, family="sign"), ValueError, r"l2 decay under a sign"),
         (lambda: batch_weight_decay(-1e-4, 2), ValueError, r"weight_decay=-0\.0001"),
         (lambda: length_weight_decay(1e-4, 0), ValueError, r"k=0"),
         (lambda: table3_weight_decay(-1), ValueError, r"epochs=-1"),
@@ -315,7 +194,8 @@ def test_the_table_knows_no_other_optimizer():
         (lambda: power_lines_timescale(0, 1e9), ValueError, r"tokens=0"),
         (lambda: independent_width(1e-3, math.inf, 2), ValueError, r"weight_decay=inf"),
         (lambda: sgd_gain(1.0), ValueError, r"momentum=1 .*0\.9"),
-        (lambda: sgd_gain(0.9, 1.0), ValueError, r"dampening=1: .*0"),
+        (lambda: sgd_gain(0.9, 1.0), ValueError, r"dampening=1 .*stop or turn.*default is 0"),
+        (lambda: sgd_gain(0.9, -math.inf), ValueError, r"dampening=-inf .*amplified"),
         (lambda: adam_gain(0.0), ValueError, r"mean_square=0"),
         (lambda: convert(0.1, "stabel", "l2", lr=0.1), ValueError, r"'stabel'. Did you mean 'stable'\?"),
         (lambda: convert(0.1, "l2", "stable", lr=0.1, family="lion"), ValueError, r"no family of optimizers"),

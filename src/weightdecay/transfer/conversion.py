@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weightdecay.transfer.domain import below_one, non_negative, positive, unknown
+from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive
 
 DECAYS = ("l2", "decoupled", "stable", "vanilla", "independent")
-FAMILIES = ("sgd", "adam", "adai")
+FAMILIES = ("sgd", "adam", "adai", "sign")
 
 EXACT, CONSTANT_LR, ONE_MOMENT, SAME_MINIMUM, CONVENTION = (
     "exact",
@@ -31,7 +31,14 @@ class Conversion:
 
 
 def convert(
-    weight_decay: float, old: str, new: str, *, lr: float, family: str = "adam", gain: float | None = None
+    weight_decay: float,
+    old: str,
+    new: str,
+    *,
+    lr: float,
+    family: str = "adam",
+    gain: float | None = None,
+    momentum: float | None = None,
 ) -> Conversion:
     r"""Return the λ of the decay ``new`` that is as strong as λ of the decay ``old``, at a peak lr of η.
 
@@ -48,7 +55,11 @@ def convert(
                                                where there is no momentum; Adam: by the paper's convention only
     =============  ==========================  ==================================================================
 
-    ``gain`` ḡ is β₃/(1−β₁) for SGD (:func:`sgd_gain`), v̄^(−1/2) for Adam (:func:`adam_gain`), 1 for Adai.
+    ``gain`` ḡ is β₃/(1−β₁) for SGD (:func:`sgd_gain`), v̄^(−1/2) for Adam (:func:`adam_gain`), 1 for Adai. ``momentum``
+    is SGD's: only where it is said to be 0 is L2 a pull, whatever the gain, for a buffer delays its decay.
+
+    Lion (``sign``) has the three pulls without a gain: a sign multiplies no gradient, so λ of L2 or of stable decay
+    says nothing about it.
 
     L2 under Adam is another algorithm than any of these: √v̂ divides λθ too, so no λ makes the paths or the minima
     equal. The paper's convention is λ_decoupled = λ_L2/η and λ_stable = λ_L2. Without ``gain`` Adam's stable decay is
@@ -56,7 +67,7 @@ def convert(
 
     Units:  L2 and stable: loss/weight²; decoupled: 1/lr; vanilla and independent: a fraction a step.
     Raises: ValueError, for unknown names (with the nearest), a λ below 0, an lr or gain that is not above 0, and for
-            SGD and Adai without their gain where it is needed.
+            SGD without its gain where it is needed, and for L2 or stable decay under a sign.
     Source: arXiv:2011.11152, Sections 3 and 5, Eq. 11 and 22; SGDS = SGDW(λ/(1−β₁)) is its Algorithm 8.
 
     >>> round(convert(5e-4, "l2", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.9)).weight_decay, 9)
@@ -65,30 +76,45 @@ def convert(
     >>> half.weight_decay, half.holds
     (0.0005, 'exact')
     """
-    non_negative(weight_decay=weight_decay)
-    positive(lr=lr, **({} if gain is None else {"gain": gain}))
-    for name in (old, new):
-        if name not in DECAYS:
-            raise ValueError(unknown("decay", name, DECAYS))
-    if family not in FAMILIES:
-        raise ValueError(unknown("family of optimizers", family, FAMILIES))
+    (weight_decay,) = non_negative(weight_decay=weight_decay)
+    (lr,) = positive(lr=lr)
+    old, new = known("decay", old, DECAYS), known("decay", new, DECAYS)
+    family = known("family of optimizers", family, FAMILIES)
+    if gain is not None:
+        (gain,) = positive(gain=gain)
+    if momentum is not None:
+        (momentum,) = below_one(momentum=momentum)
+    if family == "sign":
+        pulls(old, new)
     if old == new:
         return Conversion(weight_decay, EXACT, "nothing changes")
     if family == "adam" and "l2" in (old, new):
         return _by_convention(weight_decay, old, new, lr)
-    out, first, why_out = _decoupled(old, lr, family, gain)
-    back, second, why_back = _decoupled(new, lr, family, gain)
-    if {old, new} == {"l2", "stable"}:  # the gain is on both sides
-        out = back = 1.0
+    if family == "adai" or {old, new} == {"l2", "stable"}:  # the gain is 1, or on both sides
+        gain = 1.0
+    out, first, why_out = _decoupled(old, lr, family, gain, momentum)
+    back, second, why_back = _decoupled(new, lr, family, gain, momentum)
     holds = max(first, second, key=STRENGTH.__getitem__)
     if {first, second} == {ONE_MOMENT, CONSTANT_LR}:
         why = f"{why_out if first == ONE_MOMENT else why_back}, and at a constant lr"
     else:
         why = why_out if holds == first else why_back
-    return Conversion(weight_decay * out / back, holds, why)
+    return Conversion(computed("weight_decay", weight_decay * out / back), holds, why)
 
 
-def _decoupled(decay: str, lr: float, family: str, gain: float | None) -> tuple[float, str, str]:
+def pulls(*decays: str) -> None:
+    """Refuse, with a ValueError, the decays that need an update which multiplies gradients."""
+    for decay in decays:
+        if decay in ("l2", "stable"):
+            raise ValueError(
+                f"{decay} decay under a sign: the update multiplies no gradient, so this λ has no strength there. "
+                "Lion's own decay is decoupled."
+            )
+
+
+def _decoupled(
+    decay: str, lr: float, family: str, gain: float | None, momentum: float | None
+) -> tuple[float, str, str]:
     """Return the factor from this decay's λ to the decoupled one's, and how far it holds."""
     if decay == "decoupled":
         return 1.0, EXACT, "equal pulls at every step"
@@ -105,15 +131,15 @@ def _decoupled(decay: str, lr: float, family: str, gain: float | None) -> tuple[
             return (
                 1 / lr,
                 CONVENTION,
-                "the paper's convention; exact only where √v̄ = lr. Give v̄ for the moment's factor",
+                "the paper's convention; exact only where the gain is 1/lr. A measured gain says where it is",
             )
         raise ValueError(
             f"the {decay} decay of {family} needs gain: by how much a step multiplies a gradient. It is "
-            "β₃/(1−β₁) for SGD with momentum, 1 for plain SGD and Adai: gain=sgd_gain(momentum)."
+            "β₃/(1−β₁) for SGD with momentum, 1 for plain SGD: gain=sgd_gain(momentum)."
         )
     if decay == "l2":
-        if gain == 1 and family == "sgd":
-            return gain, EXACT, "without momentum λθ in the gradient is a pull of ηλ"
+        if family == "sgd" and momentum == 0:
+            return gain, EXACT, "without momentum λθ in the gradient is a pull"
         return gain, SAME_MINIMUM, "the regularised loss has one minimum for both; momentum delays the decay of L2"
     if family == "adam":
         return gain, ONE_MOMENT, "equal pulls while v̄ is what it was; v̄ moves during training, and with batch and data"
@@ -124,7 +150,7 @@ def _by_convention(weight_decay: float, old: str, new: str, lr: float) -> Conver
     """Between L2 under Adam and the pulls: λ_stable = λ_L2, all others have a pull of λ_L2 at the peak."""
     factor = {"l2": 1.0, "stable": 1.0, "decoupled": lr, "vanilla": 1.0, "independent": 1.0}
     return Conversion(
-        weight_decay * factor[old] / factor[new],
+        computed("weight_decay", weight_decay * factor[old] / factor[new]),
         CONVENTION,
         "the paper's convention; L2 under Adam is another algorithm, as √v̂ divides its λθ element by element",
     )
@@ -138,19 +164,28 @@ def sgd_gain(momentum: float, dampening: float = 0.0) -> float:
     >>> round(sgd_gain(0.9), 9)
     10.0
     """
-    below_one(momentum=momentum)
-    if not dampening < 1:
-        raise ValueError(f"dampening={dampening:g}: from 1 on steps stop or turn round. torch's default is 0.")
-    return (1 - dampening) / (1 - momentum) if momentum else 1.0
+    momentum, dampening = below_one(momentum=momentum, dampening=dampening)
+    return heavy_ball_gain(momentum, dampening) if momentum else 1.0
 
 
-def adam_gain(mean_square: float) -> float:
+def heavy_ball_gain(momentum: float, dampening: float = 0.0) -> float:
+    r"""The same for the paper's heavy ball, where dampening acts without momentum too: always β₃/(1−β₁).
+
+    >>> heavy_ball_gain(0.0, 0.5)
+    0.5
+    """
+    momentum, dampening = below_one(momentum=momentum, dampening=dampening)
+    return (1 - dampening) / (1 - momentum)
+
+
+def adam_gain(mean_square: float, power: float = 0.5) -> float:
     r"""Adam's isotropic gain, :math:`\bar g = \bar v^{-1/2}`; v̄ is the mean of v̂ over every element of the model.
 
-    ``weightdecay.monitor.read(optimizer).effective_lr`` is η ḡ, so v̄ = (η/effective_lr)².
+    ``power`` is that of v̄: 1/2, and ``partial`` for Padam (1/4 by default). RAdam and AdaBound have other gains. For
+    every optimizer ``weightdecay.monitor.read(optimizer).effective_lr`` is η ḡ, so ḡ = effective_lr/η.
 
     >>> adam_gain(1e-6)
     1000.0
     """
-    positive(mean_square=mean_square)
-    return float(mean_square**-0.5)
+    mean_square, power = positive(mean_square=mean_square, power=power)
+    return computed("gain", mean_square**-power)

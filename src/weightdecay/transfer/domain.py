@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 
 WAYS_OUT = {
     "momentum": "SGD's usual one is 0.9; plain SGD has 0",
@@ -22,7 +22,7 @@ def number(name: str, value: float) -> float:
     1.0
     """
     convertible = hasattr(value, "__float__") or hasattr(value, "__index__")
-    if isinstance(value, bool) or not convertible or getattr(value, "ndim", 0):
+    if isinstance(value, bool) or not convertible or getattr(value, "ndim", None):
         raise TypeError(f"{name}={value!r} is not a number: rules take one float each (of a tensor, its item()).")
     return float(value)
 
@@ -72,7 +72,7 @@ def computed(name: str, value: float) -> float:
     return value
 
 
-def known(kind: str, name: str, names: Iterable[str]) -> str:
+def known(kind: str, name: str, names: Collection[str]) -> str:
     """Return the name in small letters. Raises: TypeError, for no text; ValueError, for a name that is not there.
 
     >>> known("decay", "L2", ("l2", "stable"))

@@ -39,7 +39,7 @@ def power_lines_timescale(
     tokens, parameters, constant = positive(tokens=tokens, parameters=parameters, constant=constant)
     (ratio,) = positive(tokens_per_parameter=tokens / parameters)
     power = computed("exponent", number("exponent", exponent)) * math.log(ratio)
-    return computed("timescale", constant * math.exp(min(power, LARGEST_LOGARITHM)))
+    return computed("timescale", constant * math.exp(power) if power < LARGEST_LOGARITHM else math.inf)
 
 
 def power_lines_weight_decay(

@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from weightdecay.transfer.conversion import DECAYS, adam_gain, sgd_gain
-from weightdecay.transfer.domain import below_one, non_negative, positive, unknown
+from weightdecay.transfer.conversion import DECAYS, adam_gain, heavy_ball_gain, pulls, sgd_gain
+from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive
+from weightdecay.transfer.optimizers import KNOWN, OPTIMIZERS, Optimizer
 
-
-class Optimizer(NamedTuple):
-    """Of an optimizer by name: how its steps multiply a gradient, and what its λ means."""
-
-    family: str  # sgd, adam or adai
-    decay: str
-
-
-OPTIMIZERS: dict[str, Optimizer] = {
-    **{name: Optimizer("sgd", "l2") for name in ("sgd", "heavyball", "tensorflowsgd")},
-    "sgdw": Optimizer("sgd", "decoupled"),
-    "sgds": Optimizer("sgd", "stable"),
-    **{name: Optimizer("adam", "l2") for name in ("adam", "amsgrad", "radam", "yogi", "adabound", "padam")},
-    **{name: Optimizer("adam", "decoupled") for name in ("adamw", "amsgradw")},
-    **{name: Optimizer("adam", "stable") for name in ("adams", "amsgrads")},
-    "adai": Optimizer("adai", "l2"),
-    "adaiw": Optimizer("adai", "decoupled"),
-    "adais": Optimizer("adai", "stable"),
-}
-"""The optimizers of this package. A test holds the table against them."""
+__all__ = ["OPTIMIZERS", "MissingError", "Setting"]
 
 
 class MissingError(ValueError):
@@ -43,11 +24,13 @@ class Setting:
     """A training, as far as the rules see it; None is what nobody said.
 
     Units: ``lr`` at the peak of its schedule; ``weight_decay`` in the meaning of ``decay`` (default: the optimizer's
-    own); ``batch_size`` and ``samples`` in examples, or both in tokens; ``mean_square`` is v̄, the mean of Adam's v̂ over
-    the model; ``parameters`` counts the model's.
+    own); ``batch_size`` and ``samples`` in examples, or both in tokens; ``parameters`` counts the model's.
+    ``measured_gain`` is effective_lr/lr as ``monitor.read`` and a run's epochs report it; ``mean_square`` is v̄, the
+    mean of Adam's v̂ over the model, from which the gain of Adam, AMSGrad, Yogi and Padam (with ``partial`` at its
+    default of 1/4) follows. Names may be in any case; numbers become floats.
 
-    Raises: ValueError, for an unknown optimizer or decay (with the nearest) and for numbers out of range; MissingError,
-    for SGD without its momentum.
+    Raises: ValueError, for an unknown optimizer or decay (with the nearest), for numbers out of range or whose products
+    leave the floats, and for a training of less than a step; MissingError, for SGD without its momentum.
     """
 
     optimizer: str
@@ -62,56 +45,107 @@ class Setting:
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     mean_square: float | None = None
+    measured_gain: float | None = None
     parameters: float | None = None
-    width: float = 1.0  # relative to another setting's
 
     def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(unknown("optimizer", self.optimizer, OPTIMIZERS))
-        if self.decay and self.decay not in DECAYS:
-            raise ValueError(unknown("decay", self.decay, DECAYS))
-        positive(lr=self.lr)
-        non_negative(weight_decay=self.weight_decay, eps=self.eps)
-        below_one(beta1=self.betas[0], beta2=self.betas[1])
-        for name in ("batch_size", "epochs", "samples", "mean_square", "parameters"):
-            value = getattr(self, name)
-            if value is not None:
-                positive(**{name: value})
-        if self.family == "sgd":
-            if self.momentum is None:
-                raise MissingError(
-                    "momentum", "of SGD it sets by how much a gradient moves a weight. It is 0.9 or 0 mostly."
+        self._set(optimizer=known("optimizer", self.optimizer, KNOWN))
+        self._set(decay=known("decay", self.decay, DECAYS) if self.decay != "" else "")
+        for name in ("lr", "batch_size", "epochs", "samples", "mean_square", "measured_gain", "parameters"):
+            if name == "lr" or getattr(self, name) is not None:
+                self._set(**{name: positive(**{name: getattr(self, name)})[0]})
+        for name in ("weight_decay", "eps"):
+            self._set(**{name: non_negative(**{name: getattr(self, name)})[0]})
+        for name in ("momentum", "dampening"):
+            if getattr(self, name) is not None:
+                self._set(**{name: below_one(**{name: getattr(self, name)})[0]})
+        if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
+            raise ValueError(f"betas={self.betas!r}: there are two, as in (0.9, 0.999).")
+        self._set(betas=below_one(beta1=self.betas[0], beta2=self.betas[1]))
+        self._gain_is_known()
+        self._fits()
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _gain_is_known(self) -> None:
+        """Refuse what contradicts the optimizer's own gain, or cannot say it."""
+        if self.family == "sgd" and self.momentum is None:
+            raise MissingError(
+                "momentum", "of SGD it sets by how much a gradient moves a weight. It is 0.9 or 0 mostly."
+            )
+        if self.method == "tensorflowsgd" and self.dampening:
+            raise ValueError(f"dampening={self.dampening:g}: TensorFlow's SGD has none. Leave it out.")
+        if self.family == "sign":
+            pulls(self.meaning)
+        for name in ("mean_square", "measured_gain"):
+            if getattr(self, name) is not None and self.family != "adam":
+                raise ValueError(
+                    f"{name}={getattr(self, name):g}: the gain of {self.optimizer} is no measurement: it follows from "
+                    "momentum and dampening for SGD, is 1 for Adai, and a sign has none. Leave it out."
                 )
-            sgd_gain(self.momentum, self.dampening)
+        if self.mean_square is not None and self.kind.power is None:
+            raise ValueError(
+                f"mean_square={self.mean_square:g}: the gain of {self.optimizer} is no power of v̄ (RAdam multiplies "
+                "v̄^(−1/2) by r_t, AdaBound clips it). Give its measured_gain, effective_lr/lr."
+            )
+        if self.mean_square is not None and self.measured_gain is not None:
+            raise ValueError(f"mean_square={self.mean_square:g} beside measured_gain: each says the other. Give one.")
+
+    def _fits(self) -> None:
+        """Refuse an epoch or a training of less than a step, and products that leave the floats."""
         if self.batch_size and self.samples and self.batch_size > self.samples:
             raise ValueError(
                 f"batch_size={self.batch_size:g} exceeds samples={self.samples:g}: an epoch would be less than a step. "
                 "Both count examples, or both tokens."
             )
+        if None not in (self.batch_size, self.epochs, self.samples) and not computed("steps", self.steps) >= 1:
+            raise ValueError(f"epochs={self.epochs:g} of samples={self.samples:g} are less than a step. Train longer.")
+        if self.weight_decay:
+            for product in (self.strength, self.shrinking):
+                if not 0 < product < float("inf"):
+                    raise ValueError(
+                        f"lr={self.lr:g} with weight_decay={self.weight_decay:g}: a step would shrink the weights by "
+                        f"{product:g}, which no float holds. Check their units."
+                    )
+
+    @property
+    def kind(self) -> Optimizer:
+        """What is known of the optimizer by its name."""
+        return KNOWN[self.optimizer]
 
     @property
     def family(self) -> str:
-        """Of optimizers: sgd, adam or adai."""
-        return OPTIMIZERS[self.optimizer].family
+        """Of optimizers: sgd, adam, adai or sign."""
+        return self.kind.family
+
+    @property
+    def method(self) -> str:
+        """The algorithm, whatever its decay."""
+        return self.kind.method
 
     @property
     def meaning(self) -> str:
         """What λ means: one of the decays."""
-        return self.decay or OPTIMIZERS[self.optimizer].decay
+        return self.decay or self.kind.decay
 
     @property
     def name(self) -> str:
         """The optimizer, and its decay where that is not its own."""
-        return self.optimizer if self.meaning == OPTIMIZERS[self.optimizer].decay else f"{self.optimizer} {self.decay}"
+        return self.optimizer if self.meaning == self.kind.decay else f"{self.optimizer} {self.decay}"
 
     @property
     def gain(self) -> float | None:
-        """ḡ, as far as it is known: of Adam with v̄ only."""
+        """ḡ, as far as it is known: the optimizer's own; of Adam and its relatives what was measured, or None."""
         if self.family == "sgd":
-            return sgd_gain(self.momentum or 0.0, self.dampening)
+            of = sgd_gain if self.method == "sgd" else heavy_ball_gain
+            return of(self.momentum or 0.0, self.dampening)
         if self.family == "adai":
             return 1.0
-        return None if self.mean_square is None else adam_gain(self.mean_square)
+        if self.mean_square is not None and self.kind.power is not None:
+            return adam_gain(self.mean_square, self.kind.power)
+        return self.measured_gain
 
     @property
     def coupled(self) -> bool:
@@ -125,7 +159,7 @@ class Setting:
 
     @property
     def pull(self) -> float | None:
-        """By which fraction a step at the peak shrinks the weights; None without v̄, and for L2 that √v̂ divides."""
+        """By which fraction a step at the peak shrinks the weights; None without a gain, and for L2 that √v̂ divides."""
         if self.meaning not in ("l2", "stable"):
             return self.strength
         if self.family == "adam" and self.meaning == "l2":
@@ -146,4 +180,4 @@ class Setting:
                     name, "the rules for batch, length and data count steps, samples · epochs / batch_size."
                 )
         batch_size, epochs, samples = (getattr(self, name) for name in ("batch_size", "epochs", "samples"))
-        return float(samples * epochs / batch_size)
+        return float(samples / batch_size * epochs)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from weightdecay.transfer.domain import below_one, computed, non_negative, positive
 
-
 ROUNDING = 1e-12
 """Of 1 − β: a β closer to 0 than this is 0."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,10 +32,11 @@ class AdviseSettings:
             --samples 1281167 --new-batch-size 1024
         weightdecay advise --optimizer sgd --momentum 0.9 --lr 0.1 --weight-decay 5e-4 --new-optimizer sgdw
         weightdecay advise --optimizer adamw --lr 1e-2 --weight-decay 0.1 --width-factor 4
+        weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-optimizer lion
     """
 
     optimizer: str | None = None
-    """What you have. Name, as in weightdecay.available()."""
+    """What you have. Name, as in weightdecay.available(), or lion."""
     lr: float | None = None
     """Learning rate at its peak."""
     weight_decay: float | None = None
@@ -48,13 +50,15 @@ class AdviseSettings:
     momentum: float | None = None
     """Of SGD and its relatives: needed there."""
     dampening: float = 0.0
-    """Of SGD: torch's."""
+    """Of SGD: torch's, from 0 and below 1."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Of Adam and its relatives."""
     decay: str = ""
     """l2, decoupled, stable, vanilla or independent. Default: the optimizer's own."""
     mean_square: float | None = None
-    """Mean of Adam's v̂ over the model: (lr/effective_lr)² with the effective_lr in a run's epochs.jsonl."""
+    """v̄, the mean of v̂ over the model, for Adam, AMSGrad, Yogi (gain v̄^(−1/2)) and Padam (v̄^(−1/4))."""
+    gain: float | None = None
+    """Instead, for every adaptive optimizer: effective_lr/lr, both in a line of a run's epochs.jsonl."""
     parameters: float | None = None
     """Of the model: for Power Lines, where batch-size and samples are in tokens."""
     new_batch_size: float | None = None
@@ -72,7 +76,7 @@ class AdviseSettings:
     new_decay: str | None = None
     """another decay under it."""
     new_lr: float | None = None
-    """For a new optimizer of another family only (SGD to Adam): no rule finds it."""
+    """For another algorithm only (SGD to Adam, Adam to Padam): no rule finds it, but for Lion."""
     new_momentum: float | None = None
     """For a new optimizer of SGD's family, coming from another one."""
     json: bool = False
@@ -80,7 +84,7 @@ class AdviseSettings:
 
 
 SAME_NAME = ("optimizer", "lr", "weight_decay", "batch_size", "epochs", "samples", "momentum", "dampening", "betas")
-FLAGS = {"width": "--width-factor", "beta1": "--betas", "beta2": "--betas", "decay": "--decay"}
+FLAGS = {"width": "--width-factor", "beta1": "--betas", "beta2": "--betas", "measured_gain": "--gain"}
 
 
 def run_advise(settings: AdviseSettings) -> int:
@@ -106,15 +110,20 @@ def advice_of(settings: AdviseSettings) -> Advice:
         for name, what in (("optimizer", "adamw"), ("lr", "1e-3"), ("weight_decay", "0.1")):
             if values[name] is None:
                 raise MissingError(name, f"advice starts from what you have, as in {_flag(name)} {what}.")
-        values["optimizer"] = values["optimizer"].lower()
-        have = Setting(**values, decay=settings.decay, mean_square=settings.mean_square, parameters=settings.parameters)
+        have = Setting(
+            **values,
+            decay=settings.decay,
+            mean_square=settings.mean_square,
+            measured_gain=settings.gain,
+            parameters=settings.parameters,
+        )
         wanted = Wanted(
             batch_size=settings.new_batch_size,
             epochs=settings.new_epochs,
             samples=settings.new_samples,
             parameters=settings.new_parameters,
             width=settings.width_factor,
-            optimizer=settings.new_optimizer.lower() if settings.new_optimizer else None,
+            optimizer=settings.new_optimizer,
             decay=settings.new_decay,
             lr=settings.new_lr,
             momentum=settings.new_momentum,
@@ -137,12 +146,19 @@ def _in_flags(text: str) -> str:
             "nothing changes: give at least one of --new-batch-size, --new-epochs, --new-samples, --new-parameters, "
             "--new-optimizer, --new-decay and --width-factor, with another value than you have."
         )
-    name, equals, rest = text.partition("=")
-    return f"{_flag(name)} {rest}" if equals and name.isidentifier() else text
+    names = "|".join(sorted((*AdviseSettings.__dataclass_fields__, *FLAGS), key=len, reverse=True))
+    text = re.sub(rf"\b({names})=", lambda found: f"{_flag(found[1])} ", text)
+    return text.replace("measured_gain", _flag("measured_gain"))
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    """Return three digits, rounded from twelve: the last bits of a float are no reason to print another one."""
+    return f"{float(f'{value:.12g}'):.3g}"
+
+
+def _beta(value: float) -> str:
+    """Return a β with as many places as 1 − β needs for three digits."""
+    return f"{value:.{2 - math.floor(math.log10(1 - value))}f}".rstrip("0").rstrip(".")
 
 
 def _table(advice: Advice) -> Table:
@@ -168,8 +184,8 @@ def _table(advice: Advice) -> Table:
     for each in advice.recommendations:
         kept = "; ".join(f"{k.name} {_number(k.before)} → {_number(k.after)}" for k in each.kept)
         numbers = " ".join(str(notes[warning]) for warning in each.warnings)
-        lr = _number(each.lr) + (f", β {each.betas[0]:.3g} {each.betas[1]:.3g}" if each.betas else "")
-        tries = "  ".join(f"{value:.2g}" for value in each.grid)
+        lr = _number(each.lr) + (f", β {' '.join(map(_beta, each.betas))}" if each.betas else "")
+        tries = "  ".join(f"{float(f'{value:.12g}'):.2g}" for value in each.grid)
         table.add_row(*map(Text, (each.name, lr, _number(each.weight_decay), tries, kept, numbers)))
     return table
 
@@ -182,8 +198,8 @@ def _what(advice: Advice) -> str:
         before, after = getattr(old, name), getattr(new, name)
         if before != after:
             words.append(f"{word} {before:.6g} → {after:.6g}")
-    if not math.isclose(old.width, new.width):
-        words.append(f"width × {new.width / old.width:g}")
+    if advice.width != 1:
+        words.append(f"width × {advice.width:g}")
     return ", ".join(words)
 
 
