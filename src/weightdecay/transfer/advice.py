@@ -52,7 +52,9 @@ def advise(old: Setting, wanted: Wanted) -> Advice:
     found += _from_nothing(change, wanted.lr is not None)
     recommendations = tuple(_closed(path) for path in found if path.rules)
     if not recommendations:
-        raise ValueError(f"parameters={new.parameters:g}: no rule here says what they ask of {new.name}'s λ.")
+        raise ValueError(
+            f"new_parameters={new.parameters:g}: no rule here says what the size of the model asks of {new.name}'s λ."
+        )
     return Advice(old, new, wanted.width, recommendations, tuple(_disagreements(recommendations)))
 
 
@@ -77,8 +79,8 @@ def _new(old: Setting, wanted: Wanted) -> Setting:
         )
     if wanted.lr is not None and new.method == old.method:
         raise ValueError(
-            f"new_lr={wanted.lr:g}: {new.optimizer} is the algorithm of {old.optimizer}: the lr stays, or follows "
-            "from a rule for batch or width. Give it for another algorithm only."
+            f"new_lr={wanted.lr:g}: from {old.name} to {new.name} the algorithm stays, and the lr with it, but for "
+            "what the rules for batch and width make of it. Give it for another algorithm only."
         )
     return new
 

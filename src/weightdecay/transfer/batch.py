@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import computed, non_negative, positive
+from weightdecay.transfer.domain import non_negative, positive, scaled
 
 BATCHES_TRIED = (128.0, 16384.0)
 """The paper's smallest and largest batch."""
@@ -26,4 +26,4 @@ def batch_weight_decay(weight_decay: float, k: float) -> float:
     """
     (weight_decay,) = non_negative(weight_decay=weight_decay)
     (k,) = positive(k=k)
-    return computed("weight_decay", weight_decay * k)
+    return scaled("weight_decay", weight_decay, k)

@@ -87,7 +87,7 @@ def noise(s: Setting, width: float) -> tuple[str, float]:
 
 def root_noise(s: Setting, width: float) -> tuple[str, float]:
     """The scale of Adam's noise."""
-    return "lr² / batch", s.lr**2 / (s.batch_size or math.nan)
+    return "lr² / batch", s.lr * s.lr / (s.batch_size or math.nan)
 
 
 def memory(s: Setting, width: float) -> tuple[str, float]:

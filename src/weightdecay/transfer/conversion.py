@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive
+from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive, scaled
 
 DECAYS = ("l2", "decoupled", "stable", "vanilla", "independent")
 FAMILIES = ("sgd", "adam", "adai", "sign")
@@ -99,7 +99,7 @@ def convert(
         why = f"{why_out if first == ONE_MOMENT else why_back}, and at a constant lr"
     else:
         why = why_out if holds == first else why_back
-    return Conversion(computed("weight_decay", weight_decay * out / back), holds, why)
+    return Conversion(scaled("weight_decay", weight_decay, out / back), holds, why)
 
 
 def pulls(*decays: str) -> None:
@@ -150,7 +150,7 @@ def _by_convention(weight_decay: float, old: str, new: str, lr: float) -> Conver
     """Between L2 under Adam and the pulls: λ_stable = λ_L2, all others have a pull of λ_L2 at the peak."""
     factor = {"l2": 1.0, "stable": 1.0, "decoupled": lr, "vanilla": 1.0, "independent": 1.0}
     return Conversion(
-        computed("weight_decay", weight_decay * factor[old] / factor[new]),
+        scaled("weight_decay", weight_decay, factor[old] / factor[new]),
         CONVENTION,
         "the paper's convention; L2 under Adam is another algorithm, as √v̂ divides its λθ element by element",
     )

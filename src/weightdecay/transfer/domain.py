@@ -63,13 +63,27 @@ def _trouble(name: str, value: float) -> str:
     return "what is remembered would change its sign at every step" if value < 0 else "nothing is ever forgotten"
 
 
+def finite(**values: float) -> tuple[float, ...]:
+    """Return the values as floats. Raises: ValueError, for infinities and what is not a number."""
+    floats = {name: number(name, value) for name, value in values.items()}
+    for name, value in floats.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name}={value:g} is nothing to compute with. Pass a finite number.")
+    return tuple(floats.values())
+
+
 def computed(name: str, value: float) -> float:
-    """Return what a rule computed. Raises: ValueError, where it left the range of floats."""
-    if not math.isfinite(value):
+    """Return what a rule computed, above 0. Raises: ValueError, where it left the range of floats at either end."""
+    if not 0 < value < math.inf:
         raise ValueError(
             f"{name} comes out as {value:g}: the numbers are too large or too small for a float. Check their units."
         )
     return value
+
+
+def scaled(name: str, value: float, factor: float) -> float:
+    """Return the product, computed; 0 stays 0."""
+    return computed(name, value * factor) if value else 0.0
 
 
 def known(kind: str, name: str, names: Collection[str]) -> str:

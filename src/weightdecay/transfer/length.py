@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import computed, non_negative, positive
+from weightdecay.transfer.domain import computed, non_negative, positive, scaled
 
 EPOCHS_TRIED = (50.0, 2000.0)
 """The paper's Table 3."""
@@ -29,7 +29,7 @@ def length_weight_decay(weight_decay: float, k: float) -> float:
     """
     (weight_decay,) = non_negative(weight_decay=weight_decay)
     (k,) = positive(k=k)
-    return computed("weight_decay", weight_decay / k)
+    return scaled("weight_decay", weight_decay, 1 / k)
 
 
 def table3_weight_decay(epochs: float) -> float:

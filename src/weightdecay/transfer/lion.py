@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weightdecay.transfer.domain import computed, non_negative, positive
+from weightdecay.transfer.domain import computed, non_negative, positive, scaled
 
 LION_FACTORS = (3.0, 10.0)
 """The source's range: how many times smaller Lion's lr is than AdamW's."""
@@ -27,4 +27,4 @@ def lion_from_adamw(lr: float, weight_decay: float, factor: float) -> tuple[floa
     """
     lr, factor = positive(lr=lr, factor=factor)
     (weight_decay,) = non_negative(weight_decay=weight_decay)
-    return computed("lr", lr / factor), computed("weight_decay", weight_decay * factor)
+    return computed("lr", lr / factor), scaled("weight_decay", weight_decay, factor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from weightdecay.transfer.domain import computed, non_negative, positive
+from weightdecay.transfer.domain import non_negative, positive, scaled
 
 
 def normalized_weight_decay(normalized: float, batch_size: float, samples: float, epochs: float) -> float:
@@ -23,4 +23,4 @@ def normalized_weight_decay(normalized: float, batch_size: float, samples: float
     """
     (normalized,) = non_negative(normalized=normalized)
     batch_size, samples, epochs = positive(batch_size=batch_size, samples=samples, epochs=epochs)
-    return computed("weight_decay", normalized * math.sqrt(batch_size / samples / epochs))
+    return scaled("weight_decay", normalized, math.sqrt(batch_size / samples / epochs))

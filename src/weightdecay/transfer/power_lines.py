@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 
-from weightdecay.transfer.domain import computed, number, positive
+from weightdecay.transfer.domain import computed, finite, positive
 
 CONSTANT, EXPONENT = 1.084, -0.527
 """The fit of the source, R² = 0.975, as several public readings of it quote it; see :func:`power_lines_timescale`."""
@@ -38,7 +38,8 @@ def power_lines_timescale(
     """
     tokens, parameters, constant = positive(tokens=tokens, parameters=parameters, constant=constant)
     (ratio,) = positive(tokens_per_parameter=tokens / parameters)
-    power = computed("exponent", number("exponent", exponent)) * math.log(ratio)
+    (exponent,) = finite(exponent=exponent)
+    power = exponent * math.log(ratio)
     return computed("timescale", constant * math.exp(power) if power < LARGEST_LOGARITHM else math.inf)
 
 
@@ -64,5 +65,5 @@ def power_lines_weight_decay(
     0.0195
     """
     lr, batch_tokens, tokens = positive(lr=lr, batch_tokens=batch_tokens, tokens=tokens)
-    (share,) = positive(timescale=power_lines_timescale(tokens, parameters, constant, exponent))
+    share = power_lines_timescale(tokens, parameters, constant, exponent)
     return computed("weight_decay", batch_tokens / lr / tokens / share)

@@ -50,7 +50,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         self._set(optimizer=known("optimizer", self.optimizer, KNOWN))
-        self._set(decay=known("decay", self.decay, DECAYS) if self.decay != "" else "")
+        if self.decay != "":
+            decay = known("decay", self.decay, DECAYS)
+            self._set(decay="" if decay == self.kind.decay else decay)
         for name in ("lr", "batch_size", "epochs", "samples", "mean_square", "measured_gain", "parameters"):
             if name == "lr" or getattr(self, name) is not None:
                 self._set(**{name: positive(**{name: getattr(self, name)})[0]})

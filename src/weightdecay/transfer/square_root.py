@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from weightdecay.transfer.domain import below_one, computed, non_negative, positive
+from weightdecay.transfer.domain import below_one, computed, non_negative, positive, scaled
 
 ROUNDING = 1e-12
 """Of 1 − β: a β closer to 0 than this is 0."""
@@ -55,7 +55,7 @@ def square_root(
                 "the same equation."
             )
     lr, weight_decay = square_root_pull(lr, weight_decay, k)
-    return AdamScaling(lr, _moved(beta1, k), _moved(beta2, k), computed("eps", eps / math.sqrt(k)), weight_decay)
+    return AdamScaling(lr, _moved(beta1, k), _moved(beta2, k), scaled("eps", eps, 1 / math.sqrt(k)), weight_decay)
 
 
 def square_root_pull(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
@@ -66,7 +66,7 @@ def square_root_pull(lr: float, weight_decay: float, k: float) -> tuple[float, f
     """
     lr, k = positive(lr=lr, k=k)
     (weight_decay,) = non_negative(weight_decay=weight_decay)
-    return computed("lr", lr * math.sqrt(k)), computed("weight_decay", weight_decay * math.sqrt(k))
+    return computed("lr", lr * math.sqrt(k)), scaled("weight_decay", weight_decay, math.sqrt(k))
 
 
 def reaches(k: float, *betas: float) -> bool:
@@ -76,4 +76,5 @@ def reaches(k: float, *betas: float) -> bool:
 
 def _moved(beta: float, k: float) -> float:
     moved = 1 - k * (1 - beta)
+    computed("1 − β", 1 - moved)
     return moved if moved > ROUNDING else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from weightdecay.transfer.domain import computed, non_negative, positive
+from weightdecay.transfer.domain import computed, non_negative, positive, scaled
 
 
 def independent_width(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
@@ -27,7 +27,7 @@ def independent_width(lr: float, weight_decay: float, k: float) -> tuple[float, 
     """
     lr, k = positive(lr=lr, k=k)
     (weight_decay,) = non_negative(weight_decay=weight_decay)
-    return computed("lr", lr / k), computed("weight_decay", weight_decay * k)
+    return computed("lr", lr / k), scaled("weight_decay", weight_decay, k)
 
 
 def square_root_width(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
@@ -46,4 +46,4 @@ def square_root_width(lr: float, weight_decay: float, k: float) -> tuple[float, 
     """
     lr, k = positive(lr=lr, k=k)
     (weight_decay,) = non_negative(weight_decay=weight_decay)
-    return computed("lr", lr / k), computed("weight_decay", weight_decay * math.sqrt(k))
+    return computed("lr", lr / k), scaled("weight_decay", weight_decay, math.sqrt(k))
