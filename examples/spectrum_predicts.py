@@ -4,7 +4,7 @@ A small convolutional network without batch norm (smallcnn, width 16) on scikit-
 the labels wrong; plain SGD (no momentum: then L2 is exactly the decay of the theory), lr 0.5 divided by 10 after 40 and
 80 %, three lengths, six λ, three seeds. The Hessian is measured at the end of one of these runs, the middle length
 with λ = 0.1/epochs (the paper's Table 3: nothing is peeked at), and from it the best λ of all lengths is predicted
-for the three questions of weightdecay.lab.explain.spectrum.
+for the three questions of weightdecay.spectrum.
 
     OMP_NUM_THREADS=1 python examples/spectrum_predicts.py [--out spectrum-predicts]
 
@@ -22,13 +22,14 @@ from matplotlib.figure import Figure
 
 from weightdecay.lab.executors import executor
 from weightdecay.lab.explain.axes import decades
-from weightdecay.lab.explain.spectrum import QUESTIONS, best, budget_of, measured
+from weightdecay.lab.explain.spectrum import budget_of, measured
 from weightdecay.lab.explain.spectrum_run import trained
 from weightdecay.lab.place import Place
 from weightdecay.lab.report.figures import COLOURS, INK, MARKERS, save, styled
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.store import Store
 from weightdecay.lab.sweep import sweep
+from weightdecay.spectrum import QUESTIONS, predicted_best
 
 LENGTHS = (10, 30, 90)
 DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
@@ -119,11 +120,13 @@ def main() -> None:
     results = {r.run: r for r in sweep(runs, store, executor("here"), Place(), on_result=told)}
     torch.set_num_threads(1)
     chosen = run_of(LENGTHS[1], round(0.1 / LENGTHS[1], 3), 0)
-    of = trained(store.of(chosen), Place(), out, again=True, samples=500)
+    of = trained(store.of(chosen), Place(), again=True, samples=500)
     found = measured(of, top=10, probes=2, steps=60)
     print(f"{chosen}: {of.note}")
-    print(f"largest eigenvalue {found.top.values[0]:.4g}, trace {found.trace.value:.4g} ± {found.trace.error:.2g}")
-    predicted = {q: [best(found, budget_of(run_of(e, 0.0, 0), STEPS), q) for e in LENGTHS] for q in QUESTIONS}
+    top, whole = found.spectrum.top.values, found.spectrum.trace
+    print(f"largest eigenvalue {top[0]:.4g}, trace {whole.value:.4g} ± {whole.error:.2g}")
+    budgets = [budget_of(run_of(epochs, 0.0, 0), STEPS) for epochs in LENGTHS]
+    predicted = {q: [predicted_best(found.spectrum, budget, q) for budget in budgets] for q in QUESTIONS}
     sweeps = {epochs: swept(results, epochs) for epochs in LENGTHS}
     errors = {epochs: {d: v[0] for d, v in values.items()} for epochs, values in sweeps.items()}
     losses = {epochs: {d: v[1] for d, v in values.items()} for epochs, values in sweeps.items()}

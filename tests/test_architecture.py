@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "monitor": ({"optim"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer"}, {"torch"}),
-    "spectrum": ({"spectrum"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra, and a leaf
+    "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
     "__init__": ({"named", "engine", "optim", "decay"}, set()),
 }

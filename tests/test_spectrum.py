@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, TensorDataset
 
 from weightdecay.spectrum import GGN, Hessian, below, density, lanczos, measure, top_eigenvalues, trace, within
 
@@ -221,6 +222,76 @@ def test_lanczos_to_the_end_finds_every_eigenvalue_and_stops_where_the_space_doe
     assert len(lanczos(matrix, eigenvector, 20)[0]) <= 2  # one, or one more of rounding
 
 
+class OnlyOnce:
+    """Data whose second pass is empty."""
+
+    def __init__(self, data):
+        self.iterator = iter(data)
+
+    def __iter__(self):
+        return self.iterator
+
+
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(ignore_index=2), nn.CrossEntropyLoss(torch.arange(1.0, 5).double())]
+)
+def test_what_a_loss_counts_is_averaged_alike_however_the_data_is_cut(loss):
+    exact = dense_hessian(network(), loss, *images())
+    for sizes in ((40,), (17, 3, 20), (1,) * 40):  # of single ones, some are ignored altogether
+        assert torch.allclose(matrix_of(Hessian(network(), loss, batches(*sizes))), exact, atol=1e-12), sizes
+
+
+def test_a_loader_leaves_the_random_state_alone_and_may_shuffle():
+    inputs, targets = images()
+    loader = DataLoader(TensorDataset(inputs, targets), batch_size=7, shuffle=True)
+    state = torch.random.get_rng_state()
+    found = matrix_of(Hessian(network(), nn.CrossEntropyLoss(), loader))
+    assert not torch.equal(state, torch.random.get_rng_state())  # network() draws
+    torch.manual_seed(5)
+    matrix, state = Hessian(network(), nn.CrossEntropyLoss(), loader), torch.random.get_rng_state()
+    matrix @ torch.ones(88, dtype=torch.float64)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.allclose(found, dense_hessian(network(), nn.CrossEntropyLoss(), inputs, targets), atol=1e-12)
+
+
+def test_a_matrix_of_zeros_has_zeros_for_eigenvalues():
+    matrix = Hessian(nn.Linear(3, 2).double(), lambda o, t: o.mean(), [(torch.ones(4, 3).double(), torch.zeros(4))])
+    found = top_eigenvalues(matrix, 3)
+    assert not found.values.any()
+    assert torch.equal(found.vectors @ found.vectors.T, torch.eye(3, dtype=torch.float64))
+    assert trace(matrix).value == 0
+
+
+def test_of_one_weight_the_trace_is_exact():
+    model = nn.Linear(1, 1, bias=False).double()
+    matrix = Hessian(model, nn.MSELoss(), [(torch.full((2, 1), 3.0).double(), torch.zeros(2, 1).double())])
+    assert trace(matrix)[:2] == (pytest.approx(18.0), 0.0)
+
+
+class Known(Hessian):
+    """A diagonal matrix of these eigenvalues."""
+
+    def __init__(self, values):
+        model = nn.Linear(len(values), 1, bias=False).double()
+        super().__init__(model, nn.MSELoss(), [(torch.ones(1, len(values)).double(), torch.zeros(1, 1).double())])
+        self.values = values
+
+    def product(self, vector):
+        return self.values * vector
+
+
+def test_the_guess_of_a_share_is_near_the_truth_where_a_bulk_at_0_is_far_below_the_next_node():
+    """Like a network: 90 % of 2,000 eigenvalues at 1e-6, a tail, and ten outliers; a bulk within one node."""
+    values = torch.cat(
+        [torch.full((1800,), 1e-6), torch.logspace(-2, 0, 190), torch.linspace(1, 20, 10)]
+    ).double()  # fmt: skip
+    found = density(Known(values), probes=8, steps=40)
+    for value in (1e-4, 5e-4, 2e-3):
+        share = found.share_within(value)
+        assert share.guess == pytest.approx(0.9, abs=0.03), value
+        assert share.low <= share.guess <= share.high
+
+
 def test_the_density_has_the_moments_and_shares_of_the_eigenvalues():
     matrix = Hessian(network(), nn.CrossEntropyLoss(), batches(40))
     exact = torch.linalg.eigvalsh(dense_hessian(network(), nn.CrossEntropyLoss(), *images()))
@@ -287,7 +358,21 @@ def test_progress_is_told_after_every_product():
         (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), iter(d)), "generator.*list"),
         (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), []), "no targets"),
         (lambda m, d: Hessian(m.requires_grad_(False), nn.CrossEntropyLoss(), d), "no parameter"),
-        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(reduction="none"), d) @ torch.ones(88), "shape.*mean"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(reduction="none"), d), "reduction='mean'"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(reduction="sum"), d), "reduction='mean'"),
+        (lambda m, d: Hessian(m, lambda o, t: o.sum(1), d) @ torch.ones(88), "shape.*one number, the mean"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), d) @ torch.full((88,), math.nan), "not finite"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), d[0]), r"not \(inputs, targets\)"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), d, list(network().parameters())), "not of this model"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), d, [*m.parameters(), m[0].bias]), "named twice"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), OnlyOnce(d)) @ torch.ones(88), "for 40 at first and for 0 now"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), DataLoader(d, shuffle=True, drop_last=True)), "other examples"),
+        (lambda m, d: Hessian(m.half(), nn.CrossEntropyLoss(), d), r"float16: curvature needs model.float\(\)"),
+        (lambda m, d: GGN(m, nn.CrossEntropyLoss(ignore_index=0), d), "ignores no targets. Use the Hessian"),
+        (lambda m, d: GGN(m, nn.CrossEntropyLoss(weight=torch.arange(4.0).double()), d), "no class weights"),
+        (lambda m, d: GGN(m, nn.CrossEntropyLoss(), [d[0], (d[1][0] * math.nan, d[1][1])]), "nan: a diverged"),
+        (lambda m, d: top_eigenvalues(Hessian(m, nn.CrossEntropyLoss(), d), 1.5), "count=1.5"),
+        (lambda m, d: top_eigenvalues(Hessian(m, nn.CrossEntropyLoss(), d), 2, tolerance=math.nan), "tolerance=nan"),
         (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), d) @ torch.ones(3), r"shape \(3,\).*\(88,\)"),
         (lambda m, d: Hessian(m, lambda o, t: o.sum() * math.nan, d) @ torch.ones(88), "nan.*diverged"),
         (lambda m, d: GGN(m, nn.functional.cross_entropy, d), "needs nn.CrossEntropyLoss"),

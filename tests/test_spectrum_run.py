@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-import math
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,15 +13,17 @@ import torch
 from torch import nn
 
 from weightdecay.lab.cli import main
-from weightdecay.lab.explain.spectrum import Measured, as_l2, best, budget_of, expected, total_lr
+from weightdecay.lab.cli.spectrum import SpectrumSettings, check_memory
+from weightdecay.lab.explain.spectrum import as_l2, budget_of, total_lr
 from weightdecay.lab.explain.spectrum_run import Trained, trained
 from weightdecay.lab.interrupt import Stop, Stopped
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import Epoch, Run, options
+from weightdecay.lab.settings import SettingsError
 from weightdecay.lab.store import Store
 from weightdecay.lab.task import Named
 from weightdecay.lab.train import train
-from weightdecay.spectrum import Curvature, Hessian, density, measure, top_eigenvalues, trace
+from weightdecay.spectrum import Hessian
 
 RUN = Run(
     "sgd", 0.5, 3e-3, 0, epochs=2, train_size=60, network="smallcnn", network_options=options(width=1, norm=False)
@@ -97,8 +101,12 @@ def test_a_run_that_was_stopped_is_measured_at_its_checkpoint(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "no single run 'nowhere'"),
-        ([""], "several runs there begin so"),
+        (["nowhere"], "is 'nowhere'. Give an address"),
+        ([RUN.address[:-1] + "0g"], f"Did you mean {RUN.address}?"),
+        ([""], "is the beginning of 2 runs"),
+        ([RUN.address, "--device", "cuda:99"], "--device cuda:99: torch finds no such device. Here are cpu"),
+        ([RUN.address, "--device", "foo"], "--device foo"),
+        ([RUN.address, "--seed", "99999999999999999999"], "--seed 99999999999999999999: it must fit"),
         (["abc", "--store", "no-such-folder"], "holds no runs"),
         ([RUN.address, "--top", "0"], "--top 0: it must be 1 or more"),
         ([RUN.address, "--kind", "fisher"], "--kind"),
@@ -113,6 +121,14 @@ def test_a_mistake_is_one_line(words, message, finished, capsys):
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+def test_what_no_machine_holds_is_refused_before_it_is_measured(capsys):
+    for asked in ({"points": 10**6, "top": 1}, {"top": 10**6}):
+        with pytest.raises(SettingsError, match=r"1000000: 1,000,000 vectors of 1,000,000,000 numbers take .* GiB"):
+            check_memory(SpectrumSettings("address", **asked), 10**9)
+    check_memory(SpectrumSettings("address", top=500), 156)
+    assert "155 eigenvalues are looked for" in capsys.readouterr().out
 
 
 def test_a_run_without_anything_kept_is_refused(tmp_path, capsys):
@@ -178,77 +194,38 @@ def test_the_gain_turns_a_runs_lambda_into_l2s_and_its_lr_into_an_effective_one(
     assert budget_of(Run("sgd", 0.1, 0.0, 0, **schedule), 5, gain=10.0) == pytest.approx(10.0)
 
 
-# ---------------------------------------------------------------------------------- predictions
+def test_another_decay_of_the_optimizer_is_another_meaning():
+    def run(decay):
+        return of_run(
+            Run("sgd", 0.1, 5e-3, 0, epochs=1, schedule="constant", optimizer_options=options(decay=decay)),
+            [(0.1, 10.0)],
+        )
+
+    assert as_l2(run("stable")) == (5e-3, 1.0)
+    assert as_l2(run("decoupled")) == pytest.approx((5e-4, 10.0))
+    assert as_l2(run("independent")) == pytest.approx((5e-3, 1.0))  # λ·η/η_peak of the weights a step
+    with pytest.raises(SettingsError, match="under vanilla decay"):
+        as_l2(run("vanilla"))
 
 
-class Dense(Curvature):
-    """A matrix that is there."""
-
-    def __init__(self, matrix):
-        super().__init__(Flat(len(matrix)), lambda outputs, targets: outputs.sum(), [(torch.zeros(1), torch.zeros(1))])
-        self.matrix = matrix
-
-    def product(self, vector):
-        return self.matrix @ vector
+# ---------------------------------------------------------------------------------- stopped
 
 
-class Flat(nn.Module):
-    def __init__(self, size):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(size, dtype=torch.float64))
-
-
-def measured_of(matrix, start, end, examples=100):
-    dense, n = Dense(matrix), len(matrix)
-    return Measured(
-        "hessian", top_eigenvalues(dense, 2), trace(dense, 12), density(dense, probes=1, steps=n),
-        measure(dense, start, n), measure(dense, end, n), 1e-3, 1.0, 1.0, 1.0, examples, 0,
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_is_one_line_and_leaves_no_half_of_a_file(number, status, finished, tmp_path):
+    """Stopped while products are taken: what was there from before is whole."""
+    words = ["spectrum", RUN.address, "--store", str(finished.folder), "--out", str(tmp_path), "--device", "cpu"]
+    assert main([*words, "--train-again", *SMALL]) == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "weightdecay", *words, "--samples", "0", "--probes", "100", "--points", "150"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-
-
-def test_what_is_expected_is_the_sum_over_eigenvectors():
-    generator = torch.Generator().manual_seed(0)
-    square = torch.randn(8, 8, generator=generator, dtype=torch.float64)
-    values, vectors = torch.linalg.eigh(square @ square.T / 8)
-    start, end = (torch.randn(8, generator=generator, dtype=torch.float64) for _ in range(2))
-    found = measured_of(square @ square.T / 8, start, end)
-    a, b = (v @ vectors for v in (start, end))
-    decays = [0.0, 1e-3, 0.1, 1.0]
-    for budget in (3.0, 50.0):
-        for question, weights in (("training", values), ("distance", torch.ones(8, dtype=torch.float64))):
-            exact = []
-            for lam in decays:
-                left = torch.exp(-(values + lam) * budget)
-                reached = values / (values + lam) * (1 - left)
-                exact.append(0.5 * (weights * ((left * a) ** 2 + ((1 - reached) * b) ** 2)).sum())
-            # in steps of 1/h at most against a flow: an error of the order of what is left after one
-            pieces = max(100, budget * (values[-1].item() + 1))
-            slack = (values[-1].item() + 1) ** 2 * budget / pieces
-            assert torch.allclose(
-                expected(found, decays, budget, question), torch.stack(exact), rtol=2 * slack, atol=1e-9
-            )
-
-
-def test_with_finitely_many_examples_and_time_the_best_lambda_is_that_of_ridge_regression():
-    """One curvature h: (hλ²θ² + h²/N)/(h+λ)² is least at λ = 1/(Nθ²), for a θ² that is the mean over directions."""
-    size, examples = 6, 50
-    matrix = 2.0 * torch.eye(size, dtype=torch.float64)
-    end = torch.full((size,), 0.7, dtype=torch.float64)
-    found = measured_of(matrix, torch.zeros(size, dtype=torch.float64), end, examples)
-    assert best(found, 1e3, "examples").weight_decay == pytest.approx(1 / (examples * 0.49), rel=0.06)  # the grid's
-
-
-def test_flat_directions_have_to_be_forgotten_and_the_best_lambda_falls_as_1_over_length():
-    values = torch.tensor([5.0, *[1e-9] * 9], dtype=torch.float64)
-    start, end = torch.ones(10, dtype=torch.float64), torch.tensor([1.0, *[1e-3] * 9], dtype=torch.float64)
-    found = measured_of(torch.diag(values), start, end)
-    short, long = (best(found, budget, "distance").weight_decay for budget in (100.0, 10_000.0))
-    assert math.log(short / long) / math.log(100) == pytest.approx(1.0, abs=0.25)
-    assert best(found, 100.0, "training").weight_decay < 1e-5  # nothing flat counts, and the steep one has arrived
-
-
-def test_negative_eigenvalues_are_taken_for_flat():
-    matrix = torch.diag(torch.tensor([1.0, 0.5, -0.3, -0.1], dtype=torch.float64))
-    found = measured_of(matrix, torch.ones(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64))
-    assert found.share.low <= 0.5
-    assert torch.isfinite(expected(found, [0.0, 1e-3], 10.0, "examples")).all()
+    assert process.stdout.readline().startswith("measuring on")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == status
+    assert said.startswith("stopped: the spectrum is not kept")
+    assert said.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

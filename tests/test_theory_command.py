@@ -104,8 +104,9 @@ def test_norms_of_the_minimum_are_those_of_the_regularised_problem():
 
 def test_the_strength_of_adams_stays_where_it_is_in_the_mean_and_that_of_adamw_does_not():
     adamw, adams = theory_drift.drifts(2, 0, lambda line: None)
-    assert adams.change == pytest.approx(1, abs=1e-12)
-    assert adams.strength[0] == pytest.approx(adams.weight_decay)
+    # By the gain that the optimizer itself took in its last step of the epoch, not by the formula.
+    assert adams.change == pytest.approx(1, abs=1e-5)
+    assert adams.strength[0] == pytest.approx(adams.weight_decay, rel=1e-5)
     assert max(adams.shift_of_mean) < 1e-12
     assert adamw.change > 1.01
     assert adamw.strength[0] == pytest.approx(adamw.weight_decay * math.sqrt(adamw.mean_square[0]))

@@ -8,26 +8,45 @@ from __future__ import annotations
 
 from weightdecay.spectrum.base import Curvature
 from weightdecay.spectrum.density import Density, density
-from weightdecay.spectrum.eigenvalues import Top, top_eigenvalues
+from weightdecay.spectrum.eigenvalues import NotConvergedError, Top, top_eigenvalues
 from weightdecay.spectrum.ggn import GGN
 from weightdecay.spectrum.hessian import Hessian
 from weightdecay.spectrum.lanczos import Measure, lanczos, measure
+from weightdecay.spectrum.predict import (
+    QUESTIONS,
+    Direction,
+    Predicted,
+    Question,
+    Spectrum,
+    expected_loss,
+    predicted_best,
+    spectrum_of,
+)
 from weightdecay.spectrum.share import Share, below, within
 from weightdecay.spectrum.trace import Trace, trace
 
 __all__ = [
     "Curvature",
     "Density",
+    "Direction",
     "GGN",
     "Hessian",
     "Measure",
+    "NotConvergedError",
+    "Predicted",
+    "QUESTIONS",
+    "Question",
     "Share",
+    "Spectrum",
     "Top",
     "Trace",
     "below",
     "density",
+    "expected_loss",
     "lanczos",
     "measure",
+    "predicted_best",
+    "spectrum_of",
     "top_eigenvalues",
     "trace",
     "within",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, RandomSampler
 
 from weightdecay.spectrum.kernels import twice_differentiable
 
@@ -15,7 +16,10 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 """(inputs, targets) of every batch; gone through once a product, so a list or a loader, not a generator."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""(outputs, targets) → the mean over the targets of a batch, a 0-d tensor."""
+"""(outputs, targets) → the mean over the targets of a batch, a 0-d tensor, every target weighing alike.
+
+``nn.CrossEntropyLoss`` may also weigh classes, and ignore some targets: then the mean is over what it counts.
+"""
 
 
 class Curvature(ABC):
@@ -25,11 +29,13 @@ class Curvature(ABC):
 
     The mean is over all targets of all batches, whatever their sizes: one batch or a hundred, the matrix is the same.
     ``parameters`` are by default all of the model that require a gradient; a vector holds their elements in that order.
-    Data is moved to the model's device batch by batch.
+    Data is moved to the model's device batch by batch. It has to be the same at every pass, so augmentation is to be
+    off; the order of batches is of no account.
 
     Shapes: vectors (n,), in the dtype of the parameters and on their device.
-    Raises: ValueError, without parameters or data, for parameters of several devices or dtypes, for a generator, and
-            where the loss of a batch is not one finite number.
+    Raises: ValueError, without parameters or data, for parameters of several devices or dtypes, in half precision or
+            not of the model, for data that is not the same at every pass, and where the loss of a batch is not one
+            finite number.
     """
 
     def __init__(
@@ -41,7 +47,9 @@ class Curvature(ABC):
         on_product: Callable[[int], None] | None = None,
     ) -> None:
         self.model, self.loss, self.data, self.on_product = model, loss, data, on_product
-        given = model.parameters() if parameters is None else parameters
+        if getattr(loss, "reduction", "mean") != "mean":
+            raise ValueError(f"loss={loss!r}: the mean over a batch is needed. Use reduction='mean'.")
+        given = model.parameters() if parameters is None else _of(model, parameters)
         self.parameters = [p for p in given if p.requires_grad]
         if not self.parameters:
             raise ValueError("the model has no parameter that requires a gradient: there is nothing to differentiate.")
@@ -51,12 +59,14 @@ class Curvature(ABC):
                 f"the parameters have several devices or dtypes, {sorted(map(str, kinds))}: move the model."
             )
         ((self.device, self.dtype),) = kinds
-        if isinstance(data, Iterator):
-            raise ValueError("data is a generator, which can be read once; every product reads it. Pass list(data).")
+        if self.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"the parameters are {self.dtype}: curvature needs model.float() or model.double().")
+        _refuse_one_pass(data)
         self.size = sum(p.numel() for p in self.parameters)
         self.products = 0
-        self.targets = sum(targets.numel() for _, targets in data)
-        if not self.targets:
+        self.total = 0.0  # what all targets count
+        self.total = sum(self.counted(targets) for _, targets in self.pairs())
+        if not self.total:
             raise ValueError("data holds no targets: pass a list of (inputs, targets), or a loader.")
 
     @abstractmethod
@@ -67,6 +77,8 @@ class Curvature(ABC):
         """Return the matrix times a vector, counted and reported: ``on_product(products so far)``."""
         if vector.shape != (self.size,):
             raise ValueError(f"the vector has shape {tuple(vector.shape)}; the matrix takes ({self.size},).")
+        if not torch.isfinite(vector).all():
+            raise ValueError("the vector has elements that are not finite.")
         with self.measured():
             result = self.product(vector.to(self.device, self.dtype))
         self.products += 1
@@ -90,19 +102,51 @@ class Curvature(ABC):
                 module.training = mode
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """Yield inputs and targets on the model's device, and the share of the targets that the batch has."""
-        for inputs, targets in self.data:
-            yield inputs.to(self.device), targets.to(self.device), targets.numel() / self.targets
+        """Yield inputs and targets on the model's device, and the share that the batch has in the mean over all.
+
+        Raises: ValueError, where another number of targets comes than came first.
+        """
+        seen = 0.0
+        for inputs, targets in self.pairs():
+            count = self.counted(targets)
+            seen += count
+            if count:
+                yield inputs.to(self.device), targets.to(self.device), count / self.total
+        if abs(seen - self.total) > 1e-9 * self.total:
+            raise ValueError(
+                f"data held targets for {self.total:g} at first and for {seen:g} now: it must be the same at every "
+                "pass. Pass list(loader)."
+            )
+
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches as they are; a loader draws its seeds, and nobody else's random state is to notice."""
+        with torch.random.fork_rng(devices=[]):
+            for batch in self.data:
+                if isinstance(batch, Tensor) or len(batch) != 2:
+                    raise ValueError(
+                        "a batch of data is not (inputs, targets). Pass [(inputs, targets), …], or a loader."
+                    )
+                yield batch
+
+    def counted(self, targets: Tensor) -> float:
+        """Return what a batch counts in the mean over all: its targets, or their weights where the loss has some."""
+        if not isinstance(self.loss, nn.CrossEntropyLoss) or targets.is_floating_point():
+            return targets.numel()
+        kept = targets[targets != self.loss.ignore_index]
+        if self.loss.weight is None:
+            return kept.numel()
+        return self.loss.weight.double().cpu()[kept.cpu()].sum().item()
 
     def loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch. Raises: ValueError, where it is not one finite number."""
         loss = self.loss(self.model(inputs), targets)
-        if loss.ndim or not torch.isfinite(loss):
-            what = f"a tensor of shape {tuple(loss.shape)}" if loss.ndim else str(loss.item())
+        if loss.ndim:
             raise ValueError(
-                f"the loss of a batch is {what}; one finite number, the mean over the batch, is needed. "
-                "A diverged network has no curvature."
+                f"the loss of a batch is a tensor of shape {tuple(loss.shape)}: it must be one number, the mean over "
+                "the batch."
             )
+        if not torch.isfinite(loss):
+            raise ValueError(f"the loss of a batch is {loss.item()}: a diverged network has no curvature.")
         return loss
 
     def flat(self, tensors: Iterable[Tensor | None]) -> Tensor:
@@ -125,3 +169,22 @@ class Curvature(ABC):
             with self.measured():
                 found = torch.autograd.grad(self.loss_of(inputs, targets), self.parameters, allow_unused=True)
             yield self.flat(found), share
+
+
+def _of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Sequence[nn.Parameter]:
+    """Return the parameters. Raises: ValueError, where one is not the model's, or named twice."""
+    own, given = {id(p) for p in model.parameters()}, [id(p) for p in parameters]
+    if len(set(given)) < len(given) or not own.issuperset(given):
+        what = "named twice" if own.issuperset(given) else "not of this model"
+        raise ValueError(f"one of the parameters is {what}: the loss would seem flat, or the matrix twice as large.")
+    return parameters
+
+
+def _refuse_one_pass(data: Batches) -> None:
+    """Refuse data that is not the same at every pass. Raises: ValueError."""
+    if isinstance(data, Iterator):
+        raise ValueError("data is a generator, which can be read once; every product reads it. Pass list(data).")
+    if isinstance(data, DataLoader) and data.drop_last and isinstance(data.sampler, RandomSampler):
+        raise ValueError(
+            "data is a loader that shuffles and drops what is left over: other examples at every pass. Pass list(data)."
+        )

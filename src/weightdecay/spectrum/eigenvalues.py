@@ -14,6 +14,10 @@ End = Literal["largest", "smallest", "magnitude"]
 WHICH: dict[str, str] = {"largest": "LA", "smallest": "SA", "magnitude": "LM"}
 
 
+class NotConvergedError(RuntimeError):
+    """ARPACK took all the products it may and did not find as many eigenvalues."""
+
+
 class Top(NamedTuple):
     """Eigenvalues (k,), from that end on, and their eigenvectors (k, n); float64 on the CPU. ``products``: taken."""
 
@@ -35,14 +39,18 @@ def top_eigenvalues(
     Costs the products and little else: 86 for those 20, 108 at a tolerance of 1e-5; how many depends on gaps.
     Deterministic in ``seed``, which draws the start, as far as the products are.
 
-    Raises: ValueError, for a count outside [1, n−1] or an unknown end; RuntimeError, where ARPACK does not converge.
+    Holds max(2·count + 1, 20) vectors of n float64 numbers, and count more at its end.
+
+    Raises: ValueError, for a count outside [1, n−1], an unknown end or a tolerance outside [0, 1); NotConvergedError.
     Source: Lehoucq, Sorensen & Yang, ARPACK Users' Guide, 1998; ``scipy.sparse.linalg.eigsh``.
     """
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
     if end not in WHICH:
         raise ValueError(f"end={end!r}: use one of {', '.join(WHICH)}.")
-    if not 1 <= count < matrix.size:
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance={tolerance!r}: it is relative, at least 0 and below 1.")
+    if count != int(count) or not 1 <= count < matrix.size:
         raise ValueError(
             f"count={count}: a matrix of {matrix.size} rows has 1 to {matrix.size - 1} for ARPACK to find."
         )
@@ -56,12 +64,16 @@ def top_eigenvalues(
     start = torch.randn(matrix.size, generator=generator, dtype=torch.float64).numpy()
     operator = LinearOperator((matrix.size,) * 2, matvec=matvec, dtype=np.float64)
     try:
-        values, vectors = eigsh(operator, k=count, which=WHICH[end], v0=start, tol=tolerance)
+        values, vectors = eigsh(operator, k=int(count), which=WHICH[end], v0=start, tol=tolerance)
     except ArpackNoConvergence as error:
-        raise RuntimeError(
+        raise NotConvergedError(
             f"{len(error.eigenvalues)} of {count} eigenvalues were found to {tolerance:g}, and no more after "
             f"{matrix.products - before} products. Ask for fewer, or for a larger tolerance."
         ) from None
+    except ArpackError:
+        if matvec(start).any():
+            raise
+        values, vectors = np.zeros(count), np.eye(matrix.size, count)  # the matrix is zero, as ARPACK found out
     key = {"largest": -values, "smallest": values, "magnitude": -abs(values)}[end]
     order = np.argsort(key)
     return Top(

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from weightdecay.spectrum.base import Batches, Curvature, Loss
@@ -18,10 +19,12 @@ class GGN(Curvature):
     .. math:: G = \frac1N\sum_j J_j^\top\,\big(\nabla^2_f\,\ell(f_j, y_j)\big)\,J_j
 
     Never negative for a convex loss (cross entropy, squares), and equal to the Hessian where the network is linear in
-    its parameters or fits perfectly. By curvlinops, one forward-mode and one backward pass a batch.
+    its parameters or fits perfectly. By curvlinops, one forward-mode and one backward pass a batch; the data stays on
+    the model's device.
 
     Takes ``nn.CrossEntropyLoss`` or ``nn.MSELoss``, averaging: curvlinops asks the loss how it averages.
-    Raises: ValueError, for another loss, beside those of :class:`Curvature`.
+    Raises: ValueError, for another loss and one that weighs classes or ignores targets, beside those of
+            :class:`Curvature`.
     Source: Schraudolph 2002; curvlinops' ``GGNLinearOperator``.
     """
 
@@ -41,11 +44,13 @@ class GGN(Curvature):
         super().__init__(model, loss, data, parameters, on_product)
         with _quietly():
             from curvlinops import GGNLinearOperator
-        with self.measured():
-            for inputs, targets, _ in self.batches():
+        batches = [(inputs, targets) for inputs, targets, _ in self.batches()]
+        if self.total != sum(targets.numel() for _, targets in batches):
+            raise ValueError(f"loss={loss!r}: the GGN takes no class weights and ignores no targets. Use the Hessian.")
+        with self.measured(), torch.no_grad():
+            for inputs, targets in batches:
                 self.loss_of(inputs, targets)  # a diverged network shall say so
-                break
-            batches = [(inputs, targets) for inputs, targets, _ in self.batches()]
+        with self.measured():
             self.operator: Any = GGNLinearOperator(
                 model, loss, self.parameters, batches, check_deterministic=False, num_data=_count(batches)
             )

@@ -30,28 +30,21 @@ def below(found: Measure, value: float) -> tuple[float, float, float]:
 
     .. math:: \sum_{j<k} w_j \;\le\; \mu\big((-\infty, x)\big) \;\le\; \sum_{j\le k+1} w_j,
 
-    so a node's own weight may lie to either side of it. The guess takes half of it to the left of the node, and goes
-    linearly from one node to the next.
+    so a node's own weight may lie to either side of it. The guess is the quadrature's: the weight of the nodes below,
+    and half of that of a node at x.
 
     Source: Golub & Meurant, Matrices, Moments and Quadrature, 2010; Szegő, Orthogonal Polynomials, Section 3.41.
 
     >>> found = Measure(torch.tensor([0.0, 1.0]).double(), torch.tensor([0.6, 0.4]).double())
     >>> [round(share, 6) for share in below(found, 0.5)]
-    [0.55, 0.0, 1.0]
+    [0.6, 0.0, 1.0]
     """
     weights = found.weights / found.weights.sum()
     sums = torch.cat([torch.zeros(1, dtype=weights.dtype), weights.cumsum(0)])  # sums[k]: of the first k nodes
     count = len(weights)
     k = int((found.nodes < value).sum())
     low, high = sums[max(k - 1, 0)].item(), sums[min(k + 1, count)].item()
-    if k == 0:
-        return low, low, high
-    if k == count:
-        return high, low, high
-    left, right = found.nodes[k - 1].item(), found.nodes[k].item()
-    halves = (sums[:-1] + sums[1:]) / 2
-    part = (value - left) / (right - left)
-    return ((1 - part) * halves[k - 1] + part * halves[k]).item(), low, high
+    return (sums[k] + weights[found.nodes == value].sum() / 2).item(), low, high
 
 
 def within(found: Measure, value: float) -> tuple[float, float, float]:

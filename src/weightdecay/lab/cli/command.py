@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return fail(f"{error.name} is not installed; the lab needs it. Install weightdecay[lab].", FAILED)
     except KeyboardInterrupt:
-        return fail("stopped before anything was trained.", STOPPED, label="")
+        return fail("stopped.", STOPPED, label="")
 
 
 def _warn(message: Warning | str, *_: object) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from weightdecay.lab.cli.say import DONE, say
+from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
+from weightdecay.lab.interrupt import sigterm_raises
 from weightdecay.lab.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class SpectrumSettings:
     kind: Literal["hessian", "ggn"] = "hessian"
     """The Hessian, or the generalised Gauss-Newton matrix, which is never negative."""
     top: int = 20
-    """How many of the largest eigenvalues."""
+    """How many of the largest eigenvalues: the most positive ones."""
     samples: int = 1000
     """Training images to measure on, or tokens of a text, in whole steps. 0: all."""
     probes: int = 4
@@ -56,6 +57,7 @@ class SpectrumSettings:
 
 
 LEAST = {"top": 1, "samples": 0, "probes": 1, "points": 2}
+SEEDS = 2**63
 
 
 def run_spectrum(settings: SpectrumSettings) -> int:
@@ -64,36 +66,87 @@ def run_spectrum(settings: SpectrumSettings) -> int:
         value = getattr(settings, name)
         if value < least:
             raise SettingsError(f"--{name} {value}: it must be {least} or more.")
+    if not -SEEDS <= settings.seed < SEEDS:
+        raise SettingsError(f"--seed {settings.seed}: it must fit into 64 bits.")
+    try:
+        with sigterm_raises():
+            return _run(settings)
+    except KeyboardInterrupt as stopped:
+        return fail(
+            "stopped: the spectrum is not kept, weights that were trained again to the end are. The same command "
+            "starts anew.",
+            status_of(stopped),
+            label="",
+        )
+
+
+def _run(settings: SpectrumSettings) -> int:
+    from weightdecay.lab.explain.spectrum import measured
+    from weightdecay.lab.explain.spectrum_page import page
     from weightdecay.lab.explain.spectrum_run import find, trained
     from weightdecay.lab.place import Place
+    from weightdecay.spectrum import NotConvergedError
 
     folder = find(settings.run, settings.store)
-    import torch
-
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     out = settings.out or folder.path / "spectrum"
-    place = Place(device=device, data=settings.data_folder)
+    out.mkdir(parents=True, exist_ok=True)  # before anything is measured: it may be no folder
+    place = Place(device=device_of(settings.device), data=settings.data_folder)
 
     def told(epoch: Epoch) -> None:
         say(f"epoch {epoch.epoch}, training loss {epoch.train_loss or float('nan'):.4g}")
 
     try:
         of = trained(folder, place, settings.train_again, settings.samples, on_epoch=told)
-        from weightdecay.lab.explain.spectrum import measured
-        from weightdecay.lab.explain.spectrum_page import page
-
+        check_memory(settings, sum(p.numel() for p in of.model.parameters()))
+        say(f"measuring on {sum(len(targets) for _, targets in of.data):,} {of.unit}")
         with progress() as on_product:
             found = measured(
                 of, settings.kind, settings.top, settings.probes, settings.points, settings.seed, on_product
             )
     except ValueError as error:
         raise error if isinstance(error, SettingsError) else SettingsError(str(error)) from error
+    except NotConvergedError as error:
+        return fail(str(error), FAILED)
     written = page(found, of, out, command(settings))
     show(found, str(of.run), of.note)
     say(f"page    {written}\nresults {out / 'spectrum.csv'}\nfigure  {out / 'spectrum.png'}")
     return DONE
+
+
+def device_of(name: str) -> str:
+    """Return the device. Raises: SettingsError, where torch has none of that name here."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if torch.empty(1, device=name).sum().item() is not None:
+            return name
+    except (RuntimeError, AssertionError, NotImplementedError):
+        pass
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    raise SettingsError(f"--device {name}: torch finds no such device. Here are {', '.join(there)}, and auto.")
+
+
+def check_memory(settings: SpectrumSettings, size: int) -> None:
+    """Refuse what this machine cannot hold. Raises: SettingsError.
+
+    ARPACK holds 3·top vectors in float64, Lanczos ``points`` of them in the weights' own type.
+    """
+    import os
+
+    if settings.top >= size:
+        say(f"--top {settings.top}: the network has {size:,} weights, and {size - 1:,} eigenvalues are looked for.")
+    if not hasattr(os, "sysconf"):
+        return
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name, value, each in (("top", min(settings.top, size - 1), 24), ("points", min(settings.points, size), 4)):
+        need = value * each * size
+        if need > there:
+            raise SettingsError(
+                f"--{name} {value}: {value:,} vectors of {size:,} numbers take {need / 2**30:.0f} GiB, and"
+                f" this machine has {there / 2**30:.0f}. Ask for fewer."
+            )
 
 
 def command(settings: SpectrumSettings) -> str:
@@ -129,15 +182,16 @@ def show(found: Measured, name: str, note: str) -> None:
     from rich.table import Table
 
     from weightdecay.lab.cli.outcome import wide_enough
-    from weightdecay.lab.explain.spectrum import QUESTIONS
-    from weightdecay.lab.explain.spectrum_page import LENGTHS, percent, predictions, shown
+    from weightdecay.lab.explain.spectrum_page import LENGTHS, cells, percent, predictions, shown, wide
+    from weightdecay.spectrum import QUESTIONS
 
     style = {"box": box.SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}
     table = Table(title=name, **style)  # type: ignore[arg-type]
-    for heading in ("eigenvalue", "bias, of θ*", "time, Ση"):
+    spectrum, lam = found.spectrum, found.weight_decay
+    for heading in ("eigenvalue", "bias, of θ*", "time, Ση·gain"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for h, bias, time in found.per_direction():
-        table.add_row(f"{h:.4g}", f"{100 * bias:.2g} %", f"{time:.3g}")
+    for one in spectrum.directions(lam):
+        table.add_row(*cells(one))
     lengths = Table(title="predicted best λ, in the run's meaning", **style)  # type: ignore[arg-type]
     lengths.add_column("length")
     for words in QUESTIONS.values():
@@ -147,9 +201,10 @@ def show(found: Measured, name: str, note: str) -> None:
         lengths.add_row(f"× {length}", *(shown(one, found) for one in every[3 * i : 3 * i + 3]))
     say("")
     wide_enough(lengths).print(table)
-    say(f"trace            {found.trace.value:.4g} ± {found.trace.error:.2g}")
-    say(f"|H_i| below λ    {percent(found.share)} of {found.density.size:,} directions, λ = {found.weight_decay:.3g}")
-    if found.share.high - found.share.low > 0.2:
-        say("                 the bounds are far apart: more --points resolve smaller eigenvalues")
+    share = spectrum.share(lam)
+    say(f"trace            {spectrum.trace.value:.4g} ± {spectrum.trace.error:.2g}")
+    say(f"|H_i| below λ    {percent(share)} of {spectrum.density.size:,} directions, λ = {lam:.3g} as in L2")
+    if wide(share):
+        say("                 " + wide(share))
     say(f"weights          {note}")
     wide_enough(lengths).print(lengths)

@@ -10,13 +10,13 @@ from weightdecay.lab.interrupt import sigterm_raises
 def run_theory(settings: TheorySettings) -> int:
     """Compute, draw, and say where the page is."""
     settings.check()
-    from weightdecay.lab.explain.theory import explain
-
     try:
         with sigterm_raises():
+            from weightdecay.lab.explain.theory import explain
+
             page = explain(settings, say)
     except KeyboardInterrupt as stopped:
-        return fail("stopped: nothing is kept, and the same command starts anew.", status_of(stopped), label="")
+        return fail("stopped: the page was not written. The same command starts anew.", status_of(stopped), label="")
     say(f"page    {page}")
     for name in ("paths", "valleys", "parts", "best-decay", "minimum", "drift", "equilibrium"):
         say(f"figure  {settings.out / name}.png, {name}.svg")

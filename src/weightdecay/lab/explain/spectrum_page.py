@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weightdecay.lab.explain.axes import decades
-from weightdecay.lab.explain.spectrum import QUESTIONS, Measured, Predicted, best, expected
+from weightdecay.lab.explain.spectrum import Measured
 from weightdecay.lab.explain.spectrum_run import Trained
 from weightdecay.lab.report.document import Cell, Document, Section, Table, draw, write
 from weightdecay.lab.report.figures import COLOURS, INK, styled
-from weightdecay.spectrum import Share
+from weightdecay.spectrum import QUESTIONS, Direction, Predicted, Share, expected_loss, predicted_best
 
 LENGTHS = (1, 3, 10)
 """Trainings for which a best λ is predicted, as multiples of the run's own."""
@@ -24,17 +24,36 @@ LENGTHS = (1, 3, 10)
 BINS_PER_DECADE = 4
 
 
+WIDE = 0.2
+"""Bounds of a share that are farther apart than this ask for more steps of Lanczos."""
+
+
 def percent(share: Share) -> str:
-    """Return a share with what is certain of it."""
-    return f"{100 * share.guess:.1f} % (certainly {100 * share.low:.1f} to {100 * share.high:.1f} %)"
+    """Return a share with its bounds."""
+    return f"{100 * share.guess:.1f} % (for the vectors used, {100 * share.low:.1f} to {100 * share.high:.1f} %)"
+
+
+def wide(share: Share) -> str:
+    """Return what to do where the bounds of a share are far apart; else nothing."""
+    if share.high - share.low <= WIDE:
+        return ""
+    return "The bounds of the share below λ are far apart: more --points resolve smaller eigenvalues."
+
+
+def cells(one: Direction) -> tuple[str, str, str]:
+    """Return eigenvalue, bias and time as text."""
+    if one.bias is None or one.time is None:
+        return f"{one.eigenvalue:.4g}", "leaves", "never"
+    return f"{one.eigenvalue:.4g}", f"{100 * one.bias:.2g} %", f"{one.time:.3g}"
 
 
 def spectrum_figure(found: Measured) -> Figure:
     """Draw how many eigenvalues lie where, by their absolute value, with λ drawn in."""
-    nodes, counts = found.density.spectrum()
+    spectrum = found.spectrum
+    nodes, counts = spectrum.density.spectrum()
     sizes = nodes.abs().clamp(min=1e-12)
     low = max(math.floor(math.log10(sizes.min().item())), -8)
-    high = math.ceil(math.log10(max(sizes.max().item(), found.top.values[0].item(), 1e-12)))
+    high = math.ceil(math.log10(max(sizes.max().item(), spectrum.top.values[0].item(), 1e-12)))
     edges = torch.logspace(low, high, BINS_PER_DECADE * (high - low) + 1, dtype=torch.float64)
     place = torch.bucketize(sizes.clamp(min=10.0**low), edges).sub(1).clamp(0, len(edges) - 2)
     with styled():
@@ -56,8 +75,9 @@ def spectrum_figure(found: Measured) -> Figure:
         axes.set_ylim(0.3, 4 * bottom.max().item())
         decades(axes.xaxis)
         decades(axes.yaxis)
-        top = found.top.values[found.top.values > 0].numpy()
-        axes.plot(top, [0.42] * len(top), "|", color=INK, markersize=9, label=f"the {len(found.top.values)} largest")
+        top = spectrum.top.values[spectrum.top.values > 0].numpy()
+        if len(top):
+            axes.plot(top, [0.42] * len(top), "|", color=INK, markersize=9, label=f"the {len(top)} largest")
         if found.weight_decay > 0:
             axes.axvline(found.weight_decay, color=INK, linestyle=(0, (5, 2)), linewidth=1.4)
             axes.text(found.weight_decay, 2.2 * bottom.max().item(), f" λ = {found.weight_decay:.3g}", color=INK)
@@ -75,7 +95,7 @@ def prediction_figure(found: Measured) -> Figure:
         figure = Figure(figsize=(7.0, 4.2), layout="constrained")
         axes: Axes = figure.subplots()
         for (question, words), colour in zip(QUESTIONS.items(), COLOURS, strict=False):
-            values = expected(found, [0.0, *decays], found.total_lr, question)
+            values = expected_loss(found.spectrum, [0.0, *decays], found.total_lr, question)
             axes.plot(decays, (values[1:] / values[0]).numpy(), color=colour, label=words)
         if found.weight_decay > 0:
             axes.axvline(found.weight_decay, color=INK, linestyle=(0, (5, 2)), linewidth=1.4, label="λ of the run")
@@ -93,7 +113,11 @@ def prediction_figure(found: Measured) -> Figure:
 
 def predictions(found: Measured) -> list[Predicted]:
     """Return the best λ for every length and question."""
-    return [best(found, found.total_lr * length, question) for length in LENGTHS for question in QUESTIONS]
+    return [
+        predicted_best(found.spectrum, found.total_lr * length, question)
+        for length in LENGTHS
+        for question in QUESTIONS
+    ]
 
 
 def shown(one: Predicted, found: Measured) -> str:
@@ -109,11 +133,12 @@ def numbers(found: Measured) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("what", "value", "weight"))
-    writer.writerows(("eigenvalue", repr(value), 1) for value in found.top.values.tolist())
-    writer.writerow(("trace", repr(found.trace.value), repr(found.trace.error)))
-    nodes, counts = found.density.spectrum()
+    spectrum = found.spectrum
+    writer.writerows(("eigenvalue", repr(value), 1) for value in spectrum.top.values.tolist())
+    writer.writerow(("trace", repr(spectrum.trace.value), repr(spectrum.trace.error)))
+    nodes, counts = spectrum.density.spectrum()
     writer.writerows(("density", repr(t), repr(w)) for t, w in zip(nodes.tolist(), counts.tolist(), strict=True))
-    for name, one in (("initial weights", found.start), ("trained weights", found.end)):
+    for name, one in (("initial weights", spectrum.start), ("trained weights", spectrum.end)):
         writer.writerows(
             (name, repr(t), repr(w)) for t, w in zip(one.nodes.tolist(), one.weights.tolist(), strict=True)
         )
@@ -122,34 +147,38 @@ def numbers(found: Measured) -> str:
 
 def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
     """Write figures, CSV and page; return the page's path."""
-    lam, size, top = found.weight_decay, found.density.size, found.top.values
+    spectrum, lam = found.spectrum, found.weight_decay
+    size, top, share = spectrum.density.size, spectrum.top.values, spectrum.share(lam)
     seen = sum(len(targets) for _, targets in of.data)
     drawn = draw(
         spectrum_figure(found), out, "spectrum",
-        f"How many of the {size:,} eigenvalues lie where, by absolute value, from {len(found.density.probes)} random "
-        f"vectors and {len(found.density.probes[0].nodes)} steps of Lanczos with each. Left of the dashed line decay "
-        "is the stronger part of H + λ.",
+        f"How many of the {size:,} eigenvalues lie where, by absolute value: {len(spectrum.density.probes)} × "
+        f"{len(spectrum.density.probes[0].nodes)} nodes of Lanczos, from random vectors. A node stands for its "
+        "neighbourhood; near 0 that may be wide, and hold eigenvalues of either sign. Left of the dashed line decay is "
+        "the stronger part of H + λ.",
     )  # fmt: skip
     curves = draw(
         prediction_figure(found), out, "prediction",
         "Expected after a training as long as the run’s, for a quadratic loss with the measured spectrum, as a part of "
         "what λ = 0 leaves.",
     )  # fmt: skip
-    rows = [(f"{h:.4g}", f"{100 * bias:.2g} %", f"{time:.3g}") for h, bias, time in found.per_direction()]
-    table = Table(("Eigenvalue h", "Bias, λ/(h + λ) of θ*", "Time to 1/e, in Ση"), rows)
+    rows = [cells(one) for one in spectrum.directions(lam)]
+    table = Table(("Eigenvalue h", "Bias, λ/(h + λ) of θ*", "Time to 1/e, in Ση·gain"), rows)
     every = predictions(found)
     best_rows: list[tuple[Cell, ...]] = [
         (f"× {length}", found.total_lr * length, *(shown(p, found) for p in every[3 * i : 3 * i + 3]))
         for i, length in enumerate(LENGTHS)
     ]
-    bests = Table(("Length", "Σηg", *(f"Best λ for the {words}" for words in QUESTIONS.values())), best_rows)
+    bests = Table(("Length", "Ση·gain", *(f"Best λ for the {words}" for words in QUESTIONS.values())), best_rows)
     answer = (
-        f"The largest eigenvalue is {top[0]:.4g}, the sum of all {found.trace.value:.4g} ± {found.trace.error:.2g}. "
-        f"λ = {lam:.3g} (as in L2) is the stronger part of H + λ in {percent(found.share)} of {size:,} directions: "
-        "there it alone decides how fast and where weights go."
+        f"The largest eigenvalue is {top[0]:.4g}, the sum of all {spectrum.trace.value:.4g} ± "
+        f"{spectrum.trace.error:.2g}. λ = {lam:.3g} (as in L2) is the stronger part of H + λ in {percent(share)} of "
+        f"{size:,} directions, and more than ten times the other in {percent(spectrum.share(lam / 10))}: there it "
+        "alone decides how fast and where weights go."
     )
     notes = [
-        of.note[0].upper() + of.note[1:] + ".",
+        f"Weights: {of.note}.",
+        *([wide(share)] if wide(share) else []),
         "The network is in eval mode: its batch-norm statistics stand still, and nothing is dropped out.",
         "A best λ here is that of a quadratic loss around the trained weights, whose minimum they are taken for, with "
         "initial weights that know nothing of it. A network is no quadratic: examples/spectrum_predicts.py measures "
@@ -170,6 +199,7 @@ def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
             ("Run", str(of.run)),
             ("Data", f"{seen:,} of {of.examples:,} training {of.unit}, {AS_MEASURED[of.unit]}"),
             ("Matrix", f"{found.kind}, {size:,} × {size:,}, {found.products} products"),
+            ("λ", f"{of.run.weight_decay:g} in the run’s own meaning, which is {found.per_l2:.3g} times L2’s"),
             ("Ση·gain", f"{found.total_lr:.4g} over the training, {found.last_lr:.3g} a step at its end"),
         ),
         command=command,
@@ -182,7 +212,8 @@ AS_MEASURED = {"images": "without augmentation", "tokens": "each step read as if
 
 PREDICTED = (
     "Three questions, because the answer depends on what is asked. The training loss does not care for flat "
-    "directions. The distance to the minimum counts all alike, so that initial weights have to be forgotten: λ falls "
-    "as 1/length. With what finitely many examples cost, a long training needs more λ, not less: decay then does what "
-    "stopping early did. λ is given in the run’s own meaning."
+    "directions. The distance to the minimum counts all alike, so that initial weights have to be forgotten: that asks "
+    "for the less λ the longer one trains. What finitely many examples cost asks for the more, since decay then has to "
+    "do what stopping early did; which of the two is felt depends on the network. λ in the table is in the run’s own "
+    "meaning, in the figure as in L2."
 )

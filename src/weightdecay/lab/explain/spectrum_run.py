@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,12 +76,14 @@ def find(name: str, store: Path) -> RunFolder:
             f"{name} is no folder of a run, and {store} holds no runs to look for it in. Name the folder "
             "runs/ADDRESS itself, or the --out of weightdecay train, sweep or compare with --store."
         )
-    found = [each for each in sorted(runs.iterdir()) if each.name.startswith(name) and (each / "run.json").is_file()]
-    if len(found) != 1:
-        what = "several runs there begin so" if found else f"there are {len(list(runs.iterdir()))} others"
-        raise SettingsError(
-            f"no single run {name!r} in {store}: {what}. Give an address, as run.json's folder is named."
-        )
+    there = [each for each in sorted(runs.iterdir()) if (each / "run.json").is_file()]
+    found = [each for each in there if each.name.startswith(name.lower())]
+    if len(found) > 1:
+        raise SettingsError(f"{name!r} is the beginning of {len(found)} runs in {store}. Give more of the address.")
+    if not found:
+        near = difflib.get_close_matches(name.lower(), [each.name for each in there], n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Give an address, as its run.json's folder is named."
+        raise SettingsError(f"none of the {len(there)} runs in {store} is {name!r}. {hint}")
     return RunFolder(found[0])
 
 

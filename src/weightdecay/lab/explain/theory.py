@@ -84,10 +84,11 @@ def answer_of(paths: Paths, answers: Sequence[Answer], moving: Sequence[Moving],
         f"with the number of steps to the power {_list(_slope(answer) for answer in answers)} as simulated; the paper "
         f"says −1. With gradient noise it stops falling so fast: from {noisy.lengths[-1]:,} to "
         f"{list(noisy.beyond)[-1]:,} steps the predicted power is {number(noisy.beyond_slope)}. Along a schedule "
-        f"vanilla decay moves the minimum by {_list(spans)} of its norm, lr-coupled decay not at all. On a real run "
-        f"the strength of AdamW's decay changes by a factor of {adamw.change:.1f} and that of AdamS by "
-        f"{adams.change:.1f} in the mean over elements; element by element both minima move, by "
-        f"{100 * max(adamw.shift):.0f} % and {100 * max(adams.shift):.0f} % of the weights’ norm."
+        f"vanilla decay moves the minimum by {_list(spans)} of ‖θ*‖, lr-coupled decay not at all. On a real run the "
+        f"strength of AdamW's decay changes by a factor of {adamw.change:.1f} and that of AdamS by {adams.change:.1f} "
+        f"in the mean over elements, which moves the minimum by {100 * max(adamw.shift_of_mean):.0f} % and "
+        f"{100 * max(adams.shift_of_mean):.0f} % of ‖θ*‖; element by element both minima move, by "
+        f"{100 * max(adamw.shift):.0f} % and {100 * max(adams.shift):.0f} %."
     )
 
 

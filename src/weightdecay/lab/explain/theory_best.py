@@ -67,6 +67,12 @@ class Answer:
     beyond_slope: float  # from the longest simulated to the longest predicted
 
     @property
+    def farthest(self) -> float:
+        """How many standard errors over draws the simulated loss that is farthest from the predicted one is away."""
+        error = self.losses.std(-1) / math.sqrt(self.losses.shape[-1])
+        return ((self.losses.mean(-1) - self.curves).abs() / error).max().item()
+
+    @property
     def at_edge(self) -> bool:
         """Whether a best λ, simulated or predicted, lies at an end of what was searched, where it is not one."""
         outside = any(not 1.01 * GRID[0] < best < GRID[-1] / 1.01 for best in self.best)

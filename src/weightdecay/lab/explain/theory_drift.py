@@ -62,10 +62,15 @@ def _drift(title: str, name: str, weight_decay: float, epochs: int, seed: int, t
         network_options=options(width=8),
     )  # fmt: skip
     moments: list[Tensor] = []
+    pulls: list[
+        float
+    ] = []  # what the optimizer's step divided λ's pull by the lr to: λ under AdamW, λ·gain under AdamS
     errors: list[float] = []
 
     def look(epoch: Epoch) -> None:
         moments.append(_second_moments(training))
+        gain = (epoch.effective_lr or 0.0) / epoch.lr
+        pulls.append(weight_decay if name == "adamw" else weight_decay * gain)
         errors.append(epoch.test or 0.0)
 
     with of_our_own(torch.device("cpu")):
@@ -77,7 +82,7 @@ def _drift(title: str, name: str, weight_decay: float, epochs: int, seed: int, t
     model = theory.Quadratic(torch.full_like(weights, curvature), minimum=weights)
     seen = torch.stack(moments).amin(0) > 0  # a ReLU may never have let a gradient through
     formula = theory.decoupled_bias if name == "adamw" else theory.stable_bias
-    strengths = [weight_decay * (v if name == "adamw" else v / v.mean()).sqrt() for v in moments]
+    strengths = [pull * v.sqrt() for pull, v in zip(pulls, moments, strict=True)]
     ends = [formula(model, weight_decay, torch.where(seen, v, v[seen].min())) for v in moments]
     ends_of_mean = [formula(model, weight_decay, v.mean().item()) for v in moments]
     low, high = (tuple(torch.quantile(one, share).item() for one in strengths) for share in SHARES)
@@ -157,7 +162,7 @@ def figure(found: list[Drift]) -> Figure:
         decades(strengths.yaxis, between=True)
         strengths.set_ylabel("strength ℓ, over\nthat of the last epoch")
         shifts.set_ylabel("distance of the minimum from\nits last place, part of ‖θ*‖")
-        shifts.set_ylim(bottom=0)
+        shifts.set_ylim(bottom=-0.02 * shifts.get_ylim()[1])  # a line at 0 shall be seen
         shifts.set_xlabel("epoch")
         shifts.xaxis.set_major_locator(MaxNLocator(integer=True))
         handles, labels = shifts.get_legend_handles_labels()

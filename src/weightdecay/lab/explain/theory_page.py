@@ -32,9 +32,9 @@ def paths_section(found: Paths, asked: TheorySettings) -> Section:
     )
     text = (
         "A steep direction arrives in a few steps, whatever λ; a flat one takes about 1/(ηλ) steps, which λ alone "
-        "decides (Corollary 2). Both end short of θ* by λθ*/(H + λ) (Corollary 1): in a flat direction that is all of "
-        "it. Under vanilla decay, which no learning rate multiplies, the pull goes on while the lr of the cosine goes "
-        "to 0, and takes the steep weight away from its minimum.",
+        "decides (Corollary 2), and is still on its way here. Both are drawn to θ* less λθ*/(H + λ) (Corollary 1): in "
+        "a flat direction next to nothing of θ* is left. Under vanilla decay, which no learning rate multiplies, the "
+        "pull goes on while the lr of the cosine goes to 0, and takes the steep weight away from its minimum.",
     )
     return Section(
         "Expected and simulated paths", text, (draw(theory_paths.figure(found), asked.out, "paths", caption),)
@@ -48,7 +48,8 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
         theory_best_figures.valleys(answers), asked.out, "valleys",
         "Expected loss above the minimum’s after training, as a part of what no decay leaves. Lines: predicted. "
         f"Points: the mean over {asked.draws} quadratics trained by the library’s SGDW, bars one standard error. "
-        "Rings: the predicted best λ. All λ of a length see the same quadratics, so that their points err together.",
+        "Rings: the predicted best λ. All λ of a length see the same quadratics, so that their points err together; "
+        f"the one farthest from its line is {max(answer.farthest for answer in answers):.1f} standard errors away.",
     )  # fmt: skip
     parts = draw(
         theory_best_figures.parts(noisy, asked.directions, asked.lr), asked.out, "parts",

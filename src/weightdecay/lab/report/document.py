@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from weightdecay.lab.report import figures
+from weightdecay.lab.report.whole import write_whole
 
 Cell = str | int | float | None
 """What a table holds: text as it is, numbers to four digits, None as an empty cell."""
@@ -129,8 +129,8 @@ def write(document: Document, folder: Path, name: str) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in document.downloads.items():
-        _write(folder / file, text)
-    return _write(folder / f"{name}.html", render(document))
+        write_whole(folder / file, text)
+    return write_whole(folder / f"{name}.html", render(document))
 
 
 def shown(value: Cell) -> str:
@@ -150,11 +150,3 @@ def shown(value: Cell) -> str:
 def _link(name: str, text: str) -> str:
     kind = MEDIA.get(Path(name).suffix, "application/octet-stream")
     return f"data:{kind};charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write aside, then rename: a reader never meets half a file."""
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-    return path

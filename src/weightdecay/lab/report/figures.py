@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from weightdecay.lab.report.whole import write_whole
 from weightdecay.lab.run import Metric
 
 INK = "#1b1f24"
@@ -84,17 +85,16 @@ def axis_title(text: str, metric: Metric) -> str:
 
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
     """Write ``name.png`` and ``name.svg`` into the folder, on white; return both paths."""
-    svg = folder / f"{name}.svg"
-    svg.write_text(as_svg(figure, facecolor="white"), encoding="utf-8")
+    svg = write_whole(folder / f"{name}.svg", as_svg(figure, facecolor="white"))
     return save_png(figure, folder, name), svg
 
 
 def save_png(figure: Figure, folder: Path, name: str) -> Path:
     """Write ``name.png`` into the folder, on white; return its path."""
-    png = folder / f"{name}.png"
+    buffer = io.BytesIO()
     with styled():
-        figure.savefig(png, dpi=160, facecolor="white", metadata={"Software": None})
-    return png
+        figure.savefig(buffer, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    return write_whole(folder / f"{name}.png", buffer.getvalue())
 
 
 def inline(figure: Figure, name: str) -> str:

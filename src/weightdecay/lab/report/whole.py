@@ -6,9 +6,12 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> Path:
+def write_whole(path: Path, content: str | bytes) -> Path:
     """Write aside, then rename: a reader never meets half a file. Raises: OSError."""
     aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    try:
+        aside.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
     return path

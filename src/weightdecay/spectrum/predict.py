@@ -1,0 +1,165 @@
+"""What a measured spectrum says about decay: bias, time, which directions it decides, and the λ to try first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from weightdecay.spectrum.base import Curvature
+from weightdecay.spectrum.density import Density, density
+from weightdecay.spectrum.eigenvalues import Top, top_eigenvalues
+from weightdecay.spectrum.lanczos import Measure, measure
+from weightdecay.spectrum.share import Share
+from weightdecay.spectrum.trace import Trace, trace
+from weightdecay.theory import Coupled, Ensemble, Responses, excess_loss
+
+PER_DECADE = 24
+"""Values of λ a decade among which the best one is looked for."""
+
+Question = Literal["training", "distance", "examples"]
+
+QUESTIONS: dict[Question, str] = {
+    "training": "training loss",
+    "distance": "distance to the minimum, all directions alike",
+    "examples": "training loss and what finitely many examples cost",
+}
+"""What a best λ is best for; see :func:`expected_loss`."""
+
+
+@dataclass(frozen=True)
+class Direction:
+    """An eigenvector. Where h + λ is not above 0 the weights leave along it, and there is no end and no time."""
+
+    eigenvalue: float
+    bias: float | None
+    """λ/(h + λ): how far from θ* decay keeps the weights, as a part of θ* (Corollary 1)."""
+    time: float | None
+    """1/(h + λ): Ση·gain until the distance to where they end has fallen to 1/e (Corollary 2)."""
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What was measured of a network at its weights. λ is in the meaning of L2, as in H + λI."""
+
+    top: Top
+    trace: Trace
+    density: Density
+    start: Measure  # where the initial weights lie
+    end: Measure  # where the weights lie
+    examples: int  # in the training set
+
+    def share(self, weight_decay: float) -> Share:
+        r"""Return the share of directions with :math:`|h| < \lambda`: there decay is the stronger part of H + λ."""
+        return self.density.share_within(weight_decay)
+
+    def directions(self, weight_decay: float) -> list[Direction]:
+        """Return what decay does along the eigenvectors of the largest eigenvalues."""
+        found = []
+        for h in self.top.values.tolist():
+            total = h + weight_decay
+            found.append(Direction(h, weight_decay / total, 1 / total) if total > 0 else Direction(h, None, None))
+        return found
+
+
+def spectrum_of(
+    matrix: Curvature, start: Tensor, examples: int, *, top: int = 20, probes: int = 4, steps: int = 80, seed: int = 0
+) -> Spectrum:
+    """Measure all that a prediction takes, at the weights that the network has now. Deterministic in ``seed``.
+
+    ``start`` (n,): the initial weights, in the order of the matrix's parameters. ``examples``: in the training set.
+    Costs about 4·top products for the largest eigenvalues, 48 for the trace, and (probes + 2)·steps for the density and
+    for where initial and present weights lie. At most n − 1 eigenvalues are looked for.
+
+    Raises: as ``top_eigenvalues``, ``trace`` and ``density``.
+    """
+    return Spectrum(
+        top=top_eigenvalues(matrix, min(top, matrix.size - 1), seed=seed),
+        trace=trace(matrix, seed=seed),
+        density=density(matrix, probes=probes, steps=steps, seed=seed),
+        start=measure(matrix, start, steps),
+        end=measure(matrix, matrix.weights(), steps),
+        examples=examples,
+    )
+
+
+class Along(Ensemble):
+    """Directions of which only energies are known: where initial and trained weights lie among eigenvalues.
+
+    Initial weights and minimum are taken for independent, and the trained weights for the minimum.
+    """
+
+    def __init__(self, start: Measure, minimum: Measure) -> None:
+        none = torch.zeros_like
+        super().__init__(
+            torch.cat([start.nodes, minimum.nodes]).clamp(min=0),
+            minimum=torch.cat([none(start.weights), minimum.weights.sqrt()]),
+            start=torch.cat([start.weights.sqrt(), none(minimum.weights)]),
+        )
+
+
+def expected_loss(found: Spectrum, decays: Sequence[float], budget: float, question: Question = "training") -> Tensor:
+    r"""Return what is expected to be left after a budget Ση·gain of training with each λ. Shape: (len(decays),).
+
+    .. math::
+        \tfrac12\sum_i w_i\big[(P_i\theta_{0,i})^2 + ((1-D_i)\,\theta^*_i)^2\big] + \frac{1}{2N}\sum_i D_i^2,
+        \qquad P_i = e^{-(h_i+\lambda)\Sigma\eta g}, \quad D_i = \frac{h_i}{h_i+\lambda}(1-P_i)
+
+    Theorem 2 in small steps, on the measured spectrum, with negative eigenvalues taken for flat. ``"training"``: w = h.
+    ``"distance"``: w = 1, so that directions count in which the training loss is flat. ``"examples"``: w = h, and the
+    last sum, which only this one has: a minimum found from N examples is off by 1/(N h_i) in a direction (the variance
+    of maximum likelihood), as far as training goes there; Σ D² is the effective number of parameters.
+
+    Raises: ValueError, for an unknown question, a budget that is not above 0, and a λ below 0.
+    Source: arXiv:2011.11152, Theorem 2; the last sum derived here.
+    """
+    if question not in QUESTIONS:
+        raise ValueError(f"question={question!r}: ask one of {', '.join(QUESTIONS)}.")
+    if not 0 < budget < math.inf:
+        raise ValueError(f"budget={budget!r}: Ση·gain of a training is a finite number above 0.")
+    model = Along(found.start, found.end)
+    # Small equal steps: without noise only their sum matters, and each must be stable.
+    highest = max(model.eigenvalues.max().item(), found.top.values[0].item()) + max(decays)
+    pieces = max(100, int(budget * highest) + 1)
+    answers = Responses(torch.full((pieces,), budget / pieces, dtype=torch.float64))
+    weights = torch.ones_like(model.eigenvalues) if question == "distance" else None
+    values = [excess_loss(model, answers, Coupled(each), weights).total for each in decays]
+    result = torch.tensor(values, dtype=torch.float64)
+    if question == "examples":
+        nodes, counts = found.density.spectrum()
+        nodes = nodes.clamp(min=0)
+        for place, each in enumerate(decays):
+            _, reached, _ = (row[-1] for row in answers.mean(nodes, Coupled(each)))
+            result[place] += (counts * reached.square()).sum() / (2 * found.examples)
+    return result
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The best λ for a budget, as L2's; ``edge`` where it is the first or the last of those that were tried."""
+
+    budget: float  # Σ η·gain
+    question: Question
+    weight_decay: float
+    edge: bool
+
+
+def predicted_best(
+    found: Spectrum, budget: float, question: Question = "training", low: float = 1e-6, high: float = 1.0
+) -> Predicted:
+    """Return the λ between low and high that is expected to leave the least; 24 values a decade are tried.
+
+    Measured beside sweeps it is a place to start from and no more: ``docs/spectrum.md``.
+
+    Raises: ValueError, as :func:`expected_loss`, and for a range that does not go upwards from above 0.
+    """
+    if not 0 < low < high < math.inf:
+        raise ValueError(f"low={low!r}, high={high!r}: the range of λ must go upwards from above 0.")
+    count = 1 + max(1, round(PER_DECADE * math.log10(high / low)))
+    decays = torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64).tolist()
+    at = int(expected_loss(found, decays, budget, question).argmin())
+    return Predicted(budget, question, decays[at], at in (0, count - 1))

@@ -1,0 +1,150 @@
+"""What is predicted from a spectrum: against sums over eigenvectors, and in limits that are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from weightdecay.spectrum import (
+    QUESTIONS,
+    Curvature,
+    Hessian,
+    Spectrum,
+    density,
+    expected_loss,
+    measure,
+    predicted_best,
+    spectrum_of,
+    top_eigenvalues,
+    trace,
+)
+
+
+class Dense(Curvature):
+    """A matrix that is there."""
+
+    def __init__(self, matrix):
+        super().__init__(Flat(len(matrix)), lambda outputs, targets: outputs.sum(), [(torch.zeros(1), torch.zeros(1))])
+        self.matrix = matrix
+
+    def product(self, vector):
+        return self.matrix @ vector
+
+
+class Flat(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size, dtype=torch.float64))
+
+
+def spectrum_around(matrix, start, end, examples=100):
+    dense, n = Dense(matrix), len(matrix)
+    return Spectrum(
+        top_eigenvalues(dense, 2), trace(dense, 12), density(dense, probes=1, steps=n),
+        measure(dense, start, n), measure(dense, end, n), examples,
+    )  # fmt: skip
+
+
+def test_what_is_expected_is_the_sum_over_eigenvectors():
+    generator = torch.Generator().manual_seed(0)
+    square = torch.randn(8, 8, generator=generator, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(square @ square.T / 8)
+    start, end = (torch.randn(8, generator=generator, dtype=torch.float64) for _ in range(2))
+    found = spectrum_around(square @ square.T / 8, start, end)
+    a, b = (v @ vectors for v in (start, end))
+    decays = [0.0, 1e-3, 0.1, 1.0]
+    for budget in (3.0, 50.0):
+        for question, weights in (("training", values), ("distance", torch.ones(8, dtype=torch.float64))):
+            exact = []
+            for lam in decays:
+                left = torch.exp(-(values + lam) * budget)
+                reached = values / (values + lam) * (1 - left)
+                exact.append(0.5 * (weights * ((left * a) ** 2 + ((1 - reached) * b) ** 2)).sum())
+            # in steps of 1/h at most against a flow: an error of the order of what is left after one
+            pieces = max(100, budget * (values[-1].item() + 1))
+            slack = (values[-1].item() + 1) ** 2 * budget / pieces
+            assert torch.allclose(
+                expected_loss(found, decays, budget, question), torch.stack(exact), rtol=2 * slack, atol=1e-9
+            )
+
+
+def test_with_finitely_many_examples_and_time_the_best_lambda_is_that_of_ridge_regression():
+    """One curvature h: (hλ²θ² + h²/N)/(h+λ)² is least at λ = 1/(Nθ²), for a θ² that is the mean over directions."""
+    size, examples = 6, 50
+    matrix = 2.0 * torch.eye(size, dtype=torch.float64)
+    end = torch.full((size,), 0.7, dtype=torch.float64)
+    found = spectrum_around(matrix, torch.zeros(size, dtype=torch.float64), end, examples)
+    assert predicted_best(found, 1e3, "examples").weight_decay == pytest.approx(
+        1 / (examples * 0.49), rel=0.06
+    )  # the grid's
+
+
+def test_flat_directions_have_to_be_forgotten_and_the_best_lambda_falls_as_1_over_length():
+    values = torch.tensor([5.0, *[1e-9] * 9], dtype=torch.float64)
+    start, end = torch.ones(10, dtype=torch.float64), torch.tensor([1.0, *[1e-3] * 9], dtype=torch.float64)
+    found = spectrum_around(torch.diag(values), start, end)
+    short, long = (predicted_best(found, budget, "distance").weight_decay for budget in (100.0, 10_000.0))
+    assert math.log(short / long) / math.log(100) == pytest.approx(1.0, abs=0.25)
+    assert (
+        predicted_best(found, 100.0, "training").weight_decay < 1e-5
+    )  # nothing flat counts, and the steep one has arrived
+
+
+def test_negative_eigenvalues_are_taken_for_flat():
+    matrix = torch.diag(torch.tensor([1.0, 0.5, -0.3, -0.1], dtype=torch.float64))
+    flat = torch.diag(torch.tensor([1.0, 0.5, 0.0, 0.0], dtype=torch.float64))
+    start, end = torch.full((4,), 2.0, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+    for question in QUESTIONS:
+        found, wanted = (
+            expected_loss(spectrum_around(one, start, end), [0.0, 1e-3, 0.1], 10.0, question) for one in (matrix, flat)
+        )
+        assert torch.allclose(found, wanted, rtol=1e-9), question
+
+
+def test_directions_have_the_bias_and_time_of_the_corollaries_and_none_where_weights_leave():
+    matrix = torch.diag(torch.tensor([-0.3, -0.3, -0.3], dtype=torch.float64))
+    found = spectrum_around(matrix, torch.ones(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64))
+    assert [(one.bias, one.time) for one in found.directions(0.1)] == [(None, None)] * 2
+    assert [(one.bias, one.time) for one in found.directions(0.5)] == [pytest.approx((2.5, 5.0))] * 2
+    steep = spectrum_around(4.0 * torch.eye(3, dtype=torch.float64), torch.ones(3).double(), torch.ones(3).double())
+    assert [(one.eigenvalue, one.bias, one.time) for one in steep.directions(1.0)] == [
+        pytest.approx((4.0, 0.2, 0.2))
+    ] * 2
+
+
+def test_a_network_of_ones_own_is_measured_and_asked_in_two_calls():
+    torch.manual_seed(0)
+    model = nn.Linear(5, 3).double()
+    start = torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
+    inputs, targets = torch.randn(30, 5, dtype=torch.float64), torch.arange(30) % 3
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    for _ in range(40):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    matrix = Hessian(model, nn.CrossEntropyLoss(), [(inputs, targets)])
+    found = spectrum_of(matrix, start, examples=30, top=100, probes=2, steps=18)
+    assert len(found.top.values) == 17  # n − 1
+    assert found.end.weights.sum() == pytest.approx(matrix.weights().square().sum().item())
+    assert found.start.weights.sum() == pytest.approx(start.square().sum().item())
+    one = predicted_best(found, 20.0, "distance")
+    grid = torch.logspace(-6, 0, 145, dtype=torch.float64).tolist()
+    assert one.weight_decay == grid[int(expected_loss(found, grid, 20.0, "distance").argmin())]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda f: expected_loss(f, [0.1], 1.0, "test"), "question='test': ask one of training, distance, examples"),
+        (lambda f: expected_loss(f, [0.1], 0.0), "budget=0.0"),
+        (lambda f: expected_loss(f, [-0.1], 1.0), "weight_decay=-0.1"),
+        (lambda f: predicted_best(f, 1.0, low=1.0, high=0.1), "must go upwards"),
+    ],
+)
+def test_bad_questions(call, message):
+    found = spectrum_around(torch.eye(3, dtype=torch.float64), torch.ones(3).double(), torch.ones(3).double())
+    with pytest.raises(ValueError, match=message):
+        call(found)
