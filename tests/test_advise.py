@@ -90,6 +90,7 @@ def test_where_batch_and_length_change_each_has_its_rule_and_its_source():
     assert (linear.lr, linear.weight_decay) == pytest.approx((3e-3, 0.1 / 3))
     assert linear.sources == ("arXiv:1706.02677", "arXiv:2011.11152")
     assert "λ ∝ 1/epochs was measured for SGD" in linear.warnings
+    assert any("is the paper's (arXiv:2011.11152)" in warning for warning in linear.warnings)
     assert [kept.name for kept in linear.kept] == ["lr / batch", "pull × steps"]
     assert found[BATCH, LENGTH].weight_decay == pytest.approx(0.1)
     assert (ROOT, LENGTH) in found

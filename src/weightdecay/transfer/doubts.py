@@ -25,6 +25,8 @@ def of_length(c: Change) -> list[str]:
     low, high = length.EPOCHS_TRIED
     said = []
     longer = c.ratio("epochs") != 1
+    if c.batch != 1:
+        said.append("λ ∝ 1/length is the paper's (arXiv:2011.11152), whichever rule answers for the batch")
     if longer and not all(low <= epochs <= high for epochs in c.both("epochs")):
         said.append(f"λ ∝ 1/epochs was tried from {low:g} to {high:g} epochs")
     if longer and c.new.family != "sgd":
