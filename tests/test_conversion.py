@@ -90,6 +90,11 @@ def test_vanilla_and_decoupled_walk_one_path_while_the_lr_is_constant_and_part_w
     assert apart[15:].min() > 1e-4
 
 
+@pytest.mark.parametrize(("old", "family"), [("l2", "sgd"), ("stable", "adam")])
+def test_what_vanilla_decay_equals_it_equals_at_a_constant_lr(old, family):
+    assert convert(0.1, old, "vanilla", lr=0.1, family=family, gain=10.0).why.endswith("and at a constant lr")
+
+
 def test_l2_and_decoupled_are_one_path_without_momentum_and_one_minimum_with_it():
     plain = convert(0.2, "l2", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.0), momentum=0.0)
     assert plain.holds == "exact"

@@ -103,6 +103,9 @@ def test_where_no_adam_is_involved_none_is_mentioned():
     adai = Setting("adai", lr=1.0, weight_decay=5e-4)
     (row,) = advise(adai, Wanted(optimizer="sgdw", lr=0.1, momentum=0.9)).recommendations
     assert row.weight_decay == pytest.approx(5e-3)
+    assert "schedule" not in " ".join(row.warnings)
+    (vanilla,) = advise(adai, Wanted(optimizer="sgd", decay="vanilla", lr=0.1, momentum=0.9)).recommendations
+    assert "schedule of the lr moves" in vanilla.warnings[0]
     assert "Adam" not in " ".join((row.name, *row.warnings, *(kept.name for kept in row.kept)))
 
 

@@ -66,8 +66,8 @@ def convert(
     converted by the same convention, λ_decoupled = λ_stable/η, which is right where √v̄ = η and nowhere else.
 
     Units:  L2 and stable: loss/weight²; decoupled: 1/lr; vanilla and independent: a fraction a step.
-    Raises: ValueError, for unknown names (with the nearest), a λ below 0, an lr or gain that is not above 0, and for
-            SGD without its gain where it is needed, and for L2 or stable decay under a sign.
+    Raises: ValueError, for unknown names (with the nearest), a λ below 0, an lr or gain that is not above 0, for SGD
+            without its gain where it is needed, and for L2 or stable decay under a sign.
     Source: arXiv:2011.11152, Sections 3 and 5, Eq. 11 and 22; SGDS = SGDW(λ/(1−β₁)) is its Algorithm 8.
 
     >>> round(convert(5e-4, "l2", "decoupled", lr=0.1, family="sgd", gain=sgd_gain(0.9)).weight_decay, 9)
@@ -95,10 +95,9 @@ def convert(
     out, first, why_out = _decoupled(old, lr, family, gain, momentum)
     back, second, why_back = _decoupled(new, lr, family, gain, momentum)
     holds = max(first, second, key=STRENGTH.__getitem__)
-    if {first, second} == {ONE_MOMENT, CONSTANT_LR}:
-        why = f"{why_out if first == ONE_MOMENT else why_back}, and at a constant lr"
-    else:
-        why = why_out if holds == first else why_back
+    why = why_out if holds == first else why_back
+    if CONSTANT_LR in (first, second) and holds != CONSTANT_LR:
+        why += ", and at a constant lr"
     return Conversion(scaled("weight_decay", weight_decay, out / back), holds, why)
 
 

@@ -101,6 +101,8 @@ def _between(old: Setting, there: Setting) -> Conversion:
         return replace(found, holds=CONSTANT_LR, why="TensorFlow's buffer keeps the lr that it was filled at")
     if not families & {"adam", "sign"}:
         why = "the regularised loss has one minimum for both; another algorithm walks there on another path"
+        if "vanilla" in (old.meaning, there.meaning):
+            why += ", and a schedule of the lr moves that of vanilla decay"
         return Conversion(through, SAME_MINIMUM, why)
     if old.meaning == there.meaning in ("l2", "stable"):
         return Conversion(
