@@ -186,7 +186,7 @@ def show(found: Measured, name: str, note: str) -> None:
     from weightdecay.spectrum import QUESTIONS
 
     style = {"box": box.SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}
-    table = Table(title=name, **style)  # type: ignore[arg-type]
+    table = Table(**style)  # type: ignore[arg-type]
     spectrum, lam = found.spectrum, found.weight_decay
     for heading in ("eigenvalue", "bias, of θ*", "time, Ση·gain"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -199,8 +199,8 @@ def show(found: Measured, name: str, note: str) -> None:
     every = predictions(found)
     for i, length in enumerate(LENGTHS):
         lengths.add_row(f"× {length}", *(shown(one, found) for one in every[3 * i : 3 * i + 3]))
-    say("")
-    wide_enough(lengths).print(table)
+    say(f"\n{name}\n")
+    wide_enough(table).print(table)
     share = spectrum.share(lam)
     say(f"trace            {spectrum.trace.value:.4g} ± {spectrum.trace.error:.2g}")
     say(f"|H_i| below λ    {percent(share)} of {spectrum.density.size:,} directions, λ = {lam:.3g} as in L2")

@@ -93,8 +93,8 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
         "eigenvalues and λ a c-th as large give the same problem, so λ* falls exactly as 1/steps while the bulk "
         "reaches far beyond both 1/Ση and λ*, and while nothing else sets a scale. The outliers and the edge of the "
         "bulk do at short trainings, the curvature added for the test loss does, and gradient noise does at long ones: "
-        "its part, ησ²/(2H) a direction, does not go away with more steps, and the λ that balances it against bias "
-        "does not depend on their number.",
+        "its part, ησ²/(2H) a direction at a constant lr, goes away only as the cosine’s small last steps average it "
+        "out, more slowly than what is left of the start, and so does the λ that balances it against bias.",
     )
     return Section("The best λ for a training length", text, (valleys, parts, floors, slopes, table))
 
