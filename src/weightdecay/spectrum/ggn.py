@@ -23,8 +23,8 @@ class GGN(Curvature):
     the model's device.
 
     Takes ``nn.CrossEntropyLoss`` or ``nn.MSELoss``, averaging: curvlinops asks the loss how it averages.
-    Raises: ValueError, for another loss and one that weighs classes or ignores targets, beside those of
-            :class:`Curvature`.
+
+    Raises: ValueError, for another loss, class weights or ignored targets; as :class:`Curvature`.
     Source: Schraudolph 2002; curvlinops' ``GGNLinearOperator``.
     """
 
