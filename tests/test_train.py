@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from lab import COMMAND, EVERY_STEP, SMALL, numbers, small
-from test_data import photos
+from small_data import photos
 
 from weightdecay.lab import data, models
 from weightdecay.lab import train as training
