@@ -1,0 +1,146 @@
+"""What attach() refuses, when, and with which words."""
+
+import pytest
+import torch
+from drive import assert_close, drive, flat, gradients, joined, set_gradients, weights
+from twins import AdamW8bit, Rounded, build
+
+import weightdecay as wd
+from weightdecay import attach
+
+Lion = type("Lion", (Rounded,), {})
+SignSGD = type("SignSGD", (Rounded,), {})
+
+
+class Uneven(wd.Decay):
+    """Says that its pull is uniform, and asks for more."""
+
+    def pull(self, step):
+        return step.gain()
+
+
+def adamw(p, **options):
+    return torch.optim.AdamW(p, **options)
+
+
+def stepped(optimizer):
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            p.grad = torch.ones_like(p)
+    optimizer.step()
+    return optimizer
+
+
+S = wd.Stable()
+REFUSED = {
+    "a model": (lambda p: attach(torch.nn.Linear(1, 1), S), TypeError, r"attach\(Linear\)"),
+    "a class": (lambda p: attach(adamw(p), wd.Stable), TypeError, r"is not a Decay. Pass an object"),
+    "a name": (lambda p: attach(adamw(p), "stable"), TypeError, r"decay='stable' is not a Decay"),
+    "our own": (lambda p: attach(wd.AdamW(p), S), TypeError, r"AdamW takes any decay itself: pass decay=Stable"),
+    "L2": (lambda p: attach(adamw(p), wd.L2()), TypeError, r"L2\(\) enters the gradient.*own weight_decay"),
+    "Elementwise": (
+        lambda p: attach(adamw(p), wd.Elementwise()),
+        TypeError,
+        r"attach\(\) only shrinks weights before the step; Elementwise\(\) needs .* Use Adam\(..., decay=...\)",
+    ),
+    "twice": (lambda p: [attach(o, S) for o in [adamw(p)] * 2], ValueError, r"has a decay attached.*handle.remove"),
+    "AMSGrad": (
+        lambda p: attach(adamw(p, amsgrad=True), S),
+        ValueError,
+        r"amsgrad=True in group 0.*Use weightdecay.AMS",
+    ),
+    "Muon": (
+        lambda p: attach(torch.optim.Muon([torch.nn.Parameter(torch.eye(2))]), S),
+        TypeError,
+        r"Muon multiplies none, it makes a matrix orthogonal. Decoupled\(\), Independent\(\) and Vanilla\(\)",
+    ),
+    "Lion": (lambda p: attach(Lion(p), S), TypeError, r"Lion multiplies none, it takes a sign.*gain="),
+    "SignSGD": (lambda p: attach(SignSGD(p), S), TypeError, r"SignSGD multiplies none, it takes a sign"),
+    "unknown": (
+        lambda p: attach(torch.optim.Adagrad(p), S),
+        TypeError,
+        r'not known of Adagrad. Pass gain="adam" or "sgd" .* Decoupled\(\)',
+    ),
+    "gain none": (lambda p: attach(adamw(p), S, gain="none"), TypeError, r"not known of AdamW with gain='none'"),
+    "gain misspelt": (lambda p: attach(adamw(p), S, gain="adm"), ValueError, r"Did you mean 'adam'\?"),
+    "gain negative": (lambda p: attach(adamw(p), S, gain=-1.0), ValueError, r"gain=-1.0: a gain is a finite number"),
+    "gain list": (lambda p: attach(adamw(p), S, gain=[1]), TypeError, r"gain=\[1\] is neither"),
+    "gain without its options": (
+        lambda p: attach(torch.optim.Adagrad(p), S, gain="sgd"),
+        ValueError,
+        r"group 0 of Adagrad has no 'momentum'",
+    ),
+    "no lambda": (
+        lambda p: attach(torch.optim.Rprop(p), wd.Decoupled()),
+        ValueError,
+        r"group 0 of Rprop has no weight_decay.*attach\(weight_decay=...\)",
+    ),
+    "lambda negative": (lambda p: attach(adamw(p), S, weight_decay=-1.0), ValueError, r"weight_decay=-1 in group 0"),
+    "differentiable": (
+        lambda p: attach(adamw(p, differentiable=True), S),
+        ValueError,
+        r"differentiable=True in group 0",
+    ),
+    "peak": (
+        lambda p: attach(torch.optim.SGD(p, lr=0.0), wd.Independent()),
+        ValueError,
+        r"peak_lr=0 in group 0; Independent\(\)",
+    ),
+    "8-bit in mid-run": (
+        lambda p: attach(stepped(AdamW8bit(p)), S),
+        ValueError,
+        r"parameter 0 of group 0 has been stepped .* \['state2', 'step'\] holds no exp_avg_sq.*Attach before",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_when_attaching(name):
+    build, error, says = REFUSED[name]
+    params = [torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(3))]
+    with pytest.raises(error, match=says):
+        build(params)
+
+
+def test_what_was_refused_has_changed_nothing():
+    optimizer = torch.optim.AdamW(joined(weights()), weight_decay=0.1, amsgrad=True)
+    before = [dict(group) for group in optimizer.param_groups]
+    with pytest.raises(ValueError, match="amsgrad"):
+        attach(optimizer, wd.Stable(), weight_decay=0.7)
+    assert [dict(group) for group in optimizer.param_groups] == before
+    assert optimizer.defaults["weight_decay"] == 0.1
+    attach(optimizer, wd.Decoupled())
+
+
+@pytest.mark.parametrize("how", ["positional", "keyword"])
+def test_a_closure_is_refused(how):
+    optimizer, _ = build(params := weights())
+    before = flat(params)
+    with pytest.raises(TypeError, match=r"Call the closure yourself"):
+        optimizer.step(lambda: 0.0) if how == "positional" else optimizer.step(closure=lambda: 0.0)
+    assert_close(flat(params), before, 0)
+    optimizer.step(None)
+
+
+def test_refused_in_the_step():
+    embedding = torch.nn.Embedding(4, 2, sparse=True)
+    optimizer = torch.optim.SparseAdam(embedding.parameters())
+    attach(optimizer, wd.Stable(), weight_decay=0.1, gain="adam")
+    embedding(torch.tensor([1])).sum().backward()
+    with pytest.raises(RuntimeError, match=r"shape \(4, 2\) has a sparse gradient.*sparse=False"):
+        optimizer.step()
+    uneven = torch.optim.SGD(joined(params := weights()), lr=0.1, weight_decay=0.1)
+    attach(uneven, Uneven())
+    set_gradients(params, gradients(1)[0])
+    with pytest.raises(TypeError, match="asks for a gain an element"):
+        uneven.step()
+
+
+def test_a_checkpoint_without_moments_in_full_precision_is_refused():
+    a = weights()
+    plain = AdamW8bit(joined(a), weight_decay=0.1)
+    drive(plain, a, gradients(3))
+    fresh = AdamW8bit(joined(weights()), weight_decay=0.1)
+    attach(fresh, wd.Stable())
+    with pytest.warns(UserWarning, match="no decay was attached"), pytest.raises(ValueError, match="no exp_avg_sq"):
+        fresh.load_state_dict(plain.state_dict())
