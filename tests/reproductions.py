@@ -95,3 +95,12 @@ def reproduction(
         change(result(run, error(point, run.seed), **of_results)) for point, runs in points.items() for run in runs
     ]
     return judge(experiment, SCALES[scale], results, MEASURES, f"weightdecay reproduce {name} --scale {scale}")
+
+
+def three():
+    """Return three experiments, each with its own kinds of figure and at another scale; the last has two panels."""
+    return [
+        reproduction("fig7", ("decay", "curves")),
+        reproduction("fig8", ("heat",), scale="paper", lrs=(1e-4, 1e-3)),
+        reproduction("table1", ("scatter",), scale="smoke", panels=("first", "second")),
+    ]
