@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-collect_ignore = ["sharded_worker.py", "processes_worker.py"]  # programs, which tests start
+collect_ignore = ["sharded_worker.py", "sharded", "processes_worker.py"]  # programs, which tests start
 
 
 @pytest.fixture(autouse=True)
