@@ -64,8 +64,7 @@ class Curvature(ABC):
         _refuse_one_pass(data)
         self.size = sum(p.numel() for p in self.parameters)
         self.products = 0
-        self.total = 0.0  # what all targets count
-        self.total = sum(self.counted(targets) for _, targets in self.pairs())
+        self.total = sum(self.counted(targets) for _, targets in self.pairs())  # what all targets count
         if not self.total:
             raise ValueError("data holds no targets: pass a list of (inputs, targets), or a loader.")
 

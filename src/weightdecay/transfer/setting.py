@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from weightdecay.transfer.conversion import DECAYS, adam_gain, heavy_ball_gain, pulls, sgd_gain
 from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive
-from weightdecay.transfer.optimizers import KNOWN, OPTIMIZERS, Optimizer
-
-__all__ = ["OPTIMIZERS", "MissingError", "Setting"]
+from weightdecay.transfer.optimizers import KNOWN, Optimizer
 
 
 class MissingError(ValueError):

@@ -120,12 +120,11 @@ def device_of(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        if torch.empty(1, device=name).sum().item() is not None:
-            return name
+        torch.empty(1, device=name).item()  # a device that holds no numbers is refused too
     except (RuntimeError, AssertionError, NotImplementedError):
-        pass
-    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
-    raise SettingsError(f"--device {name}: torch finds no such device. Here are {', '.join(there)}, and auto.")
+        there = ", ".join(("cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))))
+        raise SettingsError(f"--device {name}: torch finds no such device. Here are {there}, and auto.") from None
+    return name
 
 
 def check_memory(settings: SpectrumSettings, size: int) -> None:

@@ -12,7 +12,7 @@ from weightdecay.lab.explain.spectrum_run import Trained
 from weightdecay.lab.run import Run
 from weightdecay.lab.settings import SettingsError
 from weightdecay.spectrum import GGN, Curvature, Hessian, Spectrum, spectrum_of
-from weightdecay.transfer.setting import OPTIMIZERS
+from weightdecay.transfer.optimizers import OPTIMIZERS
 
 KINDS: dict[str, type[Curvature]] = {"hessian": Hessian, "ggn": GGN}
 

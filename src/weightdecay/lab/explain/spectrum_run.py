@@ -125,28 +125,19 @@ def trained(
     model.load_state_dict(state)
     examples = task.load(replace(plain, batch_size=1, sequence=1), place).steps  # one a step
     if data.facts.channels:
-        chosen = _images(task.load(replace(plain, batch_size=batch), place), samples or examples)
+        shown = task.load(replace(plain, batch_size=batch), place)
     else:
-        model, chosen = Uncarried(model), _tokens(data, samples or examples)
+        model, shown = Uncarried(model), data
+    chosen = _first(shown, samples or examples)
     return Trained(run, epochs, model, start, chosen, examples, data.steps, note)
 
 
-def _images(data: Data, samples: int) -> list[tuple[Tensor, Tensor]]:
-    """Return as many images, or all."""
+def _first(data: Data, samples: int) -> list[tuple[Tensor, Tensor]]:
+    """Return the first batches until as many examples are seen, or all; images are cut to the number, steps are not."""
     chosen: list[tuple[Tensor, Tensor]] = []
     for one in data.train(1):
-        chosen.append((one.inputs[:samples], one.targets[:samples]))
-        samples -= len(one.targets)
-        if samples <= 0:
-            break
-    return chosen
-
-
-def _tokens(data: Data, samples: int) -> list[tuple[Tensor, Tensor]]:
-    """Return the steps in which as many tokens are predicted, or all."""
-    chosen: list[tuple[Tensor, Tensor]] = []
-    for one in data.train(1):
-        chosen.append((one.inputs, one.targets.flatten()))
+        part = slice(samples if data.facts.channels else None)
+        chosen.append((one.inputs[part], one.targets.flatten()[part]))
         samples -= one.targets.numel()
         if samples <= 0:
             break

@@ -62,9 +62,7 @@ def _drift(title: str, name: str, weight_decay: float, epochs: int, seed: int, t
         network_options=options(width=8),
     )  # fmt: skip
     moments: list[Tensor] = []
-    pulls: list[
-        float
-    ] = []  # what the optimizer's step divided λ's pull by the lr to: λ under AdamW, λ·gain under AdamS
+    pulls: list[float] = []  # over lr, as the optimizer took it: λ under AdamW, λ·gain under AdamS
     errors: list[float] = []
 
     def look(epoch: Epoch) -> None:
