@@ -45,6 +45,15 @@ def pipeline_of_ddp() -> Measured:
     return {"difference": distance({n: ours[n] for n in mine}, {n: expected[n] for n in mine}), "collectives": most}
 
 
+def refused(model: nn.Module) -> int:
+    """Return 1 where a step without ``process_group`` is refused, and the refusal names it."""
+    try:
+        METHODS["AdamS"](model.parameters()).step()
+    except ValueError as error:
+        return int("process_group" in str(error))
+    return 0
+
+
 @scenario(4)
 def meshes_that_cross() -> Measured:
     """Parameters on the rows and on the columns of a mesh: refused, and right with process_group."""
@@ -54,13 +63,9 @@ def meshes_that_cross() -> Measured:
         value = distribute_tensor(weight(name), submesh, [Shard(0)], src_data_rank=None)
         setattr(model, name, nn.Parameter(value))
     set_gradients(model, 0)
-    refused = 0
-    try:
-        METHODS["AdamS"](model.parameters()).step()
-    except ValueError as error:
-        refused = int("process_group" in str(error))
+    no = refused(model)
     most = moved(model, METHODS["AdamS"](model.parameters(), process_group=dist.group.WORLD))
-    return compared(model, alone("AdamS"), collectives=most, refused=refused)
+    return compared(model, alone("AdamS"), collectives=most, refused=no)
 
 
 @scenario(4)
@@ -69,13 +74,9 @@ def submesh_of_two_dimensions() -> Measured:
     mesh = mesh_of((2, 2, 1), ("stage", "replicate", "shard"))
     model = fully_shard(Bag(), mesh=mesh["replicate", "shard"])
     set_gradients(model, 0)
-    refused = 0
-    try:
-        METHODS["AdamS"](model.parameters()).step()
-    except ValueError as error:
-        refused = int("process_group" in str(error))
+    no = refused(model)
     most = moved(model, METHODS["AdamS"](model.parameters(), process_group=mesh.get_group("replicate")))
-    return compared(model, alone("AdamS"), collectives=most, refused=refused)
+    return compared(model, alone("AdamS"), collectives=most, refused=no)
 
 
 @scenario(2, 4)
