@@ -138,8 +138,8 @@ def test_closing_the_iterator_lets_calls_keep_a_checkpoint_and_leaves_no_worker(
 
         if x == 1:  # one that listens itself, as the lab's loop does; what does not is interrupted
             signal.signal(signal.SIGTERM, keep)
-        (tmp_path / f"{x}.{os.getpid()}").touch()
         try:
+            (tmp_path / f"{x}.{os.getpid()}").touch()  # whoever sees this may interrupt
             while x or len(list(tmp_path.iterdir())) < 2:  # 0 ends when 1 has begun; then 2 begins
                 time.sleep(0.01)
         except KeyboardInterrupt:

@@ -239,8 +239,8 @@ def test_closing_the_iterator_lets_calls_keep_a_checkpoint_and_leaves_no_task(on
         import os
         import time
 
-        (tmp_path / f"{x}.{os.getpid()}").touch()
         try:
+            (tmp_path / f"{x}.{os.getpid()}").touch()  # whoever sees this may interrupt
             while x or len(list(tmp_path.iterdir())) < 2:
                 time.sleep(0.01)
         except KeyboardInterrupt:

@@ -228,15 +228,14 @@ def continued(marks):
         import time
 
         kept = marks / f"kept-{x}"
-        (marks / f"{x}.{os.getpid()}").touch()
-        if kept.exists():
-            return kept.read_text()
         try:
-            while True:
+            (marks / f"{x}.{os.getpid()}").touch()  # whoever sees this may interrupt
+            while not kept.exists():
                 time.sleep(0.01)
         except KeyboardInterrupt:
             kept.write_text("kept")
             raise
+        return kept.read_text()
 
     return continued
 
