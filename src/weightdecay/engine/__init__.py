@@ -4,7 +4,7 @@
 
 ============  ============================================================================================
 "auto"        "fused" where it can move every group, else "foreach"; asked anew before every step
-"reference"   the definition, tensor by tensor (:meth:`weightdecay.Optimizer.reference_step`)
+"reference"   the definition, tensor by tensor (``optim/reference.py``)
 "foreach"     the same boxes on lists of tensors, for every optimizer and decay
 "fused"       torch's fused kernels of Adam, AMSGrad, SGD and HeavyBall, with any uniform decay
 "compiled"    one kernel of torch.compile for all of the step; never chosen by "auto", as it takes seconds to build
@@ -20,6 +20,6 @@ from weightdecay.engine.auto import Auto
 from weightdecay.engine.compiled import Compiled
 from weightdecay.engine.foreach import Foreach
 from weightdecay.engine.fused import Fused
-from weightdecay.optim.base import ENGINES
+from weightdecay.optim.reference import ENGINES
 
 ENGINES.update(auto=Auto, foreach=Foreach, fused=Fused, compiled=Compiled)

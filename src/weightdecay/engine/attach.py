@@ -17,9 +17,9 @@ from torch import Tensor
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.engine.gains import Account, Gain, Live, find_gain, live_tensors
 from weightdecay.optim import scalars
-from weightdecay.optim.base import Optimizer, decays, on_accelerator
+from weightdecay.optim.base import Optimizer
 from weightdecay.optim.hyper import NON_NEGATIVE, check_ranges
-from weightdecay.optim.member import Group
+from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.scalars import clip
 from weightdecay.optim.sharding import Spread, is_sharded
@@ -318,7 +318,7 @@ class Handle:
             raise ValueError(
                 f"{where} of {name} has no weight_decay, so λ is not known. Pass attach(weight_decay=...)."
             )
-        if not on_accelerator(group["weight_decay"]):
+        if not scalars.on_accelerator(group["weight_decay"]):
             check_ranges(group, {"weight_decay": NON_NEGATIVE}, where)
         if group.get("differentiable"):
             raise ValueError(f"differentiable=True in {where}: attach() shrinks weights outside of autograd.")
@@ -337,7 +337,7 @@ class Handle:
             group["peak_lr"] = float(
                 group["initial_lr" if "initial_lr" in group else "lr"]
             )  # torch's schedulers set it
-        if not on_accelerator(group["lr"]):
+        if not scalars.on_accelerator(group["lr"]):
             self.decay.check(group, where)
 
     def _keep_strength(self, old: Group, new: Group, saved: dict[str, Any], said: bool) -> bool:

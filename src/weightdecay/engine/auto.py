@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from weightdecay.engine.base import Engine
 from weightdecay.engine.foreach import Foreach
 from weightdecay.engine.fused import Fused, refusal_of_numbers, refusal_of_params
-from weightdecay.optim.base import Optimizer, Reference
+from weightdecay.optim.base import Optimizer
+from weightdecay.optim.reference import Runner
 
 
-class Auto(Reference):
+class Auto(Runner):
     """Fused where torch's kernels can move every group, else foreach; asked anew before every step."""
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -36,7 +34,3 @@ class Auto(Reference):
         """Write what the chosen engine keeps for itself into the optimizer's state."""
         if self.chosen is not None:
             self.chosen.settle()
-
-    def device_of_steps(self, weight: Tensor) -> torch.device:
-        """Return the device of the weight."""
-        return weight.device

@@ -11,8 +11,9 @@ from weightdecay.decay import Number
 from weightdecay.engine.bucket import Bucket, Cohorts
 from weightdecay.engine.facts import Accountant, Facts
 from weightdecay.optim import scalars
-from weightdecay.optim.base import Optimizer, Reference
+from weightdecay.optim.base import Optimizer
 from weightdecay.optim.member import Member
+from weightdecay.optim.reference import Runner
 
 CACHE = 1 << 18
 """Elements that a CPU moves at a time where a step makes intermediate results, which then stay in its cache."""
@@ -21,7 +22,7 @@ ONE = torch.tensor(1.0)
 """On the CPU a Python number would be made a tensor once for every step count."""
 
 
-class Engine(Reference):
+class Engine(Runner):
     """A way to compute the step in which nothing waits for an accelerator."""
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -94,10 +95,6 @@ class Engine(Reference):
     def settle(self) -> None:
         """Write the account of v into the state."""
         self.accountant.settle()
-
-    def device_of_steps(self, weight: Tensor) -> torch.device:
-        """Return the device of the weight, so that a captured graph counts its own steps."""
-        return weight.device
 
 
 def taken(ok: bool | Tensor, device: torch.device) -> Number:

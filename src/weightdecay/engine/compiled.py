@@ -16,8 +16,8 @@ from weightdecay.engine.bucket import Bucket, where
 from weightdecay.engine.facts import Facts
 from weightdecay.engine.foreach import Foreach
 from weightdecay.engine.hoist import hoist
-from weightdecay.optim.base import Optimizer, decays
-from weightdecay.optim.member import Group, Member
+from weightdecay.optim.base import Optimizer
+from weightdecay.optim.member import Group, Member, decays
 from weightdecay.optim.sharding import piece
 
 Program = Callable[[list[Tensor], list[Tensor]], Any]

@@ -13,8 +13,9 @@ from torch import Tensor
 from weightdecay.decay import Decay, Number
 from weightdecay.engine.norms import squares
 from weightdecay.optim import scalars
-from weightdecay.optim.base import Optimizer, decays, not_finite
-from weightdecay.optim.member import Group, Member
+from weightdecay.optim.base import Optimizer
+from weightdecay.optim.member import Group, Member, decays
+from weightdecay.optim.reference import not_finite
 from weightdecay.optim.scalars import choose
 from weightdecay.optim.sharding import piece
 

@@ -16,8 +16,8 @@ from weightdecay.engine.facts import Facts, enters_gradient
 from weightdecay.optim import scalars
 from weightdecay.optim.adam import Adam
 from weightdecay.optim.amsgrad import AMSGrad
-from weightdecay.optim.base import Optimizer, decays
-from weightdecay.optim.member import Group
+from weightdecay.optim.base import Optimizer
+from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.sgd import SGD, HeavyBall
 

@@ -4,7 +4,8 @@ from weightdecay.optim.adabound import AdaBound
 from weightdecay.optim.adai import Adai
 from weightdecay.optim.adam import Adam
 from weightdecay.optim.amsgrad import AMSGrad
-from weightdecay.optim.base import Optimizer, Options
+from weightdecay.optim.base import Optimizer
+from weightdecay.optim.options import Options
 from weightdecay.optim.padam import Padam
 from weightdecay.optim.radam import RAdam
 from weightdecay.optim.sgd import SGD, HeavyBall, TensorFlowSGD

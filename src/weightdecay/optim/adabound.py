@@ -8,9 +8,10 @@ from torch import Tensor
 
 from weightdecay.decay import L2, Decay, Number
 from weightdecay.optim.adam import Adam
-from weightdecay.optim.base import Optimizer, Options, Params
+from weightdecay.optim.base import Optimizer, Params
 from weightdecay.optim.hyper import FRACTION, POSITIVE, Ranges
 from weightdecay.optim.member import Group, State
+from weightdecay.optim.options import Options
 from weightdecay.optim.scalars import choose, clip, correction, inverse_power
 
 

@@ -1,4 +1,4 @@
-"""The optimizer that every method inherits: torch's contract, and the one reference step."""
+"""The optimizer that every method inherits: torch's contract, and the parts of a step."""
 
 from __future__ import annotations
 
@@ -6,44 +6,27 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, TypedDict
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import checkpoint, scalars
-from weightdecay.optim.hyper import NON_NEGATIVE, POSITIVE, Ranges, check_ranges, unknown
-from weightdecay.optim.member import COMPENSATION, Group, Member, State, member
+from weightdecay.optim.hyper import NON_NEGATIVE, Ranges, check_ranges
+from weightdecay.optim.member import COMPENSATION, Group, Member, State, decays, member
+from weightdecay.optim.options import Options, check_mode, check_values, refuse_unknown
 from weightdecay.optim.parameters import check_parameters, low_precision
+from weightdecay.optim.reference import ENGINES, Runner
 from weightdecay.optim.sharding import Spread
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
-
-class Options(TypedDict, total=False):
-    """What every optimizer here takes besides its own hyper-parameters; :class:`Optimizer` explains each."""
-
-    maximize: bool
-    peak_lr: float | None
-    max_grad_norm: float | None
-    engine: str
-    nonfinite: str
-    rounding: str
-    moments: torch.dtype | None
-    seed: int
-    process_group: Any
-
-
-TORCH_FLAGS = {
-    "foreach": "the implementation is chosen by engine=",
-    "fused": "the implementation is chosen by engine=",
-    "capturable": "the implementation is chosen by engine=",
-    "differentiable": "the step is not differentiable here",
-    "amsgrad": "it is an optimizer of its own: AMSGrad, AMSGradW, AMSGradS",
-    "decoupled_weight_decay": "say it with an object: decay=Decoupled()",
-}
-"""Keywords of torch.optim that have another name here; accepted when they are off."""
+OWN = (
+    *("_engine", "nonfinite", "rounding", "moments", "seed"),
+    *("max_grad_norm", "process_group", "grad_norm", "counters"),
+)
+"""What a copy of an optimizer takes along beside torch's own attributes."""
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -109,36 +92,18 @@ class Optimizer(torch.optim.Optimizer):
         process_group: Any = None,
         **others: Any,
     ) -> None:
-        self._refuse(others, {*defaults, *Options.__annotations__})
-        for option, value, known in (
-            ("engine", engine, ENGINES),
-            ("nonfinite", nonfinite, ("skip", "raise")),
-            ("rounding", rounding, ("nearest", "stochastic", "compensated")),
-        ):
-            if value not in known:
-                raise ValueError(f"{option}={value!r}: {unknown(f'{option} mode', str(value), known)}")
-        if moments not in (None, torch.bfloat16):
-            raise ValueError(
-                f"moments={moments!r}: moments are kept in the working precision (None) or torch.bfloat16."
-            )
-        if max_grad_norm is not None:
-            check_ranges({"max_grad_norm": max_grad_norm}, {"max_grad_norm": POSITIVE}, "the optimizer")
+        refuse_unknown(type(self).__name__, others, {*defaults, *Options.__annotations__})
+        check_mode("engine", engine, ENGINES)
+        check_values(nonfinite, rounding, moments, max_grad_norm)
         self.nonfinite, self.rounding, self.moments, self.seed = nonfinite, rounding, moments, seed
         self.max_grad_norm, self.process_group = max_grad_norm, process_group
         self.grad_norm: Number | None = None
         self.counters: dict[str, Number] = {"skipped": 0, "clamped": 0}
         self._engine = engine
-        self._runner: Reference | None = None
+        self._runner: Runner | None = None
         self._spread: Spread | None = None
         super().__init__(params, {**defaults, "maximize": maximize, "peak_lr": peak_lr})
         self._runner = ENGINES[engine](self)
-
-    def _refuse(self, others: dict[str, Any], known: set[str]) -> None:
-        for name, value in others.items():
-            if name not in TORCH_FLAGS:
-                raise TypeError(f"{type(self).__name__}: {unknown('option', name, known)}")
-            if value:
-                raise TypeError(f"{type(self).__name__}({name}={value!r}): {TORCH_FLAGS[name]}.")
 
     # ---------------------------------------------------------------- what a method supplies
 
@@ -190,31 +155,11 @@ class Optimizer(torch.optim.Optimizer):
         self.runner.step()
         return loss
 
-    def reference_step(self) -> None:
-        """The definition that every engine must equal: observe all gradients, then move all weights."""
-        members = self.gather()
-        scale = self.admit(members)
-        if scale is None:
-            return
-        for m in members:
-            self.begin(m)
-            m.memory.pop("v_sum", None)  # a faster engine's account of v, which this step does not keep
-            m.memory["step"] += 1
-            m.open(m.memory["step"].item())
-            self.see(m, scale)
-        # Before any weight moves: the mean is over the model as it stood when the gradients were taken.
-        mean_square = self.model_mean_square(members) if self.coupled else math.nan
-        clamped: bool | Tensor = False
-        for m in members:
-            clamped = clamped | self.move(m, mean_square)
-            m.close(self.moments, self.seed)
-        self.count("clamped", clamped)
-
     def gather(self) -> list[Member]:
         """Return the tensors that have a gradient; refuse what the step could not do, before anything moves."""
         members, index = [], 0
         for i, group in enumerate(self.param_groups):
-            if not on_accelerator(group["lr"]):
+            if not scalars.on_accelerator(group["lr"]):
                 group["decay"].check(group, f"group {i}")
             for param in group["params"]:
                 index += 1
@@ -267,26 +212,6 @@ class Optimizer(torch.optim.Optimizer):
         m.write(pull.clamp(max=1), move, self.rounding, self.seed)
         return (pull > 1).any()
 
-    def admit(self, members: list[Member]) -> float | None:
-        """Return what the gradients are multiplied by; None where the step is left out for a gradient not finite."""
-        if not (self.coupled or self.max_grad_norm or self.nonfinite == "raise"):
-            return 1.0
-        bad = next((m for m in members if not self.finite(m.grad)), None)
-        square = 0.0
-        if self.max_grad_norm is not None and bad is None:
-            square = sum(m.grad.double().square().sum().item() / self.spread.copies(m.param) for m in members)
-        mine = torch.tensor([float(bad is not None), square], dtype=torch.float64)
-        bad_processes, square = self.spread.sum(mine).tolist()
-        if bad_processes:
-            if self.nonfinite == "raise":
-                raise not_finite(self, bad)
-            self.count("skipped", True)
-            return None
-        if self.max_grad_norm is None:
-            return 1.0
-        self.grad_norm = math.sqrt(square)
-        return min(1.0, self.max_grad_norm / (self.grad_norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
-
     def model_mean_square(self, members: list[Member]) -> float:
         r"""Return :math:`\bar v = \sum \hat v / n` over every element of the model that has a gradient."""
         copies = [self.spread.copies(m.param) for m in members]
@@ -328,7 +253,7 @@ class Optimizer(torch.optim.Optimizer):
         return self._spread
 
     @property
-    def runner(self) -> Reference:
+    def runner(self) -> Runner:
         """The engine itself; made when first asked for after a copy or a checkpoint."""
         if self._runner is None:
             self._runner = ENGINES[self._engine](self)
@@ -341,8 +266,7 @@ class Optimizer(torch.optim.Optimizer):
 
     @engine.setter
     def engine(self, name: str) -> None:
-        if name not in ENGINES:
-            raise ValueError(f"engine={name!r}: {unknown('engine mode', str(name), ENGINES)}")
+        check_mode("engine", name, ENGINES)
         runner = ENGINES[name](self)  # raises where the engine cannot; the old one then stays
         if self._runner is not None:
             self._runner.settle()
@@ -428,55 +352,3 @@ class Optimizer(torch.optim.Optimizer):
             self._runner.settle()
         own = {name: getattr(self, name) for name in OWN}
         return {**super().__getstate__(), **own, "_runner": None, "_spread": None}
-
-
-OWN = (
-    *("_engine", "nonfinite", "rounding", "moments", "seed"),
-    *("max_grad_norm", "process_group", "grad_norm", "counters"),
-)
-"""What a copy of an optimizer takes along beside torch's own attributes."""
-
-
-def decays(group: Group) -> bool:
-    """Whether the group's λ is above 0. A tensor is taken as such: reading it could mean to wait for a device."""
-    strength = group["weight_decay"]
-    return isinstance(strength, Tensor) or bool(strength != 0)
-
-
-def on_accelerator(value: Any) -> bool:
-    """Whether reading the number would wait for a device."""
-    return isinstance(value, Tensor) and not scalars.readable(value.device)
-
-
-def not_finite(optimizer: Optimizer, bad: Member | None) -> FloatingPointError:
-    """Return the error for a gradient that the moments cannot take."""
-    whose = f"the gradient of {optimizer.describe(bad.index)}" if bad else "a gradient in another process"
-    return FloatingPointError(
-        f"{whose} is not finite (or too large to square); weights and state are untouched. "
-        'nonfinite="skip" leaves such steps out and counts them.'
-    )
-
-
-class Reference:
-    """The engine that is the definition. Others have the same four methods."""
-
-    def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
-
-    def step(self) -> None:
-        """Take one step."""
-        self.optimizer.reference_step()
-
-    def check(self, group: Group, where: str) -> None:
-        """Raise ValueError for a group that this engine cannot honour, naming an engine that can."""
-
-    def settle(self) -> None:
-        """Write what the engine keeps for itself into the optimizer's state."""
-
-    def device_of_steps(self, weight: Tensor) -> torch.device:
-        """Return where the step count of a weight is kept."""
-        return torch.device("cpu")
-
-
-ENGINES: dict[str, Callable[[Optimizer], Reference]] = {"auto": Reference, "reference": Reference}
-"""How a step may be computed. The seam: a faster engine registers itself here and nothing else changes."""

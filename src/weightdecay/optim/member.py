@@ -20,6 +20,12 @@ COMPENSATION = "compensation"
 """The state that holds what a 16-bit weight could not: θ is weight + compensation."""
 
 
+def decays(group: Group) -> bool:
+    """Whether the group's λ is above 0. A tensor is taken as such: reading it could mean to wait for a device."""
+    strength = group["weight_decay"]
+    return isinstance(strength, Tensor) or bool(strength != 0)
+
+
 def kept_dtype(slot: str, weight: Tensor, moments: torch.dtype | None) -> torch.dtype:
     """Return the type in which a state tensor is kept between steps."""
     if slot == COMPENSATION:

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from weightdecay.decay import L2, Decay, Number
 from weightdecay.optim.amsgrad import AMSGrad
-from weightdecay.optim.base import Optimizer, Options, Params
+from weightdecay.optim.base import Optimizer, Params
 from weightdecay.optim.hyper import Interval, Ranges
 from weightdecay.optim.member import Group, State
+from weightdecay.optim.options import Options
 from weightdecay.optim.scalars import correction, inverse_power
 
 

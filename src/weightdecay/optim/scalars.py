@@ -15,6 +15,11 @@ def readable(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
+def on_accelerator(value: Any) -> bool:
+    """Whether reading the number would wait for a device."""
+    return isinstance(value, Tensor) and not readable(value.device)
+
+
 def host_number(value: Number) -> Number:
     """Return a 0-d tensor that can be read at once as a float; another, which stays on its device, as it is."""
     return value.item() if isinstance(value, Tensor) and readable(value.device) else value

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from weightdecay.decay import L2, Decay
 from weightdecay.optim.adam import Adam
-from weightdecay.optim.base import Options, Params
+from weightdecay.optim.base import Params
 from weightdecay.optim.hyper import NON_NEGATIVE, Ranges
 from weightdecay.optim.member import Group, State
+from weightdecay.optim.options import Options
 
 
 class Yogi(Adam):
