@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import Decay, Number, Step
+from weightdecay.engine.attachable import check_group, reads_mean_square, refuse, refuse_gradients
+from weightdecay.engine.cover import Cover
 from weightdecay.engine.gains import Account, Gain, Live, find_gain, live_tensors
 from weightdecay.optim import scalars
-from weightdecay.optim.base import Optimizer
-from weightdecay.optim.hyper import NON_NEGATIVE, check_ranges
 from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.scalars import clip
@@ -78,7 +78,11 @@ class Handle:
     def __init__(
         self, optimizer: torch.optim.Optimizer, decay: Decay, weight_decay: float | None, gain: Any, process_group: Any
     ) -> None:
-        _refuse(optimizer, decay)
+        refuse(optimizer, decay)
+        if optimizer in ATTACHED:
+            raise ValueError(
+                f"this {type(optimizer).__name__} has a decay attached. Take it off first: handle.remove()."
+            )
         self.optimizer, self.decay, self.process_group = optimizer, decay, process_group
         self.gain: Gain | None = find_gain(optimizer, gain, decay)
         self.account = Account()
@@ -86,7 +90,7 @@ class Handle:
         self._mean_square: Number | None = None
         self._pulls: list[Number] = []
         self._groups: list[Group] = []  # those that were checked, the very dicts
-        self._hidden: list[tuple[Group, Any, float]] = []  # λ and what stands in for it during a step
+        self._cover = Cover()
         self._spread: Spread | None = None
         before = [dict(group) for group in optimizer.param_groups]
         try:
@@ -105,16 +109,16 @@ class Handle:
         self._hooks = [
             optimizer.register_step_pre_hook(self._before),
             optimizer.register_step_post_hook(self._after),
-            optimizer.register_state_dict_pre_hook(lambda _: self._uncover()),
+            optimizer.register_state_dict_pre_hook(lambda _: self._cover.lift()),
             optimizer.register_state_dict_post_hook(self._save),
-            optimizer.register_load_state_dict_pre_hook(lambda *_: self._uncover()),
+            optimizer.register_load_state_dict_pre_hook(lambda *_: self._cover.lift()),
             optimizer.register_load_state_dict_post_hook(lambda _: self._adopt()),
         ]
         ATTACHED.add(optimizer)
 
     def remove(self) -> None:
         """Take the decay off. λ stays in the groups, where the optimizer again reads it in its own way."""
-        self._uncover()
+        self._cover.lift()
         if self._hooks:
             ATTACHED.discard(self.optimizer)
         while self._hooks:
@@ -145,7 +149,7 @@ class Handle:
     def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if _inside_step(optimizer):
             return
-        self._uncover()  # where the step before raised
+        self._cover.lift()  # where the step before raised
         self.account.after = None
         closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
         if callable(closure):
@@ -159,7 +163,7 @@ class Handle:
 
     def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not _inside_step(optimizer):
-            self._uncover()
+            self._cover.lift()
             self.account.commit()  # now, not before: a step that raises is no step of the optimizer's either
 
     def _shrink(self, by_group: list[list[Live]]) -> None:
@@ -185,7 +189,7 @@ class Handle:
         self._count("clamped", clamped)
         for group, members, pull in zip(self.optimizer.param_groups, by_group, pulls, strict=True):
             carried = self._carried(group, pull, host)
-            self._hide(group, carried or 0.0)
+            self._cover.hide(group, carried or 0.0)
             if carried is None:
                 shrink([m.weight for m in members], pull)
 
@@ -197,27 +201,10 @@ class Handle:
         if not self._reads_mean_square:
             ok = True if left_out is None else left_out == 0
             return math.nan, bool(ok) if host else ok
-        self._refuse_gradients(live)
+        refuse_gradients(self.optimizer, self.decay, live)
         facts = self.account.look(live, device, self._all, left_out)
         self._mean_square, well = facts.tolist() if host else facts.unbind()
         return self._mean_square, well == 1
-
-    def _refuse_gradients(self, live: list[Live]) -> None:
-        if getattr(self.optimizer, "grad_scale", None) is not None:
-            for name in ("grad_scale", "found_inf"):
-                # torch's GradScaler takes them off after the step, which will not be; left, they would spoil the next.
-                if hasattr(self.optimizer, name):
-                    delattr(self.optimizer, name)
-            raise ValueError(
-                f"the gradients are still multiplied by the GradScaler's scale, and {self.decay!r} reads their norms. "
-                "Call scaler.unscale_(optimizer) before scaler.step(optimizer)."
-            )
-        sparse = next((m for m in live if m.param.grad is not None and m.param.grad.layout != torch.strided), None)
-        if sparse is not None:
-            raise RuntimeError(
-                f"a parameter of shape {tuple(sparse.param.shape)} has a sparse gradient, and the mean that "
-                f"{self.decay!r} reads is over every element. Use sparse=False in the layer, or Decoupled()."
-            )
 
     def _pull(self, group: Group, mean_square: Number, members: slice) -> Number:
         """Return the pull of a group before the clamp: a number, a 0-d tensor, or a vector with one a tensor."""
@@ -262,21 +249,6 @@ class Handle:
         else:
             self._counters[name] = count + hit
 
-    # ---------------------------------------------------------------- λ
-
-    def _hide(self, group: Group, value: float) -> None:
-        value = float(repr(value))  # an object of its own, by which it is known again
-        self._hidden.append((group, group["weight_decay"], value))
-        group["weight_decay"] = value
-
-    def _uncover(self) -> None:
-        """Put λ back, unless somebody has written another one over what stood in for it."""
-        while self._hidden:
-            group, strength, value = self._hidden[-1]
-            if group.get("weight_decay") is value:
-                group["weight_decay"] = strength
-            self._hidden.pop()
-
     # ---------------------------------------------------------------- groups
 
     def _adopt(self) -> None:
@@ -313,30 +285,10 @@ class Handle:
             )
 
     def _check(self, group: Group, where: str) -> None:
-        name = type(self.optimizer).__name__
-        if "weight_decay" not in group:
-            raise ValueError(
-                f"{where} of {name} has no weight_decay, so λ is not known. Pass attach(weight_decay=...)."
-            )
-        if not scalars.on_accelerator(group["weight_decay"]):
-            check_ranges(group, {"weight_decay": NON_NEGATIVE}, where)
-        if group.get("differentiable"):
-            raise ValueError(f"differentiable=True in {where}: attach() shrinks weights outside of autograd.")
-        if self._reads_mean_square and group.get("amsgrad"):
-            raise ValueError(
-                f"amsgrad=True in {where}: {self.decay!r} reads the mean of v, and its maximum does not follow from "
-                "the norms of the gradients. Use weightdecay.AMSGrad(..., decay=...)."
-            )
-        missing = [key for key in (self.gain.needs if self._reads_gain and self.gain else ()) if key not in group]
-        if missing:
-            raise ValueError(
-                f"{where} of {name} has no {missing[0]!r}, from which its gain follows. Pass gain= as a number, or a "
-                "function of the group."
-            )
+        check_group(self.optimizer, self.decay, self.gain, group, where)
         if group.get("peak_lr") is None:
-            group["peak_lr"] = float(
-                group["initial_lr" if "initial_lr" in group else "lr"]
-            )  # torch's schedulers set it
+            peak = "initial_lr" if "initial_lr" in group else "lr"  # torch's schedulers set the first
+            group["peak_lr"] = float(group[peak])
         if not scalars.on_accelerator(group["lr"]):
             self.decay.check(group, where)
 
@@ -382,12 +334,8 @@ class Handle:
         return [*known, _step_of(self.optimizer.state.get(param, {}), group)]
 
     @property
-    def _reads_gain(self) -> bool:
-        return self.decay.reads_mean_gain
-
-    @property
     def _reads_mean_square(self) -> bool:
-        return self._reads_gain and self.gain is not None and self.gain.reads_mean_square
+        return reads_mean_square(self.decay, self.gain)
 
     @property
     def _all(self) -> Spread:
@@ -416,32 +364,6 @@ def shrink(weights: Sequence[Tensor], pull: Number) -> None:
             keep = (1 - pull).to(weight.device, non_blocking=True)
             # In 16 bits 1 − pull would be rounded before it is multiplied with.
             weight.copy_(weight.float() * keep) if low_precision(weight) else weight.mul_(keep)
-
-
-def _refuse(optimizer: Any, decay: Any) -> None:
-    """Refuse what no group could mend."""
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"attach({type(optimizer).__name__}): expected a torch.optim.Optimizer.")
-    if not isinstance(decay, Decay):
-        raise TypeError(
-            f"decay={decay!r} is not a Decay. Pass an object: Vanilla(), Decoupled(), Independent() or Stable()."
-        )
-    if isinstance(optimizer, Optimizer):
-        raise TypeError(
-            f"{type(optimizer).__name__} takes any decay itself: pass decay={decay!r} instead of attaching."
-        )
-    if optimizer in ATTACHED:
-        raise ValueError(f"this {type(optimizer).__name__} has a decay attached. Take it off first: handle.remove().")
-    if type(decay).couple is not Decay.couple:
-        raise TypeError(
-            f"attach() only shrinks weights before the step; {decay!r} enters the gradient, and p.grad is never "
-            "written. Use the optimizer's own weight_decay, where it means L2, or Adam(..., decay=...)."
-        )
-    if not decay.uniform:
-        raise TypeError(
-            f"attach() only shrinks weights before the step; {decay!r} needs the gain of every element. "
-            "Use Adam(..., decay=...)."
-        )
 
 
 def _inside_step(optimizer: torch.optim.Optimizer) -> bool:
