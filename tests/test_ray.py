@@ -276,12 +276,17 @@ def test_a_call_that_does_not_listen_is_killed(on_cluster, tmp_path, monkeypatch
     wait_for(lambda: gone(int(path.name.split(".")[1]) for path in tmp_path.glob("*.*")), "no worker is left")
 
 
-def test_what_no_node_can_give_is_said(cluster):
-    interrupt = threading.Timer(2.0, lambda: signal.raise_signal(signal.SIGINT))
-    with contextlib.closing(executor("ray", address=cluster.address, cpus=64).map(len, ["a"])) as outcomes:
-        interrupt.start()
-        with pytest.warns(UserWarning, match=r"No node .* cpus=64 and gpus=0"), pytest.raises(KeyboardInterrupt):
-            next(outcomes)
+def test_what_no_node_can_give_is_said(cluster, monkeypatch):
+    from weightdecay.lab.executors.ray import RayWorkers
+
+    interrupt = threading.Timer(1.0, lambda: signal.raise_signal(signal.SIGINT))
+    wait = RayWorkers.finished
+    # Not before it waits: Ray, while it connects, may swallow the exception.
+    monkeypatch.setattr(RayWorkers, "finished", lambda workers: (interrupt.start(), wait(workers))[1])
+    warned = pytest.warns(UserWarning, match=r"No node .* cpus=64 and gpus=0")
+    outcomes = executor("ray", address=cluster.address, cpus=64).map(len, ["a"])
+    with contextlib.closing(outcomes), warned, pytest.raises(KeyboardInterrupt):
+        next(outcomes)
 
 
 def test_the_calls_of_a_node_that_died_are_begun_again_on_another(cluster, on_cluster, tmp_path):
