@@ -33,7 +33,11 @@ from ray._private import services
 # Ray puts the machine's own address where it reads 127.0.0.1, and would then be open to the network.
 services.get_node_ip_address = lambda address=None: "127.0.0.1"
 """
-NODE = f"{LOOPBACK}\nfrom ray.scripts.scripts import main\nsys.exit(main())"
+IN_THE_BACKGROUND = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell starts what it starts in the background
+"""
+NODE = f"{LOOPBACK}{IN_THE_BACKGROUND}\nfrom ray.scripts.scripts import main\nsys.exit(main())"
 PATIENCE = 120.0
 """Seconds until a condition that must come true counts as false: the machine may be busy."""
 

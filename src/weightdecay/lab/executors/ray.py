@@ -11,7 +11,7 @@ from typing import Any
 
 from weightdecay.lab.executors.base import EngineError, RunFailure
 from weightdecay.lab.executors.settings import number, text
-from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work
+from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work_until_ctrl_c
 
 IN_FLIGHT = 1000
 """Calls that are with Ray at a time: more than a cluster of this size computes, and no burden for its head."""
@@ -71,7 +71,7 @@ class RayWorkers(Workers):
             num_gpus=settings.gpus,
             max_retries=0,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}},
-        )(work)
+        )(work_until_ctrl_c)
         self.going: dict[Any, Call] = {}
         self.function: Any = None
 

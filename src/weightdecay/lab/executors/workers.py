@@ -66,6 +66,16 @@ def work_until_sigterm(function: bytes, item: bytes) -> bytes:
         signal.signal(signal.SIGTERM, before)
 
 
+def work_until_ctrl_c(function: bytes, item: bytes) -> bytes:
+    """Compute one call, in a worker that is interrupted, even where a shell in the background began its family.
+
+    Such a shell tells its children to ignore Ctrl-C, and they tell theirs.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return work(function, item)
+
+
 class Workers(ABC):
     """What computes the calls of one ``map``, while it lasts."""
 
