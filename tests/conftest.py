@@ -1,5 +1,6 @@
 """What every test stands on: a fixed seed, one thread, and where the cases are."""
 
+import os
 import signal
 
 import pytest
@@ -11,6 +12,10 @@ collect_ignore = ["sharded_worker.py", "sharded", "processes_worker.py"]  # prog
 def pytest_configure():
     # A shell tells what it starts in the background to ignore Ctrl-C, and children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A terminal as most are, and pipes that are buffered, whatever the machine's own environment says.
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONUNBUFFERED"):
+        os.environ.pop(name, None)
+    os.environ["COLUMNS"] = "120"
 
 
 @pytest.fixture(autouse=True)

@@ -53,6 +53,8 @@ def test_json_holds_what_the_table_shows(capsys):
         ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-batch-size 256", "--batch-size is missing"),
         ("--optimizer sgd --lr 0.1 --weight-decay 0.1 --new-optimizer sgdw", "--momentum is missing"),
         ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-optimizer sgdw", "--new-momentum is missing"),
+        ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-optimizer=", "no optimizer is called ''"),
+        ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-decay elementwise", "decay 'elementwise' shrinks every"),
         ("--optimizer adamw --lr 1e-3 --weight-decay 0.1", "nothing changes: give at least one of --new-batch-size"),
         ("--optimizer adamw --lr -1 --weight-decay 0.1 --new-decay stable", "--lr -1: "),
         (f"{ROWS} --new-batch-size 0", "--new-batch-size 0: "),

@@ -166,6 +166,17 @@ def test_a_full_disk_is_one_line_and_status_1(sweep, tmp_path, capsys, monkeypat
     )
 
 
+def test_a_module_of_another_extra_names_that(tmp_path, capsys, monkeypatch):
+    def missing(_):
+        raise ModuleNotFoundError("No module named 'curvlinops'", name="curvlinops.computations")
+
+    monkeypatch.setattr("weightdecay.lab.cli.command._run", missing)
+    assert main(["spectrum", "abc"]) == 1
+    assert capsys.readouterr().err == (
+        "error: curvlinops is not installed; the lab needs it. Install weightdecay[spectrum].\n"
+    )
+
+
 def test_a_missing_package_is_named(sweep, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "tyro", None)
     assert main(["compare", "--out", str(tmp_path)]) == 1

@@ -170,7 +170,7 @@ def test_a_worker_that_died_idle_is_replaced(tmp_path):
         os.kill(int(path.suffix[1:]), signal.SIGKILL)
         assert gone([int(path.suffix[1:])])
 
-    with contextlib.closing(executor("local", jobs=2, retries=1).map(wait, [0, 1])) as outcomes:
+    with contextlib.closing(executor("local", jobs=2, retries=2).map(wait, [0, 1])) as outcomes:
         assert next(outcomes) == Outcome(0, 0)
         while len(begins(tmp_path)) < 2:
             time.sleep(0.01)

@@ -52,6 +52,9 @@ def test_the_order_and_the_weights_are_functions_of_the_seed():
     torch.manual_seed(2)
     assert numbers(train(run(), task=TASK)) == numbers(first)
     assert train(run(seed=1), task=TASK).weights != first.weights
+    built = [TASK.build(run(seed=seed), None).state_dict() for seed in (0, 0, 1)]
+    assert all(torch.equal(a, b) for a, b in zip(built[0].values(), built[1].values(), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(built[0].values(), built[2].values(), strict=True))
 
 
 def test_a_run_stopped_after_any_step_continues_bit_for_bit(tmp_path):

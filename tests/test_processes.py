@@ -37,6 +37,14 @@ EXACT = 1e-11  # of float64 runs whose sums go over processes in another order, 
 EPOCH = 6  # steps of the command's run
 
 
+def runs(pid):
+    """Whether the process runs; a zombie, which nobody may ever reap, does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def children(pid):
     """Return the processes that a process started."""
     found = []
@@ -81,7 +89,7 @@ class Job:
             for rank in ranks:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(rank, signal.SIGKILL)
-            while any(Path(f"/proc/{rank}").exists() for rank in ranks):
+            while any(map(runs, ranks)):
                 time.sleep(0.01)
         return self.process.wait()
 

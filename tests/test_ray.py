@@ -73,6 +73,11 @@ def gone(pids):
     return not set(pids) & parents().keys()
 
 
+def kill(pid):
+    with contextlib.suppress(ProcessLookupError):  # it may have gone with its parent
+        os.kill(pid, signal.SIGKILL)
+
+
 def begins(folder):
     """How often each item was begun: calls leave ``item.pid`` files."""
     return Counter(int(path.name.split(".")[0]) for path in folder.glob("*.*"))
@@ -114,7 +119,7 @@ class Cluster:
         """SIGKILL to everything of the second node."""
         members = family(self.other.pid)
         for pid in members:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
         self.other.wait()
         self.other = None
         wait_for(lambda: gone(members), "the node is dead")
@@ -127,7 +132,7 @@ class Cluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 node.wait(20)
         for pid in self.ours & parents().keys():
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
         for node in filter(None, (self.other, self.head)):
             node.wait()
         wait_for(lambda: gone(self.ours), "no process of the cluster is left")
@@ -303,12 +308,14 @@ def test_the_calls_of_a_node_that_died_are_begun_again_on_another(cluster, on_cl
             time.sleep(0.01)
         return -x
 
-    def kill():
+    def lose():
         wait_for(lambda: len(begins(tmp_path)) == 2, "a call on each node")
-        cluster.lose()
-        (tmp_path / "dead").touch()
+        try:
+            cluster.lose()
+        finally:
+            (tmp_path / "dead").touch()
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=lose)
     killer.start()
     items = list(range(6))
     outcomes = list(on_cluster.map(survive, items))

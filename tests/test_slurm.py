@@ -242,7 +242,7 @@ def continued(marks):
 
 def the_running_job(slurm, marks):
     wait_for(lambda: begins(marks) == {0: 1}, "the call has begun")
-    (job,) = slurm.jobs("RUNNING")
+    (job,) = wait_for(lambda: slurm.jobs("RUNNING"), "the job runs")
     return job
 
 
@@ -358,8 +358,9 @@ def test_a_job_that_somebody_cancelled_is_not_submitted_again(slurm, on, marks):
         return x
 
     def cancel():
-        wait_for(lambda: begins(marks) == {0: 1, 1: 1} and len(slurm.jobs("RUNNING")) == 1, "one goes on")
-        slurm.ask("scancel", *slurm.jobs("RUNNING"))
+        wait_for(lambda: begins(marks) == {0: 1, 1: 1}, "both have begun")
+        going = wait_for(lambda: len(jobs := list(slurm.jobs("RUNNING"))) == 1 and jobs, "one goes on")
+        slurm.ask("scancel", *going)
 
     with meanwhile(cancel):
         cancelled, fine = sorted(on().map(wait, [0, 1]), key=lambda outcome: outcome.item)

@@ -118,7 +118,7 @@ def test_a_sweep_stopped_in_the_middle_continues_and_equals_the_uninterrupted_on
     process.stdout.close()
     kept = store.results()
     assert 1 <= len(kept) < 8  # most of them wait in the queue when the signal comes
-    checkpoints = list(Path(store.runs).glob("*/checkpoint.pt"))
+    checkpoints = list(Path(store.runs).glob("*/checkpoint*.pt"))
     assert checkpoints  # after a Ctrl-C, because what was under way was given time to keep one
     again = start()
     said = again.communicate(timeout=300)[0].split()
@@ -133,9 +133,8 @@ def test_a_sweep_stopped_in_the_middle_continues_and_equals_the_uninterrupted_on
 
 
 def _under_way(store):
-    """Whether a run that has not finished has measured an epoch."""
-    begun = [path.parent for path in store.runs.glob("*/epochs.jsonl")]
-    return any(not (folder / "result.json").exists() for folder in begun)
+    """Whether a run has measured an epoch, and has most of them before it."""
+    return any(0 < path.read_bytes().count(b"\n") <= 3 for path in store.runs.glob("*/epochs.jsonl"))
 
 
 def _alive_in_session(session):

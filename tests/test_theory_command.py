@@ -121,6 +121,7 @@ def test_the_strength_of_adams_stays_where_it_is_in_the_mean_and_that_of_adamw_d
         (["--draws", "1"], "--draws 1: an error bar needs several. Use 8 or more."),
         (["--epochs", "1"], "--epochs 1"),
         (["--seed", "-1"], "--seed -1: a seed is 0 or above"),
+        (["--seed", str(2**64)], f"--seed {2**64}: a seed is 0 or above, and fits into 64 bits"),
         (["--lr", "0.5"], "more than 0.15 diverges"),
         (["--lr", "nan"], "--lr nan"),
         (["--stepz", "5"], "--stepz"),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import theory_oracles as oracle
 import torch
@@ -335,16 +336,24 @@ def test_bad_input_says_what_diverges_or_what_is_wrong(call, message):
 def test_numbers_may_come_as_a_generator_a_scalar_tensor_or_in_float32():
     model, law = model_of(SMALL), theory.Coupled(0.02)
     wanted = theory.expected(model, [0.1, 0.05], law)
+    read_only = np.array([0.1, 0.05])
+    read_only.flags.writeable = False
     for lrs in (
         (lr for lr in (0.1, 0.05)),
         map(float, ("0.1", "0.05")),
         (0.1, 0.05),
+        np.array([0.05, 0.1])[::-1],
+        read_only,
         torch.tensor([0.1, 0.05], dtype=torch.float64, requires_grad=True),
     ):
         assert torch.equal(theory.expected(model, lrs, law), wanted)
     assert theory.Coupled(torch.tensor(0.25)) == theory.Coupled(0.25)
     assert type(theory.Vanilla(torch.tensor(0.25)).weight_decay) is float
     assert theory.constant(1e1, 0.1).numel() == 10
+    with pytest.raises(ValueError, match="400 is no share of the training"):
+        theory.drops(1000, 0.1, at=(400, 800))
+    with pytest.raises(ValueError, match="hessian is complex"):
+        theory.Quadratic(np.array([1.0 + 1j]))
     square = torch.randn(40, 40, generator=torch.Generator().manual_seed(0))
     rounded = square @ square.T  # in float32, where it need not be symmetric to the last bit
     rounded[0, 1] *= 1 + 3e-7

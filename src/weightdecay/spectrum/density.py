@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from weightdecay.spectrum.base import Curvature
 from weightdecay.spectrum.lanczos import Measure, measure, probe
-from weightdecay.spectrum.share import Share, below, within
+from weightdecay.spectrum.share import Share, within
 
 
 @dataclass(frozen=True)
@@ -21,19 +20,12 @@ class Density:
     probes: tuple[Measure, ...]
     size: int
 
-    def share_below(self, value: float) -> Share:
-        """Return the share of eigenvalues below a value."""
-        return self._over_probes(below, value)
-
     def share_within(self, value: float) -> Share:
         """Return the share of eigenvalues of an absolute value below this: for λ, what decay alone decides.
 
         Bounds that are far apart say that ``steps`` of Lanczos do not resolve the eigenvalues near 0 that finely.
         """
-        return self._over_probes(within, value)
-
-    def _over_probes(self, rule: Callable[[Measure, float], tuple[float, float, float]], value: float) -> Share:
-        found = torch.tensor([rule(one, value) for one in self.probes], dtype=torch.float64)
+        found = torch.tensor([within(one, value) for one in self.probes], dtype=torch.float64)
         guess, low, high = found.mean(0).tolist()
         error = (found[:, 0].std() / math.sqrt(len(found))).item() if len(found) > 1 else math.nan
         return Share(guess, low, high, error)
@@ -57,8 +49,10 @@ class Density:
     def at(self, points: Tensor, width: float) -> Tensor:
         """Return the density at points, each node spread by a normal distribution of standard deviation ``width``.
 
-        Its integral is 1. Units: 1/curvature.
+        Its integral is 1. Units: 1/curvature. Raises: ValueError, for a width that is not above 0.
         """
+        if not 0 < width < math.inf:
+            raise ValueError(f"width={width!r}: a standard deviation is a finite number above 0.")
         nodes, counts = self.spectrum()
         away = (points.double().unsqueeze(-1) - nodes) / width
         bell = torch.exp(-0.5 * away.square()) / (width * math.sqrt(2 * math.pi))

@@ -16,7 +16,7 @@ from weightdecay.spectrum.eigenvalues import Top, top_eigenvalues
 from weightdecay.spectrum.lanczos import Measure, measure
 from weightdecay.spectrum.share import Share
 from weightdecay.spectrum.trace import Trace, trace
-from weightdecay.theory import Coupled, Ensemble, Responses, excess_loss
+from weightdecay.theory.numbers import non_negative
 
 PER_DECADE = 24
 """Values of λ a decade among which the best one is looked for."""
@@ -75,8 +75,17 @@ def spectrum_of(
     Costs about 4·top products for the largest eigenvalues, 48 for the trace, and (probes + 2)·steps for the density and
     for where initial and present weights lie. At most n − 1 eigenvalues are looked for.
 
-    Raises: as ``top_eigenvalues``, ``trace`` and ``density``.
+    Raises: ValueError, for a ``start`` of another shape and for examples below 1; as ``top_eigenvalues``, ``trace`` and
+    ``density``.
     """
+    start = torch.as_tensor(start)
+    if start.shape != (matrix.size,):
+        raise ValueError(
+            f"start has shape {tuple(start.shape)}: the matrix is of {matrix.size} numbers. Pass the initial weights "
+            "as one vector, in the order of its parameters."
+        )
+    if not examples >= 1:
+        raise ValueError(f"examples={examples!r}: a training set has one at least.")
     return Spectrum(
         top=top_eigenvalues(matrix, min(top, matrix.size - 1), seed=seed),
         trace=trace(matrix, seed=seed),
@@ -87,21 +96,6 @@ def spectrum_of(
     )
 
 
-class Along(Ensemble):
-    """Directions of which only energies are known: where initial and trained weights lie among eigenvalues.
-
-    Initial weights and minimum are taken for independent, and the trained weights for the minimum.
-    """
-
-    def __init__(self, start: Measure, minimum: Measure) -> None:
-        none = torch.zeros_like
-        super().__init__(
-            torch.cat([start.nodes, minimum.nodes]).clamp(min=0),
-            minimum=torch.cat([none(start.weights), minimum.weights.sqrt()]),
-            start=torch.cat([start.weights.sqrt(), none(minimum.weights)]),
-        )
-
-
 def expected_loss(found: Spectrum, decays: Sequence[float], budget: float, question: Question = "training") -> Tensor:
     r"""Return what is expected to be left after a budget Ση·gain of training with each λ. Shape: (len(decays),).
 
@@ -109,7 +103,8 @@ def expected_loss(found: Spectrum, decays: Sequence[float], budget: float, quest
         \tfrac12\sum_i w_i\big[(P_i\theta_{0,i})^2 + ((1-D_i)\,\theta^*_i)^2\big] + \frac{1}{2N}\sum_i D_i^2,
         \qquad P_i = e^{-(h_i+\lambda)\Sigma\eta g}, \quad D_i = \frac{h_i}{h_i+\lambda}(1-P_i)
 
-    Theorem 2 in small steps, on the measured spectrum, with negative eigenvalues taken for flat. ``"training"``: w = h.
+    Theorem 2 in the limit of small steps, on the measured spectrum, with negative eigenvalues taken for flat, initial
+    weights and minimum for independent, and the trained weights for the minimum. ``"training"``: w = h.
     ``"distance"``: w = 1, so that directions count in which the training loss is flat. ``"examples"``: w = h, and the
     last sum, which only this one has: a minimum found from N examples is off by 1/(N h_i) in a direction (the variance
     of maximum likelihood), as far as training goes there; Σ D² is the effective number of parameters.
@@ -121,21 +116,29 @@ def expected_loss(found: Spectrum, decays: Sequence[float], budget: float, quest
         raise ValueError(f"question={question!r}: ask one of {', '.join(QUESTIONS)}.")
     if not 0 < budget < math.inf:
         raise ValueError(f"budget={budget!r}: Ση·gain of a training is a finite number above 0.")
-    model = Along(found.start, found.end)
-    # Small equal steps: without noise only their sum matters, and each must be stable.
-    highest = max(model.eigenvalues.max().item(), found.top.values[0].item()) + max(decays)
-    pieces = max(100, int(budget * highest) + 1)
-    answers = Responses(torch.full((pieces,), budget / pieces, dtype=torch.float64))
-    weights = torch.ones_like(model.eigenvalues) if question == "distance" else None
-    values = [excess_loss(model, answers, Coupled(each), weights).total for each in decays]
-    result = torch.tensor(values, dtype=torch.float64)
-    if question == "examples":
-        nodes, counts = found.density.spectrum()
-        nodes = nodes.clamp(min=0)
-        for place, each in enumerate(decays):
-            _, reached, _ = (row[-1] for row in answers.mean(nodes, Coupled(each)))
-            result[place] += (counts * reached.square()).sum() / (2 * found.examples)
-    return result
+    values = torch.zeros(len(decays), dtype=torch.float64)
+    for place, each in enumerate(decays):
+        lam = non_negative("weight_decay", each)
+        for measured, part in ((found.start, _left), (found.end, _biased)):
+            h = measured.nodes.clamp(min=0)
+            weights = measured.weights if question == "distance" else measured.weights * h
+            values[place] += 0.5 * (weights * part(h, lam, budget).square()).sum()
+        if question == "examples":
+            nodes, counts = found.density.spectrum()
+            reached = 1 - _biased(nodes.clamp(min=0), lam, budget)
+            values[place] += (counts * reached.square()).sum() / (2 * found.examples)
+    return values
+
+
+def _left(h: Tensor, lam: float, budget: float) -> Tensor:
+    """P: what is left of the start."""
+    return torch.exp(-(h + lam) * budget)
+
+
+def _biased(h: Tensor, lam: float, budget: float) -> Tensor:
+    """1 − D: how far from the minimum a start at 0 is still, as a part of it."""
+    reached = -h / (h + lam) * torch.expm1(-(h + lam) * budget)
+    return 1 - reached.nan_to_num(0.0)  # 0/0, where neither curvature nor decay moves anything
 
 
 @dataclass(frozen=True)

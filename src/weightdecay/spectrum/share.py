@@ -50,10 +50,12 @@ def below(found: Measure, value: float) -> tuple[float, float, float]:
 def within(found: Measure, value: float) -> tuple[float, float, float]:
     """Return guess, lower and upper bound of the share of a measure's weight at absolute values below this.
 
-    Raises: ValueError, for a negative value.
+    Raises: ValueError, for a negative value and for NaN.
     """
-    if value < 0:
+    if not value >= 0:
         raise ValueError(f"value={value:g}: no absolute value is below it. Pass 0 or more.")
+    if value == 0:
+        return 0.0, 0.0, 0.0
     guess, low, high = below(found, value)
     other, other_low, other_high = below(found, -value)
     return max(0.0, guess - other), max(0.0, low - other_high), high - other_low

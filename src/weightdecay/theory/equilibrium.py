@@ -58,7 +58,8 @@ def sgd(lr: float, weight_decay: float, grad_norm: float, momentum: float = 0.0,
     '5.6234 0.007255'
     """
     lr, weight_decay, grad_norm = _positive(lr, weight_decay, grad_norm)
-    beta3 = 1 - fraction("dampening", dampening) if fraction("momentum", momentum) else 1.0
+    momentum = fraction("momentum", momentum)
+    beta3 = 1 - fraction("dampening", dampening) if momentum else 1.0
     turned = lr * beta3 * weight_decay / (1 + momentum)
     if turned >= 2:
         raise ValueError(
@@ -87,7 +88,8 @@ def sgdw(
     '5.6171 0.007256'
     """
     lr, weight_decay, grad_norm = _positive(lr, weight_decay, grad_norm)
-    beta3 = 1 - fraction("dampening", dampening) if fraction("momentum", momentum) else 1.0
+    momentum = fraction("momentum", momentum)
+    beta3 = 1 - fraction("dampening", dampening) if momentum else 1.0
     pull = _pull(lr, weight_decay)
     update = (beta3 * grad_norm) ** 2 / (1 - momentum**2)  # E‖u‖²‖w‖²
     squared, cosine = _decoupled(lr, pull, update, momentum / (1 - momentum * (1 - pull)))

@@ -31,11 +31,18 @@ def vector(name: str, value: Numbers, size: int | None = None) -> Tensor:
 
 
 def numbers(name: str, value: Numbers) -> Tensor:
-    """Return the value in float64 on the CPU, whatever its shape. Raises: ValueError, for what are no numbers."""
+    """Return the value in float64 on the CPU, whatever its shape. Raises: ValueError, for what are no real numbers."""
     if isinstance(value, Tensor):
+        if value.is_complex():
+            raise ValueError(f"{name} is complex: real numbers are needed. Pass its real part.")
         return value.detach().cpu().double()
+    if getattr(getattr(value, "dtype", None), "kind", "") == "c":
+        raise ValueError(f"{name} is complex: real numbers are needed. Pass its real part.")
+    if isinstance(value, Iterator):
+        value = list(value)
+    copy = getattr(value, "copy", None)  # of an array, which may run backwards or be read-only: torch takes neither
     try:
-        return torch.as_tensor(list(value) if isinstance(value, Iterator) else value, dtype=torch.float64)
+        return torch.as_tensor(copy() if callable(copy) else value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}={value!r}: it must be a number, a sequence of numbers, or a tensor.") from None
 

@@ -32,6 +32,9 @@ def drops(steps: int, lr: float, at: Sequence[float] = (0.4, 0.8), factor: float
     [1.0, 1.0, 0.1, 0.1, 0.010000000000000002]
     """
     done = torch.arange(_steps(steps), dtype=torch.float64) / steps
+    for share in at:
+        if not 0 <= share <= 1:
+            raise ValueError(f"at={at!r}: {share!r} is no share of the training, from 0 to 1; divide by the steps.")
     passed = sum(((done >= share - 1e-12).double() for share in at), torch.zeros_like(done))
     return non_negative("lr", lr) * non_negative("factor", factor) ** passed
 

@@ -42,7 +42,8 @@ class Wanted:
         if self.momentum is not None:
             checks["momentum"] = below_one(new_momentum=self.momentum)[0]
         names: dict[str, Collection[str]] = {"optimizer": KNOWN, "decay": DECAYS}
-        texts = {name: known(name, getattr(self, name), of) for name, of in names.items() if getattr(self, name)}
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        texts = {name: known(name, value, names[name]) for name, value in given.items()}
         for name, value in {**checks, **texts}.items():
             object.__setattr__(self, name, value)
 

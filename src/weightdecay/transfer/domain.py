@@ -97,6 +97,10 @@ def known(kind: str, name: str, names: Collection[str]) -> str:
         raise TypeError(f"{kind}: {name!r} is not a name. Known: {listed}.")
     if name.lower() in names:
         return name.lower()
+    if kind == "decay" and name.lower() == "elementwise":
+        raise ValueError(
+            f"decay {name!r} shrinks every element at a rate of its own: no rule is about it. Use {listed}."
+        )
     near = difflib.get_close_matches(name.lower(), sorted(names), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(f"no {kind} is called {name!r}.{hint} Known: {listed}.")

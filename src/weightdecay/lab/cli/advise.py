@@ -28,8 +28,7 @@ class AdviseSettings:
 
     Some questions:
 
-        weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --batch-size 128 --epochs 90
-            --samples 1281167 --new-batch-size 1024
+        weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --batch-size 128 --new-batch-size 1024
         weightdecay advise --optimizer sgd --momentum 0.9 --lr 0.1 --weight-decay 5e-4 --new-optimizer sgdw
         weightdecay advise --optimizer adamw --lr 1e-2 --weight-decay 0.1 --width-factor 4
         weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-optimizer lion

@@ -38,6 +38,10 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
 DESCRIPTION = "Weight decay, put to the test. `weightdecay --version` prints the version."
 
 
+EXTRAS = {"curvlinops": "spectrum", "ray": "ray", "submitit": "slurm"}
+"""Where a module comes from that the extra ``lab`` does not bring."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; a user's mistake is one line on stderr, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -59,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("weightdecay"):
             raise
-        return fail(f"{error.name} is not installed; the lab needs it. Install weightdecay[lab].", FAILED)
+        module = error.name.partition(".")[0]
+        extra = EXTRAS.get(module, "lab")
+        return fail(f"{module} is not installed; the lab needs it. Install weightdecay[{extra}].", FAILED)
     except KeyboardInterrupt:
         return fail("stopped.", STOPPED, label="")
 
@@ -77,7 +83,8 @@ def _run(settings: object) -> int:
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return fail(f"{where}{error.strerror or error}. Name another folder with --out.", FAILED)
+        way_out = " Name another folder with --out." if hasattr(settings, "out") else ""
+        return fail(f"{where}{error.strerror or error}.{way_out}", FAILED)
     except Exception as error:
         if not _of_a_person(error):
             raise

@@ -10,8 +10,9 @@ DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
 
 
 def say(text: str) -> None:
-    """Write a line on stdout."""
+    """Write a line on stdout, at once: who reads along through a pipe shall see it too."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def status_of(stopped: KeyboardInterrupt) -> int:

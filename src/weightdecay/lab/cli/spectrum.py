@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.interrupt import sigterm_raises
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.settings import SEEDS, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,6 @@ class SpectrumSettings:
 
 
 LEAST = {"top": 1, "samples": 0, "probes": 1, "points": 2}
-SEEDS = 2**63
 
 
 def run_spectrum(settings: SpectrumSettings) -> int:
@@ -81,13 +80,14 @@ def run_spectrum(settings: SpectrumSettings) -> int:
 
 
 def _run(settings: SpectrumSettings) -> int:
-    from weightdecay.lab.explain.spectrum import measured
+    from weightdecay.lab.explain.spectrum import meaning, measured
     from weightdecay.lab.explain.spectrum_page import page
-    from weightdecay.lab.explain.spectrum_run import find, trained
+    from weightdecay.lab.explain.spectrum_run import find, run_of, trained
     from weightdecay.lab.place import Place
     from weightdecay.spectrum import NotConvergedError
 
     folder = find(settings.run, settings.store)
+    meaning(run_of(folder))  # before it is trained again: of vanilla decay there is nothing to draw
     out = settings.out or folder.path / "spectrum"
     out.mkdir(parents=True, exist_ok=True)  # before anything is measured: it may be no folder
     place = Place(device=device_of(settings.device), data=settings.data_folder)
@@ -143,8 +143,8 @@ def check_memory(settings: SpectrumSettings, size: int) -> None:
         need = value * each * size
         if need > there:
             raise SettingsError(
-                f"--{name} {value}: {value:,} vectors of {size:,} numbers take {need / 2**30:.0f} GiB, and"
-                f" this machine has {there / 2**30:.0f}. Ask for fewer."
+                f"--{name} {getattr(settings, name)}: vectors of {size:,} numbers would take {need / 2**30:.0f} GiB, "
+                f"and this machine has {there / 2**30:.0f}. Ask for fewer."
             )
 
 

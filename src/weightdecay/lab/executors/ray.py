@@ -105,7 +105,7 @@ class RayWorkers(Workers):
     def close(self) -> None:
         """Interrupt what runs, as Ctrl-C would, so that it can keep a checkpoint; then kill it. The cluster stays."""
         try:
-            tasks = list(self.going)
+            tasks = list(reversed(self.going))  # first what waits: it would begin where another ends
             for force in (False, True):
                 for task in tasks:
                     self.ray.cancel(task, force=force)

@@ -56,18 +56,26 @@ def as_l2(of: Trained) -> tuple[float, float]:
     """Return the run's λ as L2's, and the factor back.
 
     A decoupled λ is divided by the last epoch's measured gain, an independent one also by the peak lr.
-    Raises: SettingsError, for vanilla decay, whose λ₀/η is another λ at every lr.
+    Raises: SettingsError, as :func:`meaning`.
     """
     run, last = of.run, of.epochs[-1]
+    gain = _gain(last.lr, last.effective_lr)
+    factor = {"decoupled": gain, "independent": gain * run.lr}.get(meaning(run), 1.0)
+    return run.weight_decay / factor, factor
+
+
+def meaning(run: Run) -> str:
+    """Return the name of the run's decay.
+
+    Raises: SettingsError, for vanilla decay, whose λ₀/η is another λ at every lr.
+    """
     decay = str(dict(run.optimizer_options).get("decay", OPTIMIZERS[run.optimizer].decay)).lower()
     if decay == "vanilla":
         raise SettingsError(
             f"{run}: under vanilla decay λ₀/η is another λ at every learning rate, and none of them can be drawn into "
             "a spectrum. Call weightdecay.spectrum in Python, with the λ that you mean."
         )
-    gain = _gain(last.lr, last.effective_lr)
-    factor = {"decoupled": gain, "independent": gain * run.lr}.get(decay, 1.0)
-    return run.weight_decay / factor, factor
+    return decay
 
 
 def total_lr(of: Trained) -> float:

@@ -67,6 +67,8 @@ def find(name: str, store: Path) -> RunFolder:
 
     Raises: SettingsError, where there is none, or more than one.
     """
+    if not name:
+        raise SettingsError("RUN is empty. Give an address, or the beginning of one, or the folder of a run.")
     path = Path(name)
     if (path / "run.json").is_file():
         return RunFolder(path)
@@ -106,7 +108,7 @@ def trained(
     Raises: SettingsError, where there are no weights, and for runs of a network of one's own; DataError and
     StoreError, for files.
     """
-    run, result = _run(folder), folder.result()
+    run, result = run_of(folder), folder.result()
     task = Named()
     try:
         task.check(run)
@@ -144,7 +146,8 @@ def _first(data: Data, samples: int) -> list[tuple[Tensor, Tensor]]:
     return chosen
 
 
-def _run(folder: RunFolder) -> Run:
+def run_of(folder: RunFolder) -> Run:
+    """Return the run that a folder is of. Raises: SettingsError, for a file that describes none."""
     import json
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.settings import SEEDS, SettingsError
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class TheorySettings:
         ):
             if value < least:
                 raise SettingsError(f"--{option} {value}: {why}. Use {least} or more.")
-        if self.seed < 0:
-            raise SettingsError(f"--seed {self.seed}: a seed is 0 or above.")
+        if not 0 <= self.seed < SEEDS:
+            raise SettingsError(f"--seed {self.seed}: a seed is 0 or above, and fits into 64 bits.")
         if not 0.001 <= self.lr <= 0.15:
             raise SettingsError(
                 f"--lr {self.lr:g}: with a largest eigenvalue of 10 and a largest λ of 2.5 more than 0.15 diverges, "
