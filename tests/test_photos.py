@@ -177,6 +177,21 @@ def test_workers_outlive_the_signals_of_a_whole_group(folder):
     assert equal([*first, *batches], streamed(folder, replace(RUN, batch_size=1)).train(1))
 
 
+STEADY = stream.steady
+
+
+def steady_after_ctrl_c(worker):
+    signal.raise_signal(signal.SIGINT)
+    STEADY(worker)
+
+
+def test_a_worker_that_has_just_begun_outlives_ctrl_c_too(folder, monkeypatch):
+    monkeypatch.setattr(stream, "steady", steady_after_ctrl_c)
+    found = streamed(folder, replace(RUN, batch_size=1), workers=2)
+    assert len(list(found.train(1))) == found.steps
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, [])  # and here nothing is held back any longer
+
+
 @pytest.mark.slow
 def test_a_program_that_ends_in_the_middle_of_an_epoch_does_not_wait_for_its_workers(folder):
     """A worker dies of the second reason only: closed at the end, it leaves before the grace of a signal is over."""

@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 
 from weightdecay.lab.executors import Outcome, executor
 
@@ -88,10 +88,8 @@ class Cluster:
 
     def __init__(self, folder, environment):
         self.folder, self.environment, self.ours = folder, environment, set()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
-        port = self.address.split(":")[1]
+        (port,) = free_ports(1)
+        self.address = f"127.0.0.1:{port}"
         self.head = self.start("head", "--head", f"--port={port}", f"--temp-dir={folder}", "--include-dashboard=false")
         self.other = None
 

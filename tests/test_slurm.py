@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 
 from weightdecay.lab.executors import Outcome, executor
 
@@ -96,14 +97,6 @@ def read(pid, name):
 
 def running(pid):
     return pid in parents()
-
-
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 class OneNode:

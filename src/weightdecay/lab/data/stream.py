@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
 import os
 import signal
@@ -35,6 +36,8 @@ SAMPLE = 256
 
 GRACE = 10.0
 """Seconds that a worker goes on after SIGTERM, so that the step which waits for it can end."""
+
+WISHES = (signal.SIGINT, signal.SIGTERM)
 
 OPEN: WeakSet[Generator[Batch, None, None]] = WeakSet()
 """Epochs under way, whose workers are sent home when the program ends: what ends them otherwise is SIGTERM."""
@@ -158,6 +161,17 @@ def steady(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.setitimer(signal.ITIMER_REAL, GRACE))
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WISHES)
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Let signals wait: a worker begins with that, so none that is not yet ``steady`` dies of a Ctrl-C."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WISHES)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Stream(Data):
@@ -230,7 +244,9 @@ class Stream(Data):
             worker_init_fn=steady,
             pin_memory=self.device.type == "cuda",
         )
-        for images, indices, (low, high) in zip(loader, sampler, bounds, strict=True):
+        with held_back() if self.place.workers else contextlib.nullcontext():
+            batches = iter(loader)
+        for images, indices, (low, high) in zip(batches, sampler, bounds, strict=True):
             if isinstance(images, DataError):
                 raise images
             targets = labels[indices].to(self.device, non_blocking=True)
