@@ -29,7 +29,20 @@ MAY_IMPORT = {
 LAB_ORDER = [
     *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights"),
     *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
-    *("executors", "cost", "sweep", "plan", "compare", "statistics", "paper", "report", "own", "explain", "cli"),
+    *(
+        "executors",
+        "cost",
+        "sweep",
+        "plan",
+        "compare",
+        "statistics",
+        "paper",
+        "report",
+        "source",
+        "own",
+        "explain",
+        "cli",
+    ),
 ]
 
 

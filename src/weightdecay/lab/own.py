@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +14,11 @@ from torch import Tensor, nn
 
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.place import Place
+from weightdecay.lab.plan import TABLES, product, questions
 from weightdecay.lab.randomness import reseed
 from weightdecay.lab.run import Metric, Result, Run
+from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.source import text
 from weightdecay.lab.task import ERRORS, Carried, Judgement, Mean
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ Weights = Sequence[float] | Mapping[str, Sequence[float]]
 
 Loaders = tuple[Any, ...]
 """Iterables of (inputs, targets) that have a length."""
+
+FACTORIES = {
+    "model": "give a function that returns a new network, as every run begins with fresh weights: lambda: Net()",
+    "data": "give a function of the batch size that returns the loaders: lambda batch_size: (training, test)",
+    "loss": "give a function of outputs and targets, as torch.nn.functional.cross_entropy",
+}
 
 
 @dataclass(frozen=True)
@@ -72,28 +79,50 @@ class Own:
     metric: Metric = LOSS.metric
     name: str = "own"
     version: int = 1
+    digest: str = field(init=False, repr=False)
+    """What stands for the code in a run's address. It travels with the task: in another process no source is found."""
 
-    @property
-    def digest(self) -> str:
-        """What stands for the code in a run's address."""
-        parts = [str(self.version), *map(_source, (self.model, self.data, self.loss, self.judge))]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    def __post_init__(self) -> None:
+        for name in ("model", "data", "loss"):
+            given = getattr(self, name)
+            if not callable(given) or (name == "model" and isinstance(given, nn.Module)):
+                raise SettingsError(f"{self.name}: {name} is {type(given).__name__}: {FACTORIES[name]}.")
+        judge = text(self.judge) if self.judge is not None else ""
+        parts = [str(self.version), *map(text, (self.model, self.data, self.loss)), judge]
+        object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
 
     def run(self, optimizer: str, **settings: Any) -> Run:
-        """Return a run of this task; ``settings`` are the fields of a Run."""
-        return Run(optimizer, **{**settings, "data": self.name, "data_digest": self.digest, "network": self.name})
+        """Return a run of this task; ``settings`` are the fields of a Run. Raises: SettingsError."""
+        found = self._product({**settings, "optimizer": optimizer})
+        if len(found) > 1:
+            raise SettingsError(f"{self.name}: run() is one run, and these lists make {len(found)}. Use runs().")
+        return found[0]
 
     def runs(self, optimizers: Sequence[str], weight_decays: Weights, seeds: int = 3, **settings: Any) -> list[Run]:
-        """Return the runs of a grid. ``weight_decays`` are λ's for all optimizers, or for each by name."""
-        from weightdecay.lab.methods import method
+        """Return the runs of a grid. ``weight_decays`` are λ's for all optimizers, or for each by name.
 
+        ``settings`` are the fields of a Run, each one value or a list of them. Raises: SettingsError.
+        """
+        if isinstance(optimizers, str) or not optimizers:
+            raise SettingsError(f'{self.name}: optimizers={optimizers!r}: give a list of names, as ["adamw", "adams"].')
+        for name in ("optimizer", "weight_decay", "seed"):
+            if name in settings:
+                raise SettingsError(f"{self.name}: {name}={settings[name]!r} belongs into {name}s, of which it is one.")
+        if isinstance(weight_decays, Mapping) and set(weight_decays) != set(optimizers):
+            raise SettingsError(
+                f"{self.name}: weight_decays are of {', '.join(weight_decays) or 'no optimizer'}, and the optimizers "
+                f"are {', '.join(optimizers)}. Give λ's to each of them, or one list for all."
+            )
         found = []
         for optimizer in optimizers:
             chosen = weight_decays[optimizer] if isinstance(weight_decays, Mapping) else weight_decays
-            for weight_decay, seed in product(chosen, range(seeds)):
-                one = {"lr": method(optimizer).lr, **settings, "weight_decay": weight_decay, "seed": seed}
-                found.append(self.run(optimizer, **one))
-        return found
+            found += self._product({**settings, "optimizer": optimizer, "weight_decay": chosen, "seeds": seeds})
+        return list(dict.fromkeys(found))
+
+    def _product(self, settings: Mapping[str, Any]) -> list[Run]:
+        of_python = {name: _as_written(name, value) for name, value in settings.items()}
+        runs = product({**of_python, "data": self.name, "network": self.name}, self.name)
+        return [replace(run, data_digest=self.digest) for run in runs]
 
     def compare(
         self,
@@ -107,10 +136,9 @@ class Own:
         """Train the grid, write page, figures and results.csv into ``out``, and return the comparison.
 
         What was trained before is kept; Ctrl-C stops, and the same call continues. ``settings`` are the fields of a
-        Run; without ``lr`` each optimizer has its own. ``on``: an executor, as ``executor("gpus", per_gpu=4)``.
-        Raises: RunError, where runs raised; as ``train``.
+        Run, each one value or a list; without ``lr`` each optimizer has its own. ``on``: an executor, as
+        ``executor("gpus", per_gpu=4)``. Raises: SettingsError; RunError, where runs raised; as ``train``.
         """
-        from weightdecay.lab.plan import questions
         from weightdecay.lab.report import write
         from weightdecay.lab.statistics import compare
         from weightdecay.lab.store import Store
@@ -145,7 +173,12 @@ class Own:
         """Make the network."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            return self.model()
+            network = self.model()
+        if not isinstance(network, nn.Module):
+            raise DataError(
+                f"{self.name}: model() must return a torch.nn.Module; it returned {type(network).__name__}."
+            )
+        return network
 
     def forward(self, model: nn.Module, inputs: Tensor, carried: Carried) -> tuple[Tensor, Carried]:
         """Nothing is carried from batch to batch."""
@@ -159,12 +192,15 @@ class Own:
         return ERRORS if classes else LOSS
 
 
-def _source(function: Any) -> str:
-    """Return what a function is made of: its source, else its name."""
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', repr(type(function)))}"
+def _as_written(name: str, value: Any) -> Any:
+    """Return a setting as a sweep's file would hold it: several values as a list, options as a table."""
+    if name in TABLES and isinstance(value, tuple):
+        return dict(value)
+    if callable(plain := getattr(value, "tolist", None)):  # of a tensor or an array
+        value = plain()
+    if isinstance(value, (str, dict)) or not isinstance(value, Iterable):
+        return value
+    return [_as_written("", one) for one in value]
 
 
 def _what(loaders: Any) -> str:
@@ -194,10 +230,16 @@ class _Loaders(Data):
                 f"there are any; it returned {_what(loaders)}."
             )
         for loader in loaders:
+            kind = type(loader).__name__
             if not hasattr(loader, "__len__"):
                 raise DataError(
-                    f"{task.name}: {type(loader).__name__} has no length, and an epoch must have one. "
+                    f"{task.name}: {kind} has no length, and an epoch must have one. "
                     "Use a DataLoader over a dataset with a length, or a list of batches."
+                )
+            if not len(loader):
+                raise DataError(
+                    f"{task.name}: a {kind} of data({run.batch_size}) has no batches, and must have one or more. "
+                    "Is its dataset empty, or smaller than a batch, with drop_last=True?"
                 )
         self.loaders = tuple(loaders)
         self.metric = task.metric

@@ -80,9 +80,7 @@ def plan(content: Mapping[str, Any], default_out: Path = Path("weightdecay-runs"
     common = {name: value for name, value in content.items() if name in (*RUN, "seeds")}
     runs: list[Run] = []
     for number, grid in enumerate(grids, 1):
-        where = f"grid {number}" if "grid" in content else "the sweep"
-        _known(grid, (*RUN, "seeds"), where)
-        runs += _product({**common, **grid}, where)
+        runs += product({**common, **grid}, f"grid {number}" if "grid" in content else "the sweep")
     executor = dict(_table(content, "executor")) or {"name": "local"}
     executor.setdefault("name", "local")
     place = dict(_table(content, "place"))
@@ -116,8 +114,12 @@ def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 # ---------------------------------------------------------------- from lists to runs
 
 
-def _product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
-    """Yield every combination of the values of all settings."""
+def product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
+    """Yield every combination of the values of all settings: fields of a run, and ``seeds``, how many of them.
+
+    Raises: SettingsError, which begins with ``where`` the settings are from.
+    """
+    _known(settings, (*RUN, "seeds"), where)
     settings = dict(settings)
     if "seeds" in settings:
         if "seed" in settings:

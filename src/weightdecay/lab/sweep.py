@@ -22,8 +22,9 @@ class RunError(Exception):
 
     def __init__(self, failures: dict[Run, RunFailure]) -> None:
         run, failure = next(iter(failures.items()))
+        said = str(failure).removesuffix(".")
         more = f"; and {len(failures) - 1} more runs stopped" if len(failures) > 1 else ""
-        super().__init__(f"{run} stopped: {failure}{more}. The others are kept.")
+        super().__init__(f"{run} stopped: {said}{more}. The others are kept.")
         self.failures = failures
 
 
