@@ -13,7 +13,6 @@ from scipy.stats import ttest_rel
 import weightdecay
 from weightdecay.lab.compare import (
     Settings,
-    command,
     default_weight_decays,
     grid,
     question,
@@ -127,14 +126,6 @@ def test_a_bad_setting_is_refused_in_one_line_before_anything_starts(change, wor
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
-
-
-def test_the_command_asks_the_same_question_again(monkeypatch):
-    from weightdecay.lab.cli.command import parse
-
-    settings = Settings(optimizers=("adams", "sgd"), weight_decays=("adams=0.1,0.2", "0"), seeds=5, label_noise=0.0)
-    assert parse(command(settings).split()[1:]) == settings
-    assert command(Settings()) == "weightdecay compare"
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 20])

@@ -93,13 +93,3 @@ def test_data_that_are_not_there_are_named_before_anything_is_trained(tmp_path, 
     said = capsys.readouterr().err
     assert "mnist is not there" in said
     assert said.count("\n") == 1
-
-
-def test_the_command_asks_the_same_again():
-    from weightdecay.lab.cli.reproduce import ReproduceSettings
-
-    settings = ReproduceSettings(("fig1", "fig7"), scale="paper", seeds=5, data=("cifar10=images:x",), executor="gpus")
-    assert settings.command() == (
-        "weightdecay reproduce fig1 fig7 --scale paper --seeds 5 --data cifar10=images:x --executor gpus"
-    )
-    assert settings.command(["fig7"]).startswith("weightdecay reproduce fig7 --scale paper")

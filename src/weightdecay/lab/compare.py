@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from weightdecay.lab.methods import MOMENTUM, method
 from weightdecay.lab.question import Point, Question
 from weightdecay.lab.run import Run, options
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.settings import SettingsError, command_line
 
 DIGITS = 1797
 """Scans in scikit-learn's handwritten digits; those not trained on are the test set."""
@@ -128,7 +128,7 @@ def question(settings: Settings) -> Question:
     return Question(
         points=points,
         setting=digits + (f" with {noise} of the training labels wrong" if settings.label_noise else ""),
-        command=command(settings),
+        command=command_line(settings, ["compare"]),
         rows=(
             (
                 "Data",
@@ -148,19 +148,6 @@ def question(settings: Settings) -> Question:
         steps=settings.steps,
         grid=("--weight-decays", "--lrs"),
     )
-
-
-def command(settings: Settings) -> str:
-    """Return the command line that asks this question again: what differs from the defaults."""
-    import shlex
-
-    words = ["weightdecay", "compare"]
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if value != field.default:
-            values = value if isinstance(value, tuple) else (value,)
-            words += ["--" + field.name.replace("_", "-"), *map(str, values)]
-    return shlex.join(words)
 
 
 def _check(settings: Settings) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from weightdecay.lab import plan as plans
 from weightdecay.lab.cli.outcome import show
 from weightdecay.lab.cli.say import DONE, say
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.settings import SettingsError, command_line
 
 if TYPE_CHECKING:
     from weightdecay.lab.question import Question
@@ -40,7 +39,7 @@ def run_report(settings: ReportSettings) -> int:
     results = Store(settings.folder).results()
     if not results:
         raise SettingsError(f"{settings.folder}: no run has finished yet.")
-    command = shlex.join(["weightdecay", "report", str(settings.folder)])
+    command = command_line(settings, ["report", str(settings.folder)])
     report(plans.questions([result.run for result in results], command), results, settings.out or settings.folder)
     return DONE
 

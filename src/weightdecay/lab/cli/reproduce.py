@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +12,7 @@ from weightdecay.lab.cli.planned import lasting, measured, print_plan
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.interrupt import sigterm_raises
 from weightdecay.lab.place import Place
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.settings import SettingsError, command_line
 
 if TYPE_CHECKING:
     from weightdecay.lab.executors import Executor, RunFailure
@@ -69,18 +68,11 @@ class ReproduceSettings:
 
     def command(self, names: Sequence[str] = ()) -> str:
         """Return the command line that asks this again, or only a part of it: what differs from the defaults."""
-        words = ["weightdecay", "reproduce", *(names or self.what)]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if (
-                field.name in ("what", "dry_run", "estimate", "data_folder", "download", "markdown")
-                or value == field.default
-            ):
-                continue
-            values = value if isinstance(value, tuple) else (value,)
-            words += ["--" + field.name.replace("_", "-"), *map(str, values)]
-        return shlex.join(words)
+        return command_line(self, ["reproduce", *(names or self.what)], NOT_AGAIN)
 
+
+NOT_AGAIN = ("dry_run", "estimate", "data_folder", "download", "markdown")
+"""Options that decide nothing of what a figure shows."""
 
 DEVICES = (1, 8, 64)
 """A card, a machine, a cluster: what the plan divides the work over."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.interrupt import sigterm_raises
-from weightdecay.lab.settings import SEEDS, SettingsError
+from weightdecay.lab.settings import SEEDS, SettingsError, command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +106,7 @@ def _run(settings: SpectrumSettings) -> int:
         raise error if isinstance(error, SettingsError) else SettingsError(str(error)) from error
     except NotConvergedError as error:
         return fail(str(error), FAILED)
-    written = page(found, of, out, command(settings))
+    written = page(found, of, out, command_line(settings, ["spectrum", settings.run]))
     show(found, str(of.run), of.note)
     say(f"page    {written}\nresults {out / 'spectrum.csv'}\nfigure  {out / 'spectrum.png'}")
     return DONE
@@ -146,18 +145,6 @@ def check_memory(settings: SpectrumSettings, size: int) -> None:
                 f"--{name} {getattr(settings, name)}: vectors of {size:,} numbers would take {need / 2**30:.0f} GiB, "
                 f"and this machine has {there / 2**30:.0f}. Ask for fewer."
             )
-
-
-def command(settings: SpectrumSettings) -> str:
-    """Return the command line that asks this again."""
-    from dataclasses import fields
-
-    words = ["weightdecay", "spectrum", settings.run]
-    for field in fields(settings)[1:]:
-        value = getattr(settings, field.name)
-        if value != field.default:
-            words += ["--" + field.name.replace("_", "-")] + ([] if value is True else [str(value)])
-    return shlex.join(words)
 
 
 @contextmanager

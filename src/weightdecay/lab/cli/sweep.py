@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from weightdecay.lab.cli.planned import measured, print_plan
 from weightdecay.lab.cli.report import report
 from weightdecay.lab.cli.say import DONE, FAILED, fail, status_of
 from weightdecay.lab.interrupt import sigterm_raises
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.settings import SettingsError, command_line
 
 if TYPE_CHECKING:
     from weightdecay.lab.executors import Executor, RunFailure
@@ -55,8 +54,7 @@ class SweepSettings:
     @property
     def command(self) -> str:
         """The command line that asks this again."""
-        words = ["weightdecay", "sweep", str(self.file)]
-        return shlex.join(words + (["--out", str(self.out)] if self.out else []))
+        return command_line(self, ["sweep", str(self.file)], leave=("dry_run", "estimate"))
 
 
 def run_sweep(settings: SweepSettings) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightdecay.lab.settings import SEEDS, SettingsError
+from weightdecay.lab.settings import SEEDS, SettingsError, command_line
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,5 @@ class TheorySettings:
 
     @property
     def command(self) -> str:
-        """The command that asks the same."""
-        import shlex
-        from dataclasses import fields
-
-        changed = [field for field in fields(self) if getattr(self, field.name) != field.default]
-        words = [word for field in changed for word in (f"--{field.name}", str(getattr(self, field.name)))]
-        return shlex.join(["weightdecay", "theory", *words])
+        """The command line that asks the same again."""
+        return command_line(self, ["theory"])
