@@ -108,7 +108,9 @@ def _run(settings: SpectrumSettings) -> int:
         return fail(str(error), FAILED)
     written = page(found, of, out, command_line(settings, ["spectrum", settings.run]))
     show(found, str(of.run), of.note)
-    say(f"page    {written}\nresults {out / 'spectrum.csv'}\nfigure  {out / 'spectrum.png'}")
+    say(f"page    {written}\nresults {out / 'spectrum.csv'}")
+    for figure in ("spectrum", "prediction"):
+        say(f"figure  {out / figure}.png")
     return DONE
 
 
