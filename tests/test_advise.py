@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -31,6 +31,7 @@ WORDS = replace(ADAMW, lr=6e-3, batch_size=2**19, epochs=1, samples=2.2e9, param
 
 BATCH, LINEAR, ROOT = "batch × k ⇒ λ × k", "linear lr scaling", "square-root lr scaling"
 LENGTH, MEMORY, LINES = "λ ∝ 1/length", "τ in epochs stays", "Power Lines"
+NORMALIZED = "λ ∝ 1/√steps"
 
 
 def numbers(old, **wanted):
@@ -128,6 +129,77 @@ def test_where_rules_disagree_it_is_said_which_and_why():
     assert {(BATCH, LINEAR), (LENGTH, MEMORY)} <= both
 
 
+@pytest.mark.parametrize(("k", "part"), [(1.009, False), (1.011, True)])
+def test_rules_disagree_from_one_percent_on_in_lambda_or_lr(k, part):
+    pairs = {(each.one, each.other) for each in advise(ADAMW, Wanted(epochs=90 * k)).disagreements}
+    assert ((LENGTH, MEMORY) in pairs) == part  # one lr, and λ parts by k
+    independent = replace(ADAMW, decay="independent", weight_decay=1e-4)
+    pairs = {(each.one, each.other) for each in advise(independent, Wanted(batch_size=128 * k)).disagreements}
+    assert ((BATCH, LINEAR) in pairs) == part  # one λ, and the lr parts by k
+
+
+OF_BATCH = [(BATCH, LINEAR), (BATCH, ROOT), (BATCH, NORMALIZED), (LINEAR, ROOT), (MEMORY, NORMALIZED)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pairs"),
+    [
+        ({"batch_size": 1024}, OF_BATCH),
+        # The amount of data is no reason for the paper's rule and the memory in epochs to differ, whatever the lr does.
+        ({"batch_size": 1024, "samples": 2 * 1_281_167}, [*OF_BATCH[:3], (LENGTH, NORMALIZED), *OF_BATCH[3:]]),
+        ({"batch_size": 1024, "samples": 8 * 1_281_167}, [(BATCH, LINEAR), (BATCH, ROOT), (LINEAR, ROOT)]),
+        ({"batch_size": 1024, "width": 4.0}, [("width: ηλ stays", "width: λ ∝ √width"), *OF_BATCH]),
+    ],
+    ids=str,
+)
+def test_every_pair_that_disagrees_is_named_once_and_no_other(wanted, pairs):
+    assert [(each.one, each.other) for each in advise(ADAMW, Wanted(**wanted)).disagreements] == pairs
+
+
+@pytest.mark.parametrize(("measured", "gain"), [({"measured_gain": 300.0}, 300.0), ({"mean_square": 1e-6}, 1000.0)])
+def test_a_measured_gain_counts_as_long_as_the_algorithm_stays(measured, gain):
+    old = replace(ADAMS, **{"mean_square": None, **measured})
+    assert numbers(old, decay="decoupled")["adams → adams decoupled, exact at one v̄"] == (1e-3, 5e-4 * gain)
+    kept = [kept for each in advise(old, Wanted(batch_size=256)).recommendations for kept in each.kept]
+    steps = 50_000 / 128 * 200
+    assert ("pull × steps", pytest.approx(1e-3 * 5e-4 * gain * steps)) in [(each.name, each.before) for each in kept]
+    other = advise(old, Wanted(optimizer="amsgrads", batch_size=256))
+    assert (other.new.measured_gain, other.new.mean_square) == (None, None)
+    names = {kept.name for each in other.recommendations for kept in each.kept}
+    assert "lr·λ × steps" in names  # its gain is not known
+    assert not [name for name in names if "pull" in name]
+
+
+@pytest.mark.parametrize(
+    ("name", "usual", "other"),
+    [("momentum", 0.9, 0.8), ("lr", 0.1, 0.2), ("batch_size", 128, 256), ("samples", 50_000, 60_000)],
+)
+def test_the_papers_table_3_is_doubted_away_from_where_it_was_measured(name, usual, other):
+    said = f"measured at {'batch' if name == 'batch_size' else name} {usual:g}"
+    for value, doubted in ((usual, ()), (other, (said,))):
+        old = replace(SGD, **{name: value})
+        (row,) = (r for r in advise(old, Wanted(epochs=100)).recommendations if r.name == "0.1/epochs, from nothing")
+        assert tuple(warning for warning in row.warnings if "measured at" in warning) == doubted
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (0.49, "τ = {tau:.3g} steps is well below an epoch ({epoch:.3g}): data is forgotten before it returns"),
+        (0.51, None),
+        (79.0, None),
+        (81.0, "τ = {tau:.3g} steps exceeds the training ({steps:.3g}): the initial weights are never forgotten"),
+    ],
+)
+@pytest.mark.parametrize(("old", "gain"), [(ADAMW, 1.0), (SGD, 10.0)], ids=["adamw", "sgd"])
+def test_a_memory_too_short_or_too_long_is_reported_in_steps(old, gain, memory, said):
+    epoch = old.samples / old.batch_size
+    setting = replace(old, weight_decay=1 / (old.lr * gain * memory * epoch))
+    (row,) = (each for each in advise(setting, Wanted(epochs=80)).recommendations if each.name == MEMORY)
+    wanted = said and said.format(tau=memory * epoch, epoch=epoch, steps=80 * epoch)
+    assert [warning for warning in row.warnings if warning.startswith("τ")] == ([wanted] if wanted else [])
+
+
 def test_a_lambda_that_the_lr_does_not_multiply_follows_the_pull():
     independent = replace(ADAMW, decay="independent", weight_decay=1e-4)
     found, usual = numbers(independent, batch_size=1024), numbers(ADAMW, batch_size=1024)
@@ -221,6 +293,21 @@ def test_sgd_without_momentum_is_asked_for_it():
 def test_what_makes_no_sense_is_refused(old, wanted, message):
     with pytest.raises(ValueError, match=message):
         advise(old, Wanted(**wanted))
+
+
+def test_where_nothing_changes_all_that_can_is_listed():
+    """But lr and momentum, which are for another algorithm only."""
+    with pytest.raises(ValueError, match=r"^nothing changes") as caught:
+        advise(ADAMW, Wanted())
+    for field in fields(Wanted):
+        assert (field.name in str(caught.value)) == (field.name not in ("lr", "momentum")), field.name
+
+
+def test_what_is_no_setting_is_refused():
+    with pytest.raises(ValueError, match=r"^old=None: .*Setting\('adamw', lr=1e-3"):
+        advise(None, Wanted(epochs=3))
+    with pytest.raises(ValueError, match=r"^wanted=\{'epochs': 3\}: .*Wanted\(batch_size=1024\)"):
+        advise(ADAMW, {"epochs": 3})
 
 
 @pytest.mark.parametrize(("lr", "weight_decay"), [(1e300, 1e300), (1e-300, 1e-300)])

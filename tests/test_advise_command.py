@@ -73,7 +73,16 @@ def test_json_holds_what_the_table_shows(capsys):
             "--dampening -inf is outside",
         ),
         ("--optimizer radam --mean-square 1 --lr 1 --weight-decay 1", "--mean-square 1: the gain of radam"),
+        ("--optimizer radam --mean-square 1 --lr 1 --weight-decay 1", "Give its --gain, effective_lr/lr."),
         ("--optimizer sgd --momentum 0.9 --gain 2 --lr 1 --weight-decay 1", "--gain 2: the gain of sgd"),
+        (
+            "--optimizer adams --mean-square 1e-6 --gain 1000 --lr 1 --weight-decay 1",
+            "--mean-square 1e-06 beside --gain: each says the other. Give one.",
+        ),
+        ("--optimizer adams --gain -3 --lr 1 --weight-decay 1", "--gain -3: the rules multiply and divide by it."),
+        ("--optimizer adamw --betas 0.9 1.5 --lr 1 --weight-decay 1", "--betas 1.5 is outside [0, 1)"),
+        ("--optimizer adamw --betas -0.5 0.9 --lr 1 --weight-decay 1", "--betas -0.5 is outside [0, 1)"),
+        (f"{ROWS} --width-factor 0", "--width-factor 0: "),
         ("--optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-bach-size 256", "Did you mean --new-batch-size"),
     ],
 )
@@ -95,7 +104,13 @@ def test_advice_needs_no_torch():
 
 @pytest.mark.parametrize(
     ("batch", "betas"),
-    [(8, "β 0.99375 0.9999375"), (1280, "β 0 0.99"), (64, "β 0.95 0.9995")],
+    [
+        (8, "β 0.99375 0.9999375"),
+        (1280, "β 0 0.99"),
+        (64, "β 0.95 0.9995"),
+        (100, "β 0.9219 0.999219 "),  # 1 − β is 0.078125 and 0.00078125
+        (900, "β 0.297 0.99297 "),  # 0.703125 and 0.00703125
+    ],
 )
 def test_a_beta_is_printed_to_three_digits_of_what_it_lacks(batch, betas, capsys):
     assert main(["advise", *ROWS.split(), "--new-batch-size", str(batch)]) == 0

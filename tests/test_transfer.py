@@ -14,6 +14,7 @@ from weightdecay.transfer import (
     adam_gain,
     batch_weight_decay,
     convert,
+    heavy_ball_gain,
     independent_width,
     length_weight_decay,
     linear_lr,
@@ -23,6 +24,7 @@ from weightdecay.transfer import (
     power_lines_weight_decay,
     sgd_gain,
     square_root,
+    square_root_pull,
     square_root_width,
     table3_weight_decay,
     timescale_epochs,
@@ -166,42 +168,76 @@ def test_names_are_taken_in_any_case():
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
+    ("call", "message"),
     [
-        (lambda: linear_lr(0.0, 2), ValueError, r"lr=0: .*finite number above 0"),
-        (lambda: linear_lr(0.1, math.nan), ValueError, r"k=nan"),
-        (lambda: linear_lr(0.1, True), TypeError, r"k=True is not a number"),
-        (lambda: linear_lr(torch.tensor([0.1]), 2), TypeError, r"item\(\)"),
-        (lambda: linear_lr("0.1", 2), TypeError, r"lr='0\.1' is not a number"),
-        (lambda: linear_lr(1e308, 10), ValueError, r"lr comes out as inf"),
-        (lambda: table3_weight_decay(1e-320), ValueError, r"weight_decay comes out as inf"),
-        (lambda: timescale_steps(1e-300, 1e-300), ValueError, r"timescale comes out as inf"),
-        (lambda: power_lines_timescale(1e9, 1e9, exponent=math.nan), ValueError, r"exponent=nan is nothing"),
-        (lambda: power_lines_timescale(1e300, 1e-5, exponent=1e3), ValueError, r"timescale comes out as inf"),
-        (lambda: power_lines_timescale(1e300, 1e-300), ValueError, r"tokens_per_parameter=inf"),
-        (lambda: sgd_gain(-0.1), ValueError, r"momentum=-0\.1 .*change its sign"),
-        (lambda: sgd_gain(math.nan), ValueError, r"momentum=nan .*no number"),
-        (lambda: convert(0.1, None, "l2", lr=0.1), TypeError, r"decay: None is not a name"),
-        (lambda: Setting(None, 0.1, 0.1), TypeError, r"optimizer: None is not a name"),
-        (lambda: Setting("adam", 0.1, 0.1, betas=(0.9,)), ValueError, r"betas=\(0\.9,\): there are two"),
-        (lambda: Setting("lion", 1e-4, 1.0, decay="stable"), ValueError, r"stable decay under a sign"),
-        (lambda: convert(1.0, "l2", "decoupled", lr=1e-4, family="sign"), ValueError, r"l2 decay under a sign"),
-        (lambda: batch_weight_decay(-1e-4, 2), ValueError, r"weight_decay=-0\.0001"),
-        (lambda: length_weight_decay(1e-4, 0), ValueError, r"k=0"),
-        (lambda: table3_weight_decay(-1), ValueError, r"epochs=-1"),
-        (lambda: square_root(1e-3, 2, beta1=1.0), ValueError, r"beta1=1 is outside \[0, 1\).*0\.9"),
-        (lambda: timescale_steps(1e-3, 0.0), ValueError, r"weight_decay=0"),
-        (lambda: power_lines_timescale(0, 1e9), ValueError, r"tokens=0"),
-        (lambda: independent_width(1e-3, math.inf, 2), ValueError, r"weight_decay=inf"),
-        (lambda: sgd_gain(1.0), ValueError, r"momentum=1 .*0\.9"),
-        (lambda: sgd_gain(0.9, 1.0), ValueError, r"dampening=1 .*stop or turn.*default is 0"),
-        (lambda: sgd_gain(0.9, -math.inf), ValueError, r"dampening=-inf .*amplified"),
-        (lambda: adam_gain(0.0), ValueError, r"mean_square=0"),
-        (lambda: convert(0.1, "stabel", "l2", lr=0.1), ValueError, r"'stabel'. Did you mean 'stable'\?"),
-        (lambda: convert(0.1, "l2", "stable", lr=0.1, family="lion"), ValueError, r"no family of optimizers"),
-        (lambda: convert(0.1, "stable", "decoupled", lr=0.1, family="sgd"), ValueError, r"needs gain.*sgd_gain"),
+        (lambda: linear_lr(0.0, 2), r"lr=0: .*finite number above 0"),
+        (lambda: linear_lr(0.1, math.nan), r"k=nan"),
+        (lambda: linear_lr(0.1, True), r"k=True is not a number"),
+        (lambda: linear_lr(torch.tensor([0.1]), 2), r"item\(\)"),
+        (lambda: linear_lr("0.1", 2), r"lr='0\.1' is not a number.*of a text its float\(\)"),
+        (lambda: linear_lr(10**400, 2), r"lr=10.* is beyond what a float holds. Check its unit"),
+        (lambda: linear_lr(1e308, 10), r"lr comes out as inf"),
+        (lambda: table3_weight_decay(1e-320), r"weight_decay comes out as inf"),
+        (lambda: timescale_steps(1e-300, 1e-300), r"timescale comes out as inf"),
+        (lambda: power_lines_timescale(1e9, 1e9, exponent=math.nan), r"exponent=nan is nothing"),
+        (lambda: power_lines_timescale(1e300, 1e-5, exponent=1e3), r"timescale comes out as inf"),
+        (lambda: power_lines_timescale(1e300, 1e-300), r"tokens_per_parameter=inf"),
+        (lambda: sgd_gain(-0.1), r"momentum=-0\.1 .*change its sign"),
+        (lambda: sgd_gain(math.nan), r"momentum=nan .*no number"),
+        (lambda: convert(0.1, None, "l2", lr=0.1), r"decay: None is not a name"),
+        (lambda: Setting(None, 0.1, 0.1), r"optimizer: None is not a name"),
+        (lambda: Setting("adam", 0.1, 0.1, betas=(0.9,)), r"betas=\(0\.9,\): there are two"),
+        (lambda: Setting("lion", 1e-4, 1.0, decay="stable"), r"stable decay under a sign"),
+        (lambda: convert(1.0, "l2", "decoupled", lr=1e-4, family="sign"), r"l2 decay under a sign"),
+        (lambda: batch_weight_decay(-1e-4, 2), r"weight_decay=-0\.0001"),
+        (lambda: length_weight_decay(1e-4, 0), r"k=0"),
+        (lambda: table3_weight_decay(-1), r"epochs=-1"),
+        (lambda: square_root(1e-3, 2, beta1=1.0), r"beta1=1 is outside \[0, 1\).*0\.9"),
+        (lambda: timescale_steps(1e-3, 0.0), r"weight_decay=0"),
+        (lambda: power_lines_timescale(0, 1e9), r"tokens=0"),
+        (lambda: independent_width(1e-3, math.inf, 2), r"weight_decay=inf"),
+        (lambda: sgd_gain(1.0), r"momentum=1 .*0\.9"),
+        (lambda: sgd_gain(0.9, 1.0), r"dampening=1 .*stop or turn.*default is 0"),
+        (lambda: sgd_gain(0.9, -math.inf), r"dampening=-inf .*amplified"),
+        (lambda: adam_gain(0.0), r"mean_square=0"),
+        (lambda: convert(0.1, "stabel", "l2", lr=0.1), r"'stabel'. Did you mean 'stable'\?"),
+        (lambda: convert(0.1, "l2", "stable", lr=0.1, family="lion"), r"no family of optimizers"),
+        (lambda: convert(0.1, "stable", "decoupled", lr=0.1, family="sgd"), r"needs gain.*sgd_gain"),
     ],
 )
-def test_a_number_that_makes_no_sense_is_named(call, error, message):
-    with pytest.raises(error, match=message):
+def test_a_number_that_makes_no_sense_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
         call()
+
+
+# Every function with good numbers; each of them is then replaced by what is none.
+CALLS = {
+    linear_lr: {"lr": 0.1, "k": 2},
+    batch_weight_decay: {"weight_decay": 0.1, "k": 2},
+    length_weight_decay: {"weight_decay": 0.1, "k": 2},
+    table3_weight_decay: {"epochs": 20},
+    lion_from_adamw: {"lr": 0.1, "weight_decay": 0.1, "factor": 3},
+    normalized_weight_decay: {"normalized": 0.1, "batch_size": 8, "samples": 80, "epochs": 2},
+    power_lines_timescale: {"tokens": 1e9, "parameters": 1e8, "constant": 1},
+    power_lines_weight_decay: {"lr": 0.1, "batch_tokens": 10, "tokens": 1e9, "parameters": 1e8, "constant": 1},
+    square_root: {"lr": 0.1, "k": 2, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1},
+    square_root_pull: {"lr": 0.1, "weight_decay": 0.1, "k": 2},
+    timescale_steps: {"lr": 0.1, "weight_decay": 0.1, "gain": 1},
+    timescale_epochs: {"lr": 0.1, "weight_decay": 0.1, "batch_size": 8, "samples": 80, "gain": 1},
+    timescale_weight_decay: {"epochs": 1, "lr": 0.1, "batch_size": 8, "samples": 80, "gain": 1},
+    independent_width: {"lr": 0.1, "weight_decay": 0.1, "k": 2},
+    square_root_width: {"lr": 0.1, "weight_decay": 0.1, "k": 2},
+    sgd_gain: {"momentum": 0.9, "dampening": 0},
+    heavy_ball_gain: {"momentum": 0.9, "dampening": 0},
+    adam_gain: {"mean_square": 1, "power": 0.5},
+}
+
+
+@pytest.mark.parametrize("bad", ["0.1", None, math.nan, math.inf, -1.0, 1j, np.ones((9, 1)), 10**400], ids=type)
+@pytest.mark.parametrize("rule", CALLS, ids=lambda rule: rule.__name__)
+def test_what_is_no_number_is_named_in_one_line_whatever_the_rule(rule, bad):
+    for name in CALLS[rule]:
+        with pytest.raises(ValueError, match=f"^{name}=") as caught:
+            rule(**{**CALLS[rule], name: bad})
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 200

@@ -63,7 +63,8 @@ def _roots(model: Quadratic, second_moment: Numbers) -> Tensor:
 
 def _bias(model: Quadratic, weight_decay: float, roots: Tensor) -> Tensor:
     """Return −(H + S)⁻¹ S θ* for the diagonal S = λ·roots in the given basis."""
-    if non_negative("weight_decay", weight_decay) == 0:
+    weight_decay = non_negative("weight_decay", weight_decay)
+    if weight_decay == 0:
         return model.to_given(torch.zeros_like(model.minimum))
     strengths = weight_decay * roots
     if model.basis is None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from weightdecay.theory.loss import Excess, excess_loss
-from weightdecay.theory.numbers import Numbers, positive
-from weightdecay.theory.quadratic import Ensemble, Quadratic
+from weightdecay.theory.numbers import Numbers, positive, shown
+from weightdecay.theory.quadratic import Ensemble, Quadratic, modelled
 from weightdecay.theory.shrinkage import Coupled, Responses, Shrinkage
 
 PER_DECADE = 8
@@ -66,7 +66,8 @@ def best_weight_decay(
       a constant lr the best λ then no longer depends on the number of steps. With one that falls to 0 the noise left
       falls with the number of steps, and the best λ with it, more slowly than 1/steps.
 
-    Raises: ValueError, where a direction diverges without decay, at ``low`` or at ``high``; for a range upside down.
+    Raises: ValueError, where a direction diverges without decay, at ``low`` or at ``high``; for a range upside down;
+            for a ``decay`` that makes none.
     Source: the trade-off that arXiv:2011.11152 describes after Corollary 2; derived here, tested by simulation.
 
     >>> from weightdecay.theory import Ensemble
@@ -74,6 +75,12 @@ def best_weight_decay(
     >>> best.falls_from_zero, best.edge, f"{best.weight_decay:.3f}"
     (True, '', '0.028')
     """
+    modelled(model)
+    if not callable(decay):
+        raise ValueError(
+            f"decay={shown(decay)}: λ is what is looked for. Pass what makes a decay of it: Coupled, Vanilla, or a "
+            "function of your own that returns one of them."
+        )
     answers = lrs if isinstance(lrs, Responses) else Responses(lrs)
     answers.check(model.eigenvalues, decay(0.0))
     memory: dict[float, Excess] = {}

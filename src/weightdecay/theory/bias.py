@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from weightdecay.theory.diverging import FLAT
 from weightdecay.theory.numbers import Numbers, non_negative, positive, vector
 from weightdecay.theory.quadratic import Quadratic, fixed
 
@@ -23,19 +24,20 @@ def bias(model: Quadratic, weight_decay: float) -> Tensor:
     [-1.0, -2.0]
     """
     fixed(model)
-    if non_negative("weight_decay", weight_decay) == 0:
+    weight_decay = non_negative("weight_decay", weight_decay)
+    if weight_decay == 0:
         return model.to_given(torch.zeros_like(model.minimum))
     return model.to_given(-weight_decay / curvature(model.eigenvalues, weight_decay) * model.minimum)
 
 
-def curvature(eigenvalues: Tensor, weight_decay: float) -> Tensor:
-    """Return H + λ. Raises: ValueError, where it is not positive: there is no minimum then."""
+def curvature(eigenvalues: Tensor, weight_decay: float, said: str = "") -> Tensor:
+    """Return H + λ. Raises: ValueError, where it is not positive: there is no minimum then. ``said`` words λ there."""
     found = eigenvalues + weight_decay
     worst = int(found.argmin())
     if found[worst] <= 0:
         raise ValueError(
-            f"direction {worst} has no regularised minimum: H+λ = {eigenvalues[worst].item():g} + {weight_decay:g} is "
-            "not positive. Use a larger λ, or take negative eigenvalues for flat: eigenvalues.clamp(min=0)."
+            f"direction {worst} has no regularised minimum: the sum of H = {eigenvalues[worst].item():g} "
+            f"and {said or f'λ = {weight_decay:g}'} is not positive. Use a stronger decay, or {FLAT}."
         )
     return found
 

@@ -26,7 +26,8 @@ def steps_to_converge(eigenvalues: Numbers, lr: float, weight_decay: float, fact
     ['9.486', '2e+04']
     """
     found = vector("eigenvalues", eigenvalues)
-    refuse(found, non_negative("weight_decay", weight_decay), positive("lr", lr))
+    lr, weight_decay = positive("lr", lr), non_negative("weight_decay", weight_decay)
+    refuse(found, weight_decay, lr)
     rate = log_abs_one_minus(lr * (found + weight_decay)).neg()
     return torch.where(rate > 0, -_log(factor) / rate, torch.inf)
 
@@ -40,11 +41,13 @@ def time_constant(eigenvalues: Numbers, lr: float, weight_decay: float) -> Tenso
     [10, 20000]
     """
     found = vector("eigenvalues", eigenvalues)
-    refuse(found, non_negative("weight_decay", weight_decay), positive("lr", lr))
+    lr, weight_decay = positive("lr", lr), non_negative("weight_decay", weight_decay)
+    refuse(found, weight_decay, lr)
     return 1 / (lr * (found + weight_decay))
 
 
 def _log(factor: float) -> float:
-    if not 0 < factor < 1:
+    found = positive("factor", factor)
+    if found >= 1:
         raise ValueError(f"factor={factor!r}: it must lie between 0 and 1, as 1/e or 0.01.")
-    return math.log(factor)
+    return math.log(found)

@@ -29,12 +29,22 @@ from weightdecay.theory.numbers import fraction, positive, whole
 
 @dataclass(frozen=True)
 class Equilibrium:
-    """The balance that a tensor of scale-invariant weights settles in."""
+    """The balance that a tensor of scale-invariant weights settles in.
+
+    Raises: ValueError, for a norm that left the range of floats.
+    """
 
     norm: float
     """Euclidean, of all of the tensor."""
     cosine: float
     """Of the angle between weights of one step and the next."""
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.norm):
+            raise ValueError(
+                f"norm={self.norm:g}: lr, weight_decay or the gradient's norm are too large or too small for a float. "
+                "Check their units."
+            )
 
     @property
     def angle(self) -> float:
@@ -66,8 +76,8 @@ def sgd(lr: float, weight_decay: float, grad_norm: float, momentum: float = 0.0,
             f"lr·weight_decay = {lr:g}·{weight_decay:g} = {lr * weight_decay:g} leaves no balance: the decay alone "
             f"diverges. It must be below {2 * (1 + momentum) / beta3:g}."
         )
-    fourth = lr * beta3 * grad_norm**2 / (weight_decay * (1 - momentum) * (2 - turned))
-    return Equilibrium(fourth**0.25, 1 - turned)
+    fourth = lr * beta3 / weight_decay / ((1 - momentum) * (2 - turned))  # of ‖w‖, at G = 1
+    return Equilibrium(math.sqrt(grad_norm) * fourth**0.25, 1 - turned)
 
 
 def sgdw(
@@ -91,9 +101,9 @@ def sgdw(
     momentum = fraction("momentum", momentum)
     beta3 = 1 - fraction("dampening", dampening) if momentum else 1.0
     pull = _pull(lr, weight_decay)
-    update = (beta3 * grad_norm) ** 2 / (1 - momentum**2)  # E‖u‖²‖w‖²
-    squared, cosine = _decoupled(lr, pull, update, momentum / (1 - momentum * (1 - pull)))
-    return Equilibrium(squared**0.25, cosine)
+    update = 1 / (1 - momentum**2)  # E‖u‖²‖w‖² at β₃G = 1
+    fourth, cosine = _decoupled(pull, update, momentum / (1 - momentum * (1 - pull)))
+    return Equilibrium(math.sqrt(lr * beta3) * math.sqrt(grad_norm) * fourth**0.25, cosine)
 
 
 def adamw(lr: float, weight_decay: float, size: int, beta1: float = 0.9) -> Equilibrium:
@@ -113,7 +123,7 @@ def adamw(lr: float, weight_decay: float, size: int, beta1: float = 0.9) -> Equi
     '7.0679 0.003245'
     """
     lr, weight_decay, _ = _positive(lr, weight_decay)
-    return _adaptive(lr, _pull(lr, weight_decay), _size(size), fraction("beta1", beta1))
+    return Equilibrium(*_adaptive(lr, _pull(lr, weight_decay), _size(size), fraction("beta1", beta1)))
 
 
 def adams(lr: float, weight_decay: float, size: int, grad_norm: float, beta1: float = 0.9) -> Equilibrium:
@@ -125,7 +135,7 @@ def adams(lr: float, weight_decay: float, size: int, grad_norm: float, beta1: fl
     for a model whose elements all have the same mean square gradient, that of this tensor. The norm is the solution
     of :func:`adamw`'s exact form with q' in it, the one with a pull ηλ' below 1.
 
-    Raises: ValueError, for numbers out of range, and where there is no balance with a pull below 1.
+    Raises: ValueError, for numbers out of range, and where there is no balance with a pull from 1e-300 to 1.
     Source: derived here from :func:`adamw` and arXiv:2011.11152, Algorithm 2.
 
     >>> found = adams(lr=1e-3, weight_decay=5e-4, size=10_000, grad_norm=1.0)
@@ -138,18 +148,21 @@ def adams(lr: float, weight_decay: float, size: int, grad_norm: float, beta1: fl
     def beyond(log_pull: float) -> bool:
         """Whether the norm that a pull leaves would make a smaller pull: it falls as the pull grows."""
         pull = math.exp(log_pull)
-        return per_norm * _adaptive(lr, pull, size, beta1).norm < pull
+        return per_norm * _adaptive(lr, pull, size, beta1)[0] < pull
 
     low, high = math.log(1e-300), 0.0
+    given = f"lr={lr:g}, weight_decay={weight_decay:g}, size={size}, grad_norm={grad_norm:g}"
     if not beyond(high):
         raise ValueError(
-            f"lr={lr:g}, weight_decay={weight_decay:g}, size={size}, grad_norm={grad_norm:g}: at every pull below 1 "
-            "weights are so large that Stable decay would pull harder. Lower lr or weight_decay."
+            f"{given}: at every pull below 1 weights are so large that Stable decay would pull harder. Lower lr or "
+            "weight_decay."
         )
+    if beyond(low):
+        raise ValueError(f"{given}: the balance has a pull below 1e-300, too small for a float. Check their units.")
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (low, middle) if beyond(middle) else (middle, high)
-    return _adaptive(lr, math.exp(high), size, beta1)
+    return Equilibrium(*_adaptive(lr, math.exp(high), size, beta1))
 
 
 def lion(lr: float, weight_decay: float, size: int, beta1: float = 0.9, beta2: float = 0.99) -> Equilibrium:
@@ -180,21 +193,21 @@ def lion(lr: float, weight_decay: float, size: int, beta1: float = 0.9, beta2: f
         slope += term
         coefficient *= odd**2 / ((odd + 1) * (odd + 2))
         power, odd = power * kappa**2, odd + 2
-    squared, cosine = _decoupled(lr, pull, _size(size), slope)
-    return Equilibrium(squared**0.5, cosine)
+    squared, cosine = _decoupled(pull, _size(size), slope)
+    return Equilibrium(lr * math.sqrt(squared), cosine)
 
 
-def _adaptive(lr: float, pull: float, size: int, beta1: float) -> Equilibrium:
-    """Return the balance of m̂/√v̂ under a pull."""
+def _adaptive(lr: float, pull: float, size: int, beta1: float) -> tuple[float, float]:
+    """Return the norm and the cosine of m̂/√v̂ under a pull."""
     update = size * (1 - beta1) / (1 + beta1)
-    squared, cosine = _decoupled(lr, pull, update, beta1 / (1 - beta1 * (1 - pull)))
-    return Equilibrium(squared**0.5, cosine)
+    squared, cosine = _decoupled(pull, update, beta1 / (1 - beta1 * (1 - pull)))
+    return lr * math.sqrt(squared), cosine
 
 
-def _decoupled(lr: float, pull: float, update: float, slope: float) -> tuple[float, float]:
-    """Return η²E‖u‖²(1+2S)/(1−q²) and the cosine, from S/q; 1 − q² with all digits of a small pull."""
+def _decoupled(pull: float, update: float, slope: float) -> tuple[float, float]:
+    """Return E‖u‖²(1+2S)/(1−q²) and the cosine, from S/q; 1 − q² with all digits of a small pull."""
     q, gap = 1 - pull, pull * (2 - pull)
-    return lr**2 * update * (1 + 2 * q * slope) / gap, q + slope * gap / (1 + 2 * q * slope)
+    return update * (1 + 2 * q * slope) / gap, q + slope * gap / (1 + 2 * q * slope)
 
 
 def _pull(lr: float, weight_decay: float) -> float:

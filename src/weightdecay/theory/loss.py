@@ -9,7 +9,7 @@ from torch import Tensor
 
 from weightdecay.theory.bias import curvature as regularised
 from weightdecay.theory.numbers import Numbers, vector
-from weightdecay.theory.quadratic import Ensemble, Quadratic
+from weightdecay.theory.quadratic import Ensemble, Quadratic, modelled
 from weightdecay.theory.shrinkage import Responses, Shrinkage
 
 
@@ -62,6 +62,7 @@ def excess_loss(
     >>> f"{found.bias:.6f} {found.unconverged:.6f} {found.variance:.6f}"
     '0.004132 0.000000 0.000241'
     """
+    modelled(model)
     answers = lrs if isinstance(lrs, Responses) else Responses(lrs)
     weights = _curvature(model, curvature)
     left, _, short = (row[-1] for row in answers.mean(model.eigenvalues, decay))
@@ -78,7 +79,7 @@ def _end(eigenvalues: Tensor, decay: Shrinkage, lrs: Tensor) -> Tensor:
     """Return μ/θ* = −λ/(H+λ) of the last step's regularised loss; 0 where neither pulls, and θ stays as it is."""
     strength = decay.strength(lrs[-1:])
     if 0 < strength < torch.inf:
-        regularised(eigenvalues, strength.item())
+        regularised(eigenvalues, strength.item(), decay.said(lrs[-1].item()))
     return torch.where(strength.isinf(), -1.0, torch.where(strength == 0, 0.0, -strength / (eigenvalues + strength)))
 
 

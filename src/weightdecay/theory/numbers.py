@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -10,6 +11,14 @@ from torch import Tensor
 
 Numbers = float | Iterable[float] | Tensor
 """One number, or several."""
+
+SHORT = reprlib.Repr()
+SHORT.maxother = SHORT.maxstring = 80
+
+
+def shown(value: object) -> str:
+    """Return the value as a message shows it: in one line, the middle of what is long left out."""
+    return " ".join(SHORT.repr(value).split())
 
 
 def vector(name: str, value: Numbers, size: int | None = None) -> Tensor:
@@ -44,13 +53,17 @@ def numbers(name: str, value: Numbers) -> Tensor:
     try:
         return torch.as_tensor(copy() if callable(copy) else value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}={value!r}: it must be a number, a sequence of numbers, or a tensor.") from None
+        raise ValueError(f"{name}={shown(value)}: it must be a number, a sequence of numbers, or a tensor.") from None
 
 
 def rates(lrs: Numbers) -> Tensor:
     """Return learning rates, one a step. Raises: ValueError, for none, and for a negative or infinite one."""
-    if isinstance(lrs, int | float):
-        raise ValueError(f"lrs={lrs!r}: give one a step, as constant(steps, {lrs!r}) or cosine(steps, {lrs!r}) do.")
+    if not isinstance(lrs, Iterable):
+        lr = repr(lrs) if isinstance(lrs, int | float) else "0.1"
+        raise ValueError(
+            f"lrs={shown(lrs)}: learning rates are needed, one a step, as constant(steps, {lr}) or cosine(steps, {lr}) "
+            "return them."
+        )
     found = vector("lrs", lrs)
     if (found < 0).any():
         where = int((found < 0).nonzero()[0])
@@ -79,11 +92,11 @@ def fraction(name: str, value: float) -> float:
     return found
 
 
-def whole(name: str, value: int, why: str) -> int:
-    """Return the number, 1 or above. Raises: ValueError, for another one, and what is none."""
+def whole(name: str, value: int, why: str, least: int = 1) -> int:
+    """Return the number as an int, ``least`` or above. Raises: ValueError, for another one, and what is none."""
     found = _number(name, value)
-    if not 1 <= found < math.inf or found != int(found):
-        raise ValueError(f"{name}={value!r}: it must be a whole number above 0: {why}.")
+    if not least <= found < math.inf or found != int(found):
+        raise ValueError(f"{name}={value!r}: it must be a whole number, {least} or above: {why}.")
     return int(found)
 
 
@@ -91,4 +104,6 @@ def _number(name: str, value: float) -> float:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}={value!r}: it must be one number.") from None
+        raise ValueError(f"{name}={shown(value)}: it must be one number.") from None
+    except OverflowError:
+        raise ValueError(f"{name}={shown(value)}: no float is so large. Check its unit.") from None

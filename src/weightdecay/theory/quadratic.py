@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from weightdecay.theory.numbers import Numbers, numbers, vector
+from weightdecay.theory.numbers import Numbers, numbers, shown, vector
 
 
 class Quadratic:
@@ -107,8 +107,18 @@ class Ensemble:
         return Quadratic(self.eigenvalues, minimum, start, self.noise)
 
 
+def modelled(model: object) -> None:
+    """Refuse what is neither a quadratic nor an ensemble of them. Raises: ValueError."""
+    if not isinstance(model, Quadratic | Ensemble):
+        raise ValueError(
+            f"model={shown(model)}: it must be a quadratic, which knows its minimum and its start. Pass "
+            "Quadratic(hessian), where hessian is eigenvalues or a matrix."
+        )
+
+
 def fixed(model: Quadratic) -> None:
     """Refuse what is no single quadratic. Raises: ValueError."""
+    modelled(model)
     if isinstance(model, Ensemble):
         raise ValueError(
             "model is an Ensemble, which has no one minimum and start: ask about model.draw(generator), or take "

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from weightdecay.theory.accumulated import Accumulated
-from weightdecay.theory.diverging import refuse
-from weightdecay.theory.numbers import Numbers, fraction, non_negative, rates
+from weightdecay.theory.diverging import refuse, refuse_vanilla
+from weightdecay.theory.numbers import Numbers, fraction, non_negative, rates, shown
 from weightdecay.theory.product import Product
 
 
@@ -32,6 +32,10 @@ class Coupled:
         """Return the λ of the regularised loss L + λ/2‖θ‖² that each step descends: the same for all."""
         return torch.full_like(lrs, self.weight_decay)
 
+    def said(self, lr: float) -> str:
+        """Return the strength at an lr as a message says it."""
+        return f"λ = {self.weight_decay:g}"
+
 
 @dataclass(frozen=True)
 class Vanilla:
@@ -49,8 +53,22 @@ class Vanilla:
         """Return λ₀/η_t, the λ of the loss that step t descends: infinite at lr 0, where only the pull is left."""
         return torch.where(lrs > 0, self.weight_decay / lrs, torch.inf if self.weight_decay else 0.0)
 
+    def said(self, lr: float) -> str:
+        """Return the strength at an lr as a message says it."""
+        return f"λ₀/lr = {self.weight_decay:g}/{lr:g}"
+
 
 Shrinkage = Coupled | Vanilla
+
+
+def shrinks(decay: object) -> None:
+    """Refuse what is no decay. Raises: ValueError."""
+    if not isinstance(decay, Coupled | Vanilla):
+        strength = repr(decay) if isinstance(decay, int | float) else "λ"
+        raise ValueError(
+            f"decay={shown(decay)}: use Coupled({strength}), which the lr multiplies (Eq. 2), or Vanilla({strength}), "
+            "which it does not (Eq. 1)."
+        )
 
 
 class Responses:
@@ -67,7 +85,7 @@ class Responses:
         self.lrs = rates(lrs)
         self.at = (self.lrs.numel(),) if at is None else _steps(at)
         if not self.at or list(self.at) != sorted(self.at) or self.at[0] < 0 or self.at[-1] > self.lrs.numel():
-            raise ValueError(f"at={at!r}: numbers of steps must ascend and lie within 0 … {self.lrs.numel()}.")
+            raise ValueError(f"at={shown(at)}: numbers of steps must ascend and lie within 0 … {self.lrs.numel()}.")
         self.vanilla: dict[float, tuple[Product, Accumulated, Accumulated]] = {}
 
     @cached_property
@@ -115,12 +133,10 @@ class Responses:
 
     def check(self, eigenvalues: Tensor, decay: Shrinkage) -> None:
         """Refuse directions that grow in the steps that are asked about. Raises: ValueError."""
-        if not isinstance(decay, Coupled | Vanilla):
-            raise ValueError(f"decay={decay!r}: use Coupled(λ), for Eq. 2, or Vanilla(λ₀), for Eq. 1.")
+        shrinks(decay)
         peak = self.lrs[: self.at[-1]].max().item() if self.at[-1] else 0.0
         if isinstance(decay, Vanilla):
-            # The largest lr bounds both ends: towards lr 0 the factor goes to 1 − λ₀.
-            refuse(eigenvalues, 0.0, peak, decay.weight_decay)
+            refuse_vanilla(eigenvalues, decay.weight_decay, peak)
         else:
             refuse(eigenvalues, decay.weight_decay, peak)
 
@@ -139,4 +155,4 @@ def _steps(at: tuple[int, ...]) -> tuple[int, ...]:
     try:
         return tuple(index(one) for one in at)
     except TypeError:
-        raise ValueError(f"at={at!r}: give whole numbers of steps, as in at=(10, 100).") from None
+        raise ValueError(f"at={shown(at)}: give whole numbers of steps, as in at=(10, 100).") from None

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from weightdecay.theory.numbers import positive
+from weightdecay.theory.numbers import positive, whole
 
 
 def outliers_and_bulk(
@@ -24,12 +24,18 @@ def outliers_and_bulk(
     >>> [f"{x:.1g}" for x in outliers_and_bulk(5, outliers=2, largest=10.0, edge=0.1, smallest=1e-3).tolist()]
     ['0.001', '0.01', '0.1', '1', '1e+01']
     """
-    if not 0 <= outliers < size:
-        raise ValueError(f"outliers={outliers} of size={size}: the bulk needs at least one direction.")
-    if not positive("smallest", smallest) <= edge or 10 * edge > positive("largest", largest):
+    size = whole("size", size, "it counts the eigenvalues")
+    outliers = whole("outliers", outliers, "they are some of the eigenvalues", least=0)
+    if outliers >= size:
+        raise ValueError(
+            f"outliers={outliers} of size={size}: the bulk needs at least one direction. Use fewer of them, or a "
+            "larger size."
+        )
+    smallest, edge, largest = positive("smallest", smallest), positive("edge", edge), positive("largest", largest)
+    if smallest > edge or 10 * edge > largest:
         raise ValueError(
             f"smallest={smallest:g}, edge={edge:g}, largest={largest:g}: the bulk runs from smallest to edge, the "
-            "outliers from 10 × edge to largest."
+            "outliers from 10 × edge to largest. Put them in this order."
         )
     above = _even(largest, 10 * edge, outliers).flip(0)  # of one, logspace returns the first end
     return torch.cat([_even(smallest, edge, size - outliers), above])

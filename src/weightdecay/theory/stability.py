@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from weightdecay.theory.diverging import FLAT
 from weightdecay.theory.numbers import Numbers, non_negative, positive, rates
 from weightdecay.theory.quadratic import Quadratic, fixed
-from weightdecay.theory.shrinkage import Shrinkage
+from weightdecay.theory.shrinkage import Shrinkage, shrinks
 
 
 @dataclass(frozen=True)
@@ -49,29 +50,34 @@ def movement(model: Quadratic, lrs: Numbers, decay: Shrinkage) -> Movement:
     (False, [0.0, 0.4092])
     """
     fixed(model)
-    strengths = decay.strength(rates(lrs))
+    shrinks(decay)
+    given = rates(lrs)
+    strengths = decay.strength(given)
     runs, counts = torch.unique_consecutive(strengths, return_counts=True)
     steps = torch.zeros(strengths.numel() - 1, dtype=torch.float64)
-    first = last = minimum_at(model, runs[0].item())
+    first = last = minimum_at(model, runs[0].item(), decay.said(given[0].item()))
     place = 0
     for strength, count in zip(runs[1:].tolist(), counts[:-1].tolist(), strict=True):
         place += count
-        now = minimum_at(model, strength)
+        now = minimum_at(model, strength, decay.said(given[place].item()))
         steps[place - 1] = torch.linalg.vector_norm(now - last)
         last = now
     return Movement(strengths, steps, torch.linalg.vector_norm(last - first).item())
 
 
-def minimum_at(model: Quadratic, strength: float) -> Tensor:
-    r"""Return :math:`H(H+\ell I)^{-1}\theta^*`, along eigenvectors; 0 for infinite strength, θ* for none."""
+def minimum_at(model: Quadratic, strength: float, said: str) -> Tensor:
+    r"""Return :math:`H(H+\ell I)^{-1}\theta^*`, along eigenvectors; 0 for infinite strength, θ* for none.
+
+    Raises: ValueError, where there is no minimum; ``said`` words the strength there.
+    """
     if strength == 0:
         return model.minimum
     h = model.eigenvalues
     worst = int(h.argmin())
     if h[worst] + strength <= 0:
         raise ValueError(
-            f"direction {worst}: H+λ = {h[worst].item():g} + {strength:g} is not positive, so the regularised loss has "
-            "no minimum. Take negative eigenvalues for flat: eigenvalues.clamp(min=0)."
+            f"direction {worst}: the sum of H = {h[worst].item():g} and {said} is not positive, so the regularised "
+            f"loss has no minimum. Use a stronger decay, or {FLAT}."
         )
     return model.minimum / (1 + strength / h)  # h = 0 and infinite strength both give 0
 
@@ -115,8 +121,7 @@ def hypothesis(lrs: Numbers, delta: float) -> Hypothesis:
     >>> found.holds.tolist(), found.from_step
     ([False, True, False], None)
     """
-    positive("delta", delta)
-    given = rates(lrs)
+    delta, given = positive("delta", delta), rates(lrs)
     changes = given.diff()
     # A change of exactly δ shall not be lost to rounding.
     holds = changes.abs() >= delta * (1 - 1e-9)

@@ -45,7 +45,8 @@ def stationary_variance(model: Quadratic, lr: float, weight_decay: float) -> Ten
     Raises: ValueError, where a direction diverges or has no minimum. Source: as :func:`variance`.
     """
     fixed(model)
-    refuse(model.eigenvalues, non_negative("weight_decay", weight_decay), positive("lr", lr))
+    lr, weight_decay = positive("lr", lr), non_negative("weight_decay", weight_decay)
+    refuse(model.eigenvalues, weight_decay, lr)
     s = curvature(model.eigenvalues, weight_decay)
     limit = torch.where(model.noise > 0, lr * model.noise.square() / (s * (2 - lr * s)), 0.0)
     return model.variance_to_given(limit)

@@ -11,7 +11,7 @@ from typing import Any
 
 from weightdecay.transfer.answer import GRID, Advice, Disagreement, Kept, Recommendation, Wanted
 from weightdecay.transfer.change import SIZES, Change, share
-from weightdecay.transfer.domain import computed
+from weightdecay.transfer.domain import computed, shown
 from weightdecay.transfer.doubts import of_moment, of_share
 from weightdecay.transfer.length import TABLE3_BATCH, TABLE3_SAMPLES, table3_weight_decay
 from weightdecay.transfer.optimizers import KNOWN
@@ -27,21 +27,25 @@ def advise(old: Setting, wanted: Wanted) -> Advice:
     """Return what the rules say to the change from ``old`` to ``wanted``.
 
     Raises: MissingError, for a number that a rule needs; ValueError, where nothing changes, where λ is 0 (each rule
-    multiplies it), where no rule answers, and for values out of range.
+    multiplies it), where no rule answers, for values out of range, and for what is no setting.
 
     >>> have = Setting("adamw", lr=1e-3, weight_decay=0.1, batch_size=128, epochs=90, samples=1281167)
     >>> advice = advise(have, Wanted(batch_size=1024))
     >>> [(r.name, round(r.lr, 6), round(r.weight_decay, 6)) for r in advice.recommendations][0]
     ('batch × k ⇒ λ × k', 0.001, 0.8)
     """
+    if not isinstance(old, Setting):
+        raise ValueError(f"old={shown(old)}: pass what you have, as in Setting('adamw', lr=1e-3, weight_decay=0.1).")
+    if not isinstance(wanted, Wanted):
+        raise ValueError(f"wanted={shown(wanted)}: pass what shall change, as in Wanted(batch_size=1024).")
     if old.weight_decay == 0:
         raise ValueError("weight_decay=0: every rule multiplies λ, and 0 stays 0. Pass the λ that was good so far.")
     new = _new(old, wanted)
     change = Change(old, new, wanted.width)
     if new == old and wanted.width == 1:
         raise ValueError(
-            "nothing changes: give at least one of a new batch_size, epochs, samples, optimizer, decay or width "
-            "that differs from what you have."
+            "nothing changes: give at least one of a new batch_size, epochs, samples, parameters, optimizer, decay or "
+            "width that differs from what you have."
         )
     found = [
         last
@@ -168,6 +172,6 @@ def _disagreements(found: tuple[Recommendation, ...]) -> Iterator[Disagreement]:
             continue  # a rule for the lr joined to one for λ: each differs for a reason that its pair has said
         for pair in product(mine, theirs):
             why = reason(*pair)
-            if why and pair not in said:
-                said.add(pair)
+            if why and frozenset(pair) not in said:
+                said.add(frozenset(pair))
                 yield Disagreement(*pair, why)

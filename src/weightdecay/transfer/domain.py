@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import reprlib
 from collections.abc import Collection
 
 WAYS_OUT = {
@@ -15,16 +16,29 @@ WAYS_OUT = {
 }
 
 
+def shown(value: object) -> str:
+    """Return the value as a message shows it: in one line, the middle of what is long left out."""
+    return " ".join(reprlib.repr(value).split())
+
+
 def number(name: str, value: float) -> float:
-    """Return the value as a Python float, be it of Python, NumPy or a 0-d tensor. Raises: TypeError, for anything else.
+    """Return the value as a Python float, be it of Python, NumPy or a 0-d tensor.
+
+    Raises: ValueError, for anything else, and for what no float holds.
 
     >>> number("lr", 1)
     1.0
     """
     convertible = hasattr(value, "__float__") or hasattr(value, "__index__")
     if isinstance(value, bool) or not convertible or getattr(value, "ndim", None):
-        raise TypeError(f"{name}={value!r} is not a number: rules take one float each (of a tensor, its item()).")
-    return float(value)
+        raise ValueError(
+            f"{name}={shown(value)} is not a number: rules take one float each (of a tensor its item(), of a text its "
+            "float())."
+        )
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}={shown(value)} is beyond what a float holds. Check its unit.") from None
 
 
 def positive(**values: float) -> tuple[float, ...]:
@@ -87,14 +101,14 @@ def scaled(name: str, value: float, factor: float) -> float:
 
 
 def known(kind: str, name: str, names: Collection[str]) -> str:
-    """Return the name in small letters. Raises: TypeError, for no text; ValueError, for a name that is not there.
+    """Return the name in small letters. Raises: ValueError, for no text, and for a name that is not there.
 
     >>> known("decay", "L2", ("l2", "stable"))
     'l2'
     """
     listed = ", ".join(sorted(names))
     if not isinstance(name, str):
-        raise TypeError(f"{kind}: {name!r} is not a name. Known: {listed}.")
+        raise ValueError(f"{kind}: {shown(name)} is not a name. Known: {listed}.")
     if name.lower() in names:
         return name.lower()
     if kind == "decay" and name.lower() == "elementwise":

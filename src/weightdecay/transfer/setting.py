@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weightdecay.transfer.conversion import DECAYS, adam_gain, heavy_ball_gain, pulls, sgd_gain
-from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive
+from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive, shown
 from weightdecay.transfer.optimizers import KNOWN, Optimizer
 
 
@@ -60,7 +60,7 @@ class Setting:
             if getattr(self, name) is not None:
                 self._set(**{name: below_one(**{name: getattr(self, name)})[0]})
         if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
-            raise ValueError(f"betas={self.betas!r}: there are two, as in (0.9, 0.999).")
+            raise ValueError(f"betas={shown(self.betas)}: there are two, as in (0.9, 0.999).")
         self._set(betas=below_one(beta1=self.betas[0], beta2=self.betas[1]))
         self._gain_is_known()
         self._fits()

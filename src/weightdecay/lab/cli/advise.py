@@ -145,7 +145,7 @@ def _in_flags(text: str) -> str:
             "nothing changes: give at least one of --new-batch-size, --new-epochs, --new-samples, --new-parameters, "
             "--new-optimizer, --new-decay and --width-factor, with another value than you have."
         )
-    names = "|".join(sorted((*AdviseSettings.__dataclass_fields__, *FLAGS), key=len, reverse=True))
+    names = "|".join((*AdviseSettings.__dataclass_fields__, *FLAGS))
     text = re.sub(rf"\b({names})=", lambda found: f"{_flag(found[1])} ", text)
     return text.replace("measured_gain", _flag("measured_gain"))
 

@@ -114,7 +114,8 @@ def parse(words: list[str]) -> object | None:
                 prog="weightdecay",
                 description=DESCRIPTION,
                 args=words,
-                config=(tyro.conf.PositionalRequiredArgs,),  # the file of a sweep
+                # The file of a sweep needs no name; what may be absent is left out, not called None.
+                config=(tyro.conf.PositionalRequiredArgs, tyro.conf.DisallowNone),
             )
     except SystemExit as exit_:
         if not exit_.code:
