@@ -212,12 +212,15 @@ def _decoupled(pull: float, update: float, slope: float) -> tuple[float, float]:
 
 def _pull(lr: float, weight_decay: float) -> float:
     """Return ηλ."""
-    if not 0 < lr * weight_decay < 2:
-        raise ValueError(
-            f"lr·weight_decay = {lr:g}·{weight_decay:g} = {lr * weight_decay:g}: from 2 on the decay alone makes the "
-            "weights grow, and there is no balance. Lower one of them."
+    pull = lr * weight_decay
+    if not 0 < pull < 2:
+        why = (
+            "from 2 on the decay alone makes the weights grow, and there is no balance. Lower one of them"
+            if pull
+            else "that is too small for a float. Check their units"
         )
-    return lr * weight_decay
+        raise ValueError(f"lr·weight_decay = {lr:g}·{weight_decay:g} = {pull:g}: {why}.")
+    return pull
 
 
 def _positive(lr: float, weight_decay: float, grad_norm: float = 1.0) -> tuple[float, float, float]:
