@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from torch import nn
 from weightdecay.spectrum import (
     QUESTIONS,
     Curvature,
+    Density,
     Hessian,
+    Measure,
     Spectrum,
     density,
     expected_loss,
@@ -130,6 +133,43 @@ def test_a_network_of_ones_own_is_measured_and_asked_in_two_calls():
     one = predicted_best(found, 20.0, "distance")
     grid = torch.logspace(-6, 0, 145, dtype=torch.float64).tolist()
     assert one.weight_decay == grid[int(expected_loss(found, grid, 20.0, "distance").argmin())]
+
+
+def test_a_best_lambda_is_at_the_edge_where_its_range_ends_before_it_or_there():
+    """Ranges that are cut at values which were tried: 24 a decade are tried of these, too."""
+    found = spectrum_around(
+        torch.diag(torch.tensor([5.0, 0.1, 1e-3, 1e-5]).double()),
+        torch.ones(4).double(),
+        torch.tensor([1.0, 0.3, 0.1, 0.1]).double(),
+    )
+    grid = torch.logspace(-6, 0, 145, dtype=torch.float64).tolist()
+    inner = predicted_best(found, 100.0, "distance")
+    at = min(range(145), key=lambda i: abs(grid[i] - inner.weight_decay))
+    assert 20 < at < 124
+    assert not inner.edge
+    for low, high, best, edge in [
+        (-1, 1, 0, False),  # its neighbours on both sides
+        (-1, 0, 0, True),
+        (0, 1, 0, True),
+        (-1, 9, 0, False),
+        (-9, 1, 0, False),
+        (-9, -3, -3, True),
+        (3, 9, 3, True),
+        (-20, 20, 0, False),
+    ]:
+        one = predicted_best(found, 100.0, "distance", low=grid[at + low], high=grid[at + high])
+        assert one.weight_decay == pytest.approx(grid[at + best], rel=1e-9)
+        assert one.edge == edge, (low, high)
+
+
+@pytest.mark.parametrize("weights", [(0.1, 0.3), (0.2, 0.9, 0.4), (0.5, 0.5, 0.1, 0.8, 0.75)])
+def test_the_error_of_a_share_is_the_standard_error_of_a_mean_over_probes(weights):
+    nodes = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    probes = tuple(Measure(nodes, torch.tensor([w, 1 - w], dtype=torch.float64)) for w in weights)
+    share = Density(probes, 1000).share_within(0.5)
+    assert share.guess == pytest.approx(statistics.fmean(weights))
+    assert share.error == pytest.approx(statistics.stdev(weights) / len(weights) ** 0.5)
+    assert math.isnan(Density(probes[:1], 1000).share_within(0.5).error)
 
 
 def test_without_decay_nothing_is_smaller_and_a_long_budget_costs_nothing():

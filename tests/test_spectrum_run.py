@@ -8,8 +8,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from small_data import photos
 from torch import nn
 
 from weightdecay.lab.cli import main
@@ -171,6 +174,38 @@ def test_a_text_is_measured_by_the_token_a_whole_step_at_a_time(network, given, 
     words = ["spectrum", str(folder.path), "--out", str(tmp_path / "out"), "--top", "2", "--samples", "60"]
     assert main([*words, "--probes", "1", "--points", "5", "--device", "cpu"]) == 0
     assert "100 of 152 training tokens" in (tmp_path / "out" / "spectrum.html").read_text()
+
+
+def test_exactly_as_many_images_as_asked_for_are_measured_as_they_are_in_their_files(tmp_path):
+    """Neither cropped nor mirrored, though the run was trained on images that are; none of them twice."""
+    root = photos(tmp_path / "photos", each=10, size=(8, 8, 3), tests="test")
+    run = Run(
+        "sgd", 0.1, 1e-3, 0, epochs=1, data=f"images:{root}", batch_size=4, dtype="float64", network="smallcnn",
+        network_options=options(width=1),
+    )  # fmt: skip
+    assert run.augment
+    store = Store(tmp_path / "store")
+    place = Place(device="cpu", data=tmp_path / "data", download=False, keep_weights=True)
+    train(run, store, place)
+    files = [
+        (np.asarray(Image.open(root / "train" / name / f"{i}.png")), label)
+        for label, name in enumerate("ab")
+        for i in range(10)
+    ]
+    pixels = np.stack([image for image, _ in files]).astype(np.float64)
+    scaled = torch.tensor((pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))).permute(0, 3, 1, 2)
+    for samples, batch, sizes in (
+        (13, 5, [5, 5, 3]), (10, 5, [5, 5]), (3, 5, [3]), (0, 8, [8, 8, 4]), (20, 20, [20]), (1000, 250, [20]),
+    ):  # fmt: skip
+        found = trained(store.of(run), place, samples=samples, batch=batch)
+        assert [len(y) for _, y in found.data] == [len(x) for x, _ in found.data] == sizes
+        assert (found.examples, found.steps, found.unit) == (20, 5, "images")
+        inputs, targets = (torch.cat(part) for part in zip(*found.data, strict=True))
+        apart = (inputs[:, None] - scaled).abs().amax((2, 3, 4))
+        assert apart.amin(1).max() < 1e-12
+        which = apart.argmin(1).tolist()
+        assert len(set(which)) == len(which)
+        assert [files[i][1] for i in which] == targets.tolist()
 
 
 # ---------------------------------------------------------------------------------- λ and lr of a run

@@ -1,17 +1,22 @@
 """``weightdecay theory``: what it computes for its figures, what it writes, and what it refuses."""
 
 import csv
+import itertools
 import json
 import math
+import statistics
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from weightdecay import theory
 from weightdecay.lab.cli import main
 from weightdecay.lab.explain import theory_best, theory_drift, theory_equilibrium, theory_minimum, theory_paths
+from weightdecay.lab.explain.theory_numbers import downloads
 from weightdecay.lab.explain.theory_settings import TheorySettings
 
 SMALL = ["--steps", "300", "--directions", "20", "--draws", "8", "--epochs", "2"]
@@ -82,6 +87,54 @@ def test_the_slope_of_a_power_law_is_its_power():
     assert theory_best.slope_of(lengths, values).tolist() == pytest.approx([-1.2, 0.5])
 
 
+def naive_best(losses):
+    """The λ of the least of (λ,) losses: the tip of numpy's parabola through three points, or the end of the grid."""
+    at, x, y = int(np.argmin(losses)), np.log(theory_best.GRID.numpy()), np.log(losses)
+    if at in (0, len(x) - 1):
+        return math.exp(x[at])
+    bend, slope, _ = np.polyfit(x[at - 1 : at + 2] - x[at], y[at - 1 : at + 2], 2)
+    return math.exp(x[at] - slope / (2 * bend))
+
+
+def test_intervals_are_those_of_all_ways_to_draw_the_draws_again(monkeypatch):
+    """Of 4 draws, the same for every length, there are 4⁴ resamples: 2.5 % of them lie below the 6.4th.
+
+    So many random ones are taken that the 5th to the 7th, which are equal here, are 5 standard errors wide.
+    """
+    monkeypatch.setattr(theory_best, "RESAMPLES", 20_000)
+    lengths, draws = (10, 30, 100), 4
+    answer = theory_best.answers(20, draws, lengths, 0.1, seed=4)[1]
+    losses, x = answer.losses.numpy(), [math.log(steps) for steps in lengths]
+
+    def once(picked):
+        best = [naive_best(one[:, list(picked)].mean(1)) for one in losses]
+        return *best, statistics.linear_regression(x, [math.log(one) for one in best]).slope
+
+    *best, slope = once(range(draws))
+    assert answer.best == pytest.approx(best, rel=1e-6)
+    assert answer.slope.value == pytest.approx(slope, rel=1e-6)
+    again = zip(*map(once, itertools.product(range(draws), repeat=draws)), strict=True)
+    intervals = [*answer.interval, (answer.slope.low, answer.slope.high)]
+    for values, interval in zip(again, intervals, strict=True):
+        for ordered, end in zip((sorted(values), sorted(values, reverse=True)), interval, strict=True):
+            assert ordered[5] == pytest.approx(ordered[7], rel=1e-6)
+            assert ordered[6] not in (pytest.approx(ordered[2], rel=1e-3), pytest.approx(ordered[12], rel=1e-3))
+            assert end == pytest.approx(ordered[6], rel=1e-6)
+
+
+def test_errors_of_losses_are_standard_errors_of_a_mean_over_draws():
+    answer = theory_best.answers(20, 9, (10, 30), 0.1, seed=2)[0]
+    errors = [[statistics.stdev(draws) / 9**0.5 for draws in row] for row in answer.losses.tolist()]
+    means = [[statistics.fmean(draws) for draws in row] for row in answer.losses.tolist()]
+    # A curve that is off by known numbers of these, at most by 4.5 of them.
+    away = torch.linspace(-4.5, 3, 2 * theory_best.GRID.numel(), dtype=torch.float64).view(2, -1)
+    for sign in (1, -1):
+        off = torch.tensor(means, dtype=torch.float64) + sign * away * torch.tensor(errors, dtype=torch.float64)
+        assert replace(answer, curves=off).farthest == pytest.approx(4.5, rel=1e-6)
+    rows = csv.DictReader(downloads(theory_paths.paths(0.1, 0), [answer], [], [], [])["losses.csv"].splitlines())
+    assert [float(row["error"]) for row in rows] == pytest.approx([*itertools.chain(*errors)])
+
+
 def test_a_spectrum_even_in_its_logarithm_has_the_slope_of_the_paper():
     """Why −1: with nothing else to set a scale, λ* × steps does not change, to 2 % over a hundredfold."""
     h = torch.logspace(-9, 0, 2000, dtype=torch.float64)
@@ -100,6 +153,56 @@ def test_norms_of_the_minimum_are_those_of_the_regularised_problem():
         assert one.minimum["vanilla"][0].item() == pytest.approx(one.minimum["lr-coupled"][0].item())
         assert one.weights["vanilla"][0].item() == pytest.approx(one.minimum["vanilla"][0].item())
         assert one.hypothesis.from_step is None
+
+
+class Watched:
+    """An optimizer, the weights before and after its steps, and the gradients that it was given."""
+
+    def __init__(self, weight, optimizer):
+        self.weight, self.optimizer, self.path = weight, optimizer, [weight.detach().clone()]
+        self.gradients = []
+
+    def step(self):
+        self.gradients.append(self.weight.grad.clone())
+        self.optimizer.step()
+        self.path.append(self.weight.detach().clone())
+
+
+def test_norms_and_angles_are_those_of_the_weights_walked_over(monkeypatch):
+    """In radians, between weights of one step and the next, by half the angle's tangent; errors are over tensors."""
+    walks = []
+
+    def watched(build):
+        return lambda w: walks.append(Watched(w, build(w))) or walks[-1]
+
+    cases = {name: (watched(build), predicted) for name, (build, predicted) in theory_equilibrium.CASES.items()}
+    monkeypatch.setattr(theory_equilibrium, "CASES", cases)
+    monkeypatch.setattr(theory_equilibrium, "STEPS", 30)
+    monkeypatch.setattr(theory_equilibrium, "MEASURED", 10)
+    for one, walk in zip(theory_equilibrium.balances(seed=1), walks, strict=True):
+        path = torch.stack(walk.path)
+        a, b = (way / way.norm(dim=2, keepdim=True) for way in (path[20:30], path[21:31]))
+        angles = (2 * torch.atan2((a - b).norm(dim=2), (a + b).norm(dim=2))).mean(0).tolist()
+        norms = path[21:].square().sum(2).mean(0).sqrt().tolist()
+        for found, values in ((one.angle, angles), (one.norm, norms)):
+            error = statistics.stdev(values) / len(values) ** 0.5
+            assert found == (pytest.approx(statistics.fmean(values), rel=1e-9), pytest.approx(error, rel=1e-6))
+        assert one.norms.tolist() == pytest.approx(path[1:].square().sum(2).mean(1).sqrt().tolist())
+        gradients = torch.stack(walk.gradients)
+        assert (gradients * path[:-1]).sum(2).abs().max() < 1e-12
+        products = gradients.norm(dim=2) * path[:-1].norm(dim=2)
+        torch.testing.assert_close(products, torch.full_like(products, theory_equilibrium.GRAD_NORM))
+        assert path[0].norm(dim=1).tolist() == pytest.approx([theory_equilibrium.START * one.predicted.norm] * 12)
+
+
+def test_norms_and_angles_settle_at_the_closed_forms(monkeypatch):
+    """Within 5 standard errors and 0.5 %: v̂ of 1,000 weights and β₂ = 0.99 is not the exact second moment."""
+    monkeypatch.setattr(theory_equilibrium, "STEPS", 800)
+    monkeypatch.setattr(theory_equilibrium, "MEASURED", 200)
+    for one in theory_equilibrium.balances(seed=0):
+        for (mean, error), wanted in ((one.angle, one.predicted.angle), (one.norm, one.predicted.norm)):
+            assert 0 < error < 0.01 * wanted
+            assert mean == pytest.approx(wanted, abs=5 * error + 0.005 * wanted), one.name
 
 
 def test_the_strength_of_adams_stays_where_it_is_in_the_mean_and_that_of_adamw_does_not():

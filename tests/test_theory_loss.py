@@ -46,6 +46,31 @@ def test_each_part_is_what_its_name_says():
     assert theory.excess_loss(silent, LRS, law).variance == 0
 
 
+@pytest.mark.parametrize("steps", [1, 7])
+@pytest.mark.parametrize("weights", [None, [1.0, 1.0, 1.0, 0.0, 2.0, 1.0]])
+def test_where_every_lr_is_0_coupled_weights_stay_and_vanilla_ones_go_to_the_origin(steps, weights):
+    """The bias is that of the regularised loss: λθ*/(h+λ), all of θ* under the infinite strength λ₀/0, 0 without λ."""
+    ends = {
+        theory.Coupled(0.0): lambda h, m: 0.0,
+        theory.Coupled(0.05): lambda h, m: 0.05 * m / (h + 0.05),
+        theory.Vanilla(0.0): lambda h, m: 0.0,
+        theory.Vanilla(0.01): lambda h, m: m,
+    }
+    for decay, end in ends.items():
+        left = (1 - decay.weight_decay) ** steps if isinstance(decay, theory.Vanilla) else 1.0
+        bias = mean = 0.0
+        for h, m, s, w in zip(
+            *(x.tolist() for x in (SPECTRUM, MINIMUM, START)), weights or SPECTRUM.tolist(), strict=True
+        ):
+            bias += 0.5 * w * end(h, m) ** 2
+            mean += 0.5 * w * (left * s - m) ** 2
+        found = theory.excess_loss(MODEL, [0.0] * steps, decay, weights)
+        assert found.bias == pytest.approx(bias, rel=1e-12), decay
+        assert (found.mean, found.total) == (pytest.approx(mean, rel=1e-12), pytest.approx(mean, rel=1e-12))
+        assert found.unconverged == pytest.approx(mean - bias, rel=1e-12)
+        assert found.variance == 0
+
+
 def test_simulated_loss_of_the_library_s_optimizer_is_the_expected_one():
     """6,000 runs of SGDW: within 5 standard errors, measured from the runs."""
     generator = torch.Generator().manual_seed(0)
@@ -183,6 +208,90 @@ def test_the_range_is_respected_and_its_edges_are_reported():
     assert (below.edge, above.edge) == ("high", "low")
     assert below.weight_decay == pytest.approx(inner.weight_decay / 3)
     assert above.weight_decay == pytest.approx(inner.weight_decay * 3)
+
+
+@pytest.mark.parametrize("part", [1.02, 1.1, 1.3])
+def test_a_best_decay_just_inside_an_end_of_the_range_is_found(part):
+    model = theory.Ensemble(SPECTRUM, minimum=1.0, start=3.0)
+    inner = theory.best_weight_decay(model, LRS)
+    for ends in ({"high": inner.weight_decay * part}, {"low": inner.weight_decay / part}):
+        found = theory.best_weight_decay(model, LRS, **ends)
+        assert found.edge == ""
+        assert found.weight_decay == pytest.approx(inner.weight_decay, rel=2e-4)
+
+
+@pytest.mark.parametrize("changed", [4e-4, 1e-4, 1e-5])
+def test_a_little_decay_is_better_than_none_with_noise_however_little_that_is(changed):
+    """λ* is below the range: 0 is better than what is in it, and both are said."""
+    model = theory.Quadratic([1.0], minimum=1.0, start=0.0, noise=2 * math.sqrt(changed / 1000) / 0.1)
+    found = theory.best_weight_decay(model, lrs := theory.constant(1000, 0.1))
+    assert (found.weight_decay, found.edge, found.falls_from_zero) == (0.0, "low", True)
+    without = theory.excess_loss(model, lrs, theory.Coupled(0.0)).total
+    assert theory.excess_loss(model, lrs, theory.Coupled(changed / 100)).total < without
+
+
+def test_without_noise_from_0_no_decay_helps_and_rounding_does_not_say_so():
+    for steps in (1, 10, 100, 10_000):
+        found = theory.best_weight_decay(theory.Quadratic([5.0, 1.0, 1e-3]), theory.constant(steps, 0.1))
+        assert (found.weight_decay, found.edge, found.falls_from_zero) == (0.0, "", False)
+
+
+FAR = [
+    # steps, h·lr, and the largest λ that is tried by itself, times lr: what the docstring says, 100/Ση or 100 h
+    (60, 1e-3, 100 / 60),
+    (110, 1e-3, 100 / 110),
+    (150, 1 / 81, 100 / 81),
+    (150, 1 / 105, 100 / 105),
+    (30, 0.1, 2 - 0.1),  # 2/lr − h, the largest that is stable
+]
+
+
+@pytest.mark.parametrize("lr", [1e-3, 0.5])
+@pytest.mark.parametrize(("steps", "h", "most"), FAR)
+def test_a_best_decay_far_out_is_found_and_one_beyond_the_range_is_said_to_be(lr, steps, h, most):
+    """With the minimum at 0 one step under λ = 1/lr − h ends there, and so do all: nothing else is as good."""
+    model, lrs = theory.Quadratic([h / lr], minimum=0.0, start=1.0), theory.constant(steps, lr)
+    best = theory.best_weight_decay(model, lrs)
+    assert best.falls_from_zero
+    if 1 - h < most:
+        # (1 − lr(h + λ))^2T is below 1e-308, a 0 like that of the best, up to this distance from it.
+        near = 10 ** (-308 / (2 * steps))
+        assert best.edge == ""
+        assert best.weight_decay * lr == pytest.approx(1 - h, abs=1.5 * near + 1e-3)
+        assert best.excess.total < 1e-100
+    else:
+        assert best.edge == "high"
+        assert best.weight_decay * lr == pytest.approx(most, rel=1e-6)
+        assert theory.best_weight_decay(model, lrs, high=1.5 / lr).edge == ""
+
+
+@pytest.mark.parametrize(("h", "edge"), [(0.4, ""), (0.2, ""), (1e-7, "high")])
+def test_a_best_vanilla_decay_near_1_is_found(h, edge):
+    """One step of lr 1 with the minimum at 0: λ₀ = 1 − h ends there."""
+    best = theory.best_weight_decay(theory.Quadratic([h], minimum=0.0, start=1.0), [1.0], theory.Vanilla)
+    assert best.edge == edge
+    assert best.weight_decay == pytest.approx(min(1 - h, 1 - 1e-6), abs=1e-4 if not edge else 1e-8)
+
+
+@pytest.mark.parametrize("vanilla", [False, True])
+@pytest.mark.parametrize(("changed", "edge"), [(0.0007, "low"), (0.002, ""), (0.005, "")])
+def test_a_best_decay_so_small_that_next_to_nothing_changes_is_found_down_to_a_thousandth(changed, edge, vanilla):
+    """Noise asks for σ²η/(4θ*²) of λ, by which a direction changes in all by Ση times that: against a naive search."""
+    steps, lr = 1000, 0.1
+    noise = 2 * math.sqrt(changed / steps) / lr
+    model = theory.Quadratic([1.0], minimum=1.0, start=0.0, noise=noise)
+    unit = 1 / steps if vanilla else 1 / (steps * lr)  # λ by which a direction changes by 1
+    best = theory.best_weight_decay(model, theory.constant(steps, lr), theory.Vanilla if vanilla else theory.Coupled)
+
+    def loss(part):
+        return oracle.excess([1.0], [1.0], [0.0], [noise], [lr] * steps, part * unit, vanilla)
+
+    naive = min((changed * 1.02**k for k in range(-25, 26)), key=loss)
+    assert naive == pytest.approx(changed, rel=0.2)
+    assert loss(1e-3) < loss(0.0)
+    assert best.falls_from_zero
+    assert best.edge == edge
+    assert best.weight_decay == pytest.approx(1e-3 * unit if edge else naive * unit, rel=1e-9 if edge else 0.02)
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,24 @@ def test_at_lr_zero_vanilla_pulls_to_the_origin():
     assert theory.movement(MODEL, [0.1, 0.0], theory.Coupled(1e-3)).stable
 
 
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1.0, 1e6])
+@pytest.mark.parametrize(("apart", "stable"), [(0.0, True), (2e-13, True), (5e-12, False), (1e-9, False), (0.5, False)])
+def test_strengths_are_one_where_they_differ_by_less_than_1e_12_of_the_largest(scale, apart, stable):
+    """Whatever their unit is, whichever comes first, and however short the time that one is another."""
+    lrs = [0.1, 0.1 * (1 + apart), 0.1]
+    for order in (lrs, lrs[:2], lrs[1:]):
+        assert theory.movement(MODEL, order, theory.Vanilla(0.1 * scale if scale <= 1 else 0.1)).stable == stable
+        strengths = scale / torch.tensor(order, dtype=torch.float64)
+        assert theory.Movement(strengths, torch.zeros(len(order) - 1), 0.0).stable == stable
+
+
+def test_strengths_that_are_not_finite_are_not_stable_and_no_strength_at_all_is():
+    none, every = (torch.full((3,), value, dtype=torch.float64) for value in (0.0, math.inf))
+    assert theory.Movement(none, torch.zeros(2), 0.0).stable
+    assert not theory.Movement(every, torch.zeros(2), 0.0).stable
+    assert not theory.Movement(torch.cat([none + 1e-3, every]), torch.zeros(5), 0.0).stable
+
+
 def test_gradient_that_appears_at_a_stationary_point_when_the_lr_changes():
     """The step in Theorem 1's proof, by autograd on f_t and f_{t+1}."""
     lrs, decay = [0.1, 0.07, 0.02], 1e-3

@@ -16,6 +16,12 @@ from weightdecay.theory.shrinkage import Coupled, Responses, Shrinkage
 PER_DECADE = 8
 """Values of λ a decade among which the valley is looked for, before it is followed down."""
 
+CERTAIN = 1e-9
+"""Part of the loss without decay by which another must be lower: less could be rounding."""
+
+PRECISION = 1e-4
+"""Relative, of the best λ. Nearer to an end of its range it is the end."""
+
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -30,7 +36,9 @@ class Best:
     edge: str
     """``"low"``, ``"high"``: a better one may lie beyond that end of the range; else empty."""
     falls_from_zero: bool
-    """Whether a little decay is better than none, whatever the range: then there is a best λ above 0."""
+    """Whether a little decay is better than none, whatever the range: then there is a best λ above 0.
+
+    A little: 10⁻³ to 10⁻⁶ of 1/Ση, or of 1/T under Vanilla. Better: by 10⁻⁹ of the loss, which rounding cannot do."""
 
 
 def best_weight_decay(
@@ -103,11 +111,13 @@ def best_weight_decay(
     grid[0], grid[-1] = least, most
     values = [measured(one) for one in grid]
     at = min(range(count), key=values.__getitem__)
-    found, edge = grid[at], {0: "low", count - 1: "high"}.get(at, "")
-    if not edge:
-        found = _golden(measured, grid[at - 1], grid[at + 1])
-    falls = measured(nothing) < measured(0.0)
-    if measured(0.0) <= measured(found):
+    found, edge = _golden(measured, grid[max(at - 1, 0)], grid[min(at + 1, count - 1)]), ""
+    for name, end in (("low", least), ("high", most)):
+        if math.isclose(found, end, rel_tol=PRECISION):
+            found, edge = end, name
+    enough = measured(0.0) * (1 - CERTAIN)
+    falls = any(measured(nothing * part) < enough for part in (1, 0.1, 0.01, 0.001))
+    if measured(found) >= enough:
         found, edge = 0.0, "low" if falls else ""
     return Best(found, memory[found], memory[0.0], edge, falls)
 
@@ -143,7 +153,7 @@ def _golden(function: Callable[[float], float], low: float, high: float) -> floa
     """Return where the function is least between two numbers above 0, in their logarithm."""
     a, d = math.log(low), math.log(high)
     b, c = d - GOLDEN * (d - a), a + GOLDEN * (d - a)
-    while d - a > 1e-4:
+    while d - a > PRECISION:
         if function(math.exp(b)) < function(math.exp(c)):
             c, d = b, c
             b = d - GOLDEN * (d - a)

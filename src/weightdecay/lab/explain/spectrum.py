@@ -80,17 +80,21 @@ def meaning(run: Run) -> str:
 
 def total_lr(of: Trained) -> float:
     """Return Σ η·gain over the epochs that were trained, with the gain that each epoch's last step had."""
-    run, total = of.run, 0.0
-    for number, epoch in enumerate(of.epochs):
-        lrs = sum(schedule.lr_at(run, number * of.steps + step, of.steps) for step in range(of.steps))
-        total += lrs * _gain(epoch.lr, epoch.effective_lr)
-    return total
-
-
-def _gain(lr: float, effective_lr: float | None) -> float:
-    return effective_lr / lr if effective_lr and lr else 1.0
+    return sum(
+        _of_epoch(of.run, number, of.steps) * _gain(epoch.lr, epoch.effective_lr)
+        for number, epoch in enumerate(of.epochs)
+    )
 
 
 def budget_of(run: Run, steps: int, gain: float = 1.0) -> float:
     """Return Σ η·gain of a whole training of ``steps`` steps an epoch."""
-    return gain * sum(schedule.lr_at(run, step, steps) for step in range(run.epochs * steps))
+    return gain * sum(_of_epoch(run, number, steps) for number in range(run.epochs))
+
+
+def _of_epoch(run: Run, number: int, steps: int) -> float:
+    """Return Σ η of an epoch, the first having number 0."""
+    return sum(schedule.lr_at(run, number * steps + step, steps) for step in range(steps))
+
+
+def _gain(lr: float, effective_lr: float | None) -> float:
+    return effective_lr / lr if effective_lr and lr else 1.0

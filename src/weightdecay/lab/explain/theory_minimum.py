@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from weightdecay import theory
+from weightdecay.lab.explain.theory_best import spectrum
 from weightdecay.lab.report.figures import COLOURS, styled
 
 STEPS, WEIGHT_DECAY = 1000, 1e-3
@@ -32,7 +33,7 @@ class Moving:
 
 def moving(directions: int, lr: float) -> list[Moving]:
     """Return the same for a step schedule and a cosine that ends at a thousandth of its lr."""
-    h = theory.outliers_and_bulk(directions, outliers=10, largest=10.0, edge=0.1, smallest=1e-6)
+    h = spectrum(directions)
     start = h / (h + WEIGHT_DECAY)
     model = theory.Quadratic(h, minimum=1.0, start=start)
     schedules = {"step": theory.drops(STEPS, lr), "cosine": theory.cosine(STEPS, lr, final=lr / 1000)}
