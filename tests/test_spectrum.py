@@ -382,6 +382,13 @@ def test_progress_is_told_after_every_product():
         (lambda m, d: density(Hessian(m, nn.CrossEntropyLoss(), d), probes=0), "probes=0"),
         (lambda m, d: density(Hessian(m, nn.CrossEntropyLoss(), d), steps=0), "steps=0"),
         (lambda m, d: lanczos(Hessian(m, nn.CrossEntropyLoss(), d), torch.zeros(88), 3), "vector of zeros"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), [(x.numpy(), y.numpy()) for x, y in d]), "of ndarray, ndarray"),
+        (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), [{"inputs": x} for x, _ in d]), "two tensors, but a dict"),
+        (lambda m, d: Hessian(lambda x: x, nn.CrossEntropyLoss(), d), "must be a torch.nn.Module"),
+        (
+            lambda m, d: Hessian(m, lambda *_: 3.0, d) @ torch.ones(88),
+            "the loss of a batch is 3.0: it must be a tensor",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused(make, message):

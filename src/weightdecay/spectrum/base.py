@@ -47,6 +47,8 @@ class Curvature(ABC):
         on_product: Callable[[int], None] | None = None,
     ) -> None:
         self.model, self.loss, self.data, self.on_product = model, loss, data, on_product
+        if not isinstance(model, nn.Module):
+            raise ValueError(f"model={model!r}: it must be a torch.nn.Module.")
         if getattr(loss, "reduction", "mean") != "mean":
             raise ValueError(f"loss={loss!r}: the mean over a batch is needed. Use reduction='mean'.")
         given = model.parameters() if parameters is None else _of(model, parameters)
@@ -121,11 +123,12 @@ class Curvature(ABC):
         """Yield the batches as they are; a loader draws its seeds, and nobody else's random state is to notice."""
         with torch.random.fork_rng(devices=[]):
             for batch in self.data:
-                if isinstance(batch, Tensor) or len(batch) != 2:
+                if not isinstance(batch, tuple | list) or [hasattr(one, "to") for one in batch] != [True, True]:
                     raise ValueError(
-                        "a batch of data is not (inputs, targets). Pass [(inputs, targets), …], or a loader."
+                        f"a batch of data is not (inputs, targets), two tensors, but {_kind(batch)}. "
+                        "Pass [(inputs, targets), …], or a loader of such."
                     )
-                yield batch
+                yield batch[0], batch[1]
 
     def counted(self, targets: Tensor) -> float:
         """Return what a batch counts in the mean over all: its targets, or their weights where the loss has some."""
@@ -139,6 +142,8 @@ class Curvature(ABC):
     def loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch. Raises: ValueError, where it is not one finite number."""
         loss = self.loss(self.model(inputs), targets)
+        if not isinstance(loss, Tensor):
+            raise ValueError(f"the loss of a batch is {loss!r}: it must be a tensor, to be differentiated.")
         if loss.ndim:
             raise ValueError(
                 f"the loss of a batch is a tensor of shape {tuple(loss.shape)}: it must be one number, the mean over "
@@ -177,6 +182,12 @@ def _of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> Sequence[nn.Par
         what = "named twice" if own.issuperset(given) else "not of this model"
         raise ValueError(f"one of the parameters is {what}: the loss would seem flat, or the matrix twice as large.")
     return parameters
+
+
+def _kind(batch: object) -> str:
+    """Return what a batch is, and what is in it."""
+    inside = f" of {', '.join(type(one).__name__ for one in batch)}" if isinstance(batch, tuple | list) else ""
+    return f"a {type(batch).__name__}{inside}"
 
 
 def _refuse_one_pass(data: Batches) -> None:
