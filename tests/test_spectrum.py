@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import pytest
 import torch
+from scipy.sparse.linalg import eigsh
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, TensorDataset
@@ -353,9 +355,50 @@ def test_progress_is_told_after_every_product():
 
 
 @pytest.mark.parametrize(
+    "loss",
+    [
+        nn.CrossEntropyLoss(),
+        nn.functional.cross_entropy,
+        nn.NLLLoss(),
+        nn.functional.nll_loss,
+        nn.NLLLoss(weight=torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64), ignore_index=2),
+    ],
+    ids=str,
+)
+def test_how_data_with_ignored_targets_is_cut_changes_nothing(loss):
+    model, (inputs, targets) = network(), images(40)
+    if loss not in (nn.functional.cross_entropy,) and not isinstance(loss, nn.CrossEntropyLoss):
+        model.append(nn.LogSoftmax(1))
+    targets[:15] = getattr(loss, "ignore_index", -100)
+    vector = torch.linspace(-1, 1, 88, dtype=torch.float64)
+    whole, cut = (
+        Hessian(model, loss, list(zip(inputs.split(size), targets.split(size), strict=True))) @ vector
+        for size in (40, 13)
+    )
+    torch.testing.assert_close(cut, whole, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(whole, dense_hessian(model, loss, inputs, targets) @ vector, rtol=1e-9, atol=1e-12)
+
+
+def test_the_same_call_gives_the_same_bits_where_the_subspace_is_exhausted():
+    """Of rank 1: ARPACK has to start anew, with vectors of its own."""
+    if "rng" not in inspect.signature(eigsh).parameters:
+        pytest.skip("this scipy cannot be told what to start anew with")
+    model = nn.Linear(12, 1, bias=False).double()
+    data = [(torch.arange(12.0).double()[None], torch.zeros(1, 1).double())]
+    first, second = (top_eigenvalues(Hessian(model, nn.MSELoss(), data), 3) for _ in range(2))
+    assert torch.equal(first.values, second.values)
+    assert torch.equal(first.vectors, second.vectors)
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), iter(d)), "generator.*list"),
+        (
+            lambda m, d: Hessian(m, lambda o, t: nn.functional.cross_entropy(o, t), [(d[0][0], d[0][1] * 0 - 100)]),
+            "hold -100",
+        ),
+        (lambda m, d: Hessian(m, lambda o, t: o.detach().mean(), d) @ torch.ones(88), "does not depend on the param"),
         (lambda m, d: Hessian(m, nn.CrossEntropyLoss(), []), "no targets"),
         (lambda m, d: Hessian(m.requires_grad_(False), nn.CrossEntropyLoss(), d), "no parameter"),
         (lambda m, d: Hessian(m, nn.CrossEntropyLoss(reduction="none"), d), "reduction='mean'"),

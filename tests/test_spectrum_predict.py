@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from fractions import Fraction
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from weightdecay.spectrum import (
     density,
     expected_loss,
     measure,
+    predict,
     predicted_best,
     spectrum_of,
     top_eigenvalues,
@@ -198,3 +200,17 @@ def test_bad_questions(call, message):
     found = spectrum_around(torch.eye(3, dtype=torch.float64), torch.ones(3).double(), torch.ones(3).double())
     with pytest.raises(ValueError, match=message):
         call(found)
+
+
+@pytest.mark.parametrize(("h", "lam"), [(100.0, 1e-14), (1e-14, 100.0), (1e-9, 1e-12), (0.0, 0.1), (0.0, 0.0)])
+def test_what_is_reached_and_what_is_left_of_it_have_all_their_digits(h, lam):
+    """D and 1 − D, with D = h/(h + λ)·(1 − e^−(h+λ)b), in fractions and a series of the exponential."""
+    budget, nodes = 0.5, torch.tensor([h], dtype=torch.float64)
+    exact_h, exact_lam, x = Fraction(h), Fraction(lam), (Fraction(h) + Fraction(lam)) / 2
+    left, term = Fraction(0), Fraction(1)
+    for k in range(1, 400):
+        left += term
+        term *= -x / k
+    reached = exact_h / (exact_h + exact_lam) * (1 - left) if h + lam else Fraction(0)
+    assert predict._reached(nodes, lam, budget).item() == pytest.approx(float(reached), rel=1e-12)
+    assert predict._biased(nodes, lam, budget).item() == pytest.approx(float(1 - reached), rel=1e-12)

@@ -204,3 +204,15 @@ def test_stable_decay_of_sgd_balances_where_l2_does():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("pull", [1e-16, 1e-14, 1e-9, 1e-4])
+@pytest.mark.parametrize("beta", [0.0, 0.9])
+def test_angles_of_small_pulls_have_all_their_digits(pull, beta):
+    """1 − cos = (1 − β)(1 − q)/(1 + qβ) by hand, from which the angle is √(2(1 − cos)) to first order."""
+    lr = math.sqrt(pull)
+    turned = (1 - beta) * pull / (1 + (1 - pull) * beta)
+    for found in (equilibrium.adamw(lr, lr, 100, beta), equilibrium.sgdw(lr, lr, 1.0, beta)):
+        assert found.angle == pytest.approx(math.sqrt(2 * turned) * (1 + turned / 12), rel=1e-9)
+        assert found.cosine == 1 - found.turned
+    assert equilibrium.sgd(lr, lr, 1.0, beta).angle == pytest.approx(math.sqrt(2 * pull / (1 + beta)), rel=1e-4)

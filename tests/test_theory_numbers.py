@@ -239,3 +239,34 @@ def test_the_way_out_of_a_vanilla_divergence_leads_out(shrink):
     saddle, lr = theory.Quadratic([-1.0]), shrink + 0.1
     theory.expected(saddle, [lr], theory.Vanilla(lr))
     assert f"a λ₀ of at least {lr:.4g}," in refusal(theory.expected, saddle, [lr], theory.Vanilla(0.99 * lr))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_was_given_may_change_and_the_model_does_not(dtype):
+    """Weights that train on, a schedule that is scaled."""
+    given = torch.nn.Parameter(torch.tensor([3.0, 2.0], dtype=dtype))
+    lrs = torch.full((5,), 0.1, dtype=dtype)
+    model, answers = theory.Quadratic([1.0, 0.5], given, given), theory.Responses(lrs)
+    with torch.no_grad():
+        given.zero_()
+        lrs.zero_()
+    assert model.start.tolist() == model.minimum.tolist() == [3.0, 2.0]
+    assert answers.lrs.tolist() == pytest.approx([0.1] * 5, rel=1e-6)
+
+
+@pytest.mark.parametrize("as_given", [lambda h: h, lambda h: h.float(), lambda h: h.float().numpy()])
+def test_a_matrix_without_full_rank_bends_down_nowhere(as_given):
+    """Of fewer examples than weights: eigenvalues of 0 that rounding makes negative."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        jacobian = torch.randn(3, 12, dtype=torch.float64, generator=generator)
+        model = theory.Quadratic(as_given(jacobian.T @ jacobian), start=0.5)
+        assert (model.eigenvalues >= 0).all()
+        assert int((model.eigenvalues > 1e-4).sum()) == 3
+        assert theory.excess_loss(model, [0.01] * 10, theory.Coupled(0.0)).total > 0
+    assert theory.Quadratic([[1.0, 0.0], [0.0, -1e-9]]).eigenvalues.min() == -1e-9
+
+
+def test_tensors_without_numbers_or_of_another_layout_are_refused():
+    assert refusal(theory.Quadratic, torch.ones(3, device="meta")).startswith("hessian is a tensor on the meta device")
+    assert refusal(theory.Quadratic, torch.eye(3).to_sparse()).startswith("hessian is a tensor of layout torch.sparse")

@@ -219,3 +219,16 @@ def test_a_schedule_of_one_step_changes_nothing():
     found = theory.hypothesis([0.1], 0.01)
     assert (found.share, found.from_step) == (0.0, None)
     assert not math.isnan(theory.movement(MODEL, [0.1], theory.Vanilla(0.1)).span)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_change_of_exactly_delta_counts_in_the_precision_of_the_schedule(dtype):
+    """A linear decay in 1,000 steps: as often as a schedule that only falls can satisfy it."""
+    found = theory.hypothesis(torch.linspace(0.1, 0.0, 1001, dtype=dtype), delta=1e-4)
+    assert (int(found.holds.sum()), found.at_most, found.from_step) == (1000, 1000, 0)
+    assert not theory.hypothesis(torch.linspace(0.1, 0.0, 1001, dtype=dtype), delta=1.01e-4).holds.any()
+
+
+def test_a_delta_within_rounding_is_refused():
+    with pytest.raises(ValueError, match=r"delta=1e-09: .* within the rounding .* Use a larger δ, or float64"):
+        theory.hypothesis(torch.linspace(0.1, 0.0, 11), delta=1e-9)

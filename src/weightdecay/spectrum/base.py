@@ -18,8 +18,12 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) → the mean over the targets of a batch, a 0-d tensor, every target weighing alike.
 
-``nn.CrossEntropyLoss`` may also weigh classes, and ignore some targets: then the mean is over what it counts.
+``nn.CrossEntropyLoss`` and ``nn.NLLLoss`` may also weigh classes, and ignore some targets, as their functions do: then
+the mean is over what they count.
 """
+
+IGNORED = -100
+"""The target that torch's functions ignore."""
 
 
 class Curvature(ABC):
@@ -132,18 +136,29 @@ class Curvature(ABC):
 
     def counted(self, targets: Tensor) -> float:
         """Return what a batch counts in the mean over all: its targets, or their weights where the loss has some."""
-        if not isinstance(self.loss, nn.CrossEntropyLoss) or targets.is_floating_point():
+        if targets.is_floating_point():
             return targets.numel()
-        kept = targets[targets != self.loss.ignore_index]
-        if self.loss.weight is None:
-            return kept.numel()
-        return self.loss.weight.double().cpu()[kept.cpu()].sum().item()
+        if isinstance(self.loss, nn.CrossEntropyLoss | nn.NLLLoss):
+            ignored, weight = self.loss.ignore_index, self.loss.weight
+        elif self.loss in (nn.functional.cross_entropy, nn.functional.nll_loss):
+            ignored, weight = IGNORED, None
+        elif (targets == IGNORED).any():
+            raise ValueError(
+                f"targets hold {IGNORED}, which torch's cross entropy ignores, and what {self.loss!r} does with them "
+                "is not known. Pass nn.CrossEntropyLoss() itself, or data without them."
+            )
+        else:
+            return targets.numel()
+        kept = targets[targets != ignored]
+        return kept.numel() if weight is None else weight.double().cpu()[kept.cpu()].sum().item()
 
     def loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch. Raises: ValueError, where it is not one finite number."""
         loss = self.loss(self.model(inputs), targets)
         if not isinstance(loss, Tensor):
             raise ValueError(f"the loss of a batch is {loss!r}: it must be a tensor, to be differentiated.")
+        if torch.is_grad_enabled() and not loss.requires_grad:
+            raise ValueError("the loss of a batch does not depend on the parameters. Is something detached on the way?")
         if loss.ndim:
             raise ValueError(
                 f"the loss of a batch is a tensor of shape {tuple(loss.shape)}: it must be one number, the mean over "

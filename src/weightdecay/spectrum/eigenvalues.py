@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -63,8 +64,10 @@ def top_eigenvalues(
     generator = torch.Generator().manual_seed(seed)
     start = torch.randn(matrix.size, generator=generator, dtype=torch.float64).numpy()
     operator = LinearOperator((matrix.size,) * 2, matvec=matvec, dtype=np.float64)
+    # What it starts anew with, where a subspace is exhausted: newer versions of scipy can be told.
+    anew = {"rng": seed} if "rng" in inspect.signature(eigsh).parameters else {}
     try:
-        values, vectors = eigsh(operator, k=int(count), which=WHICH[end], v0=start, tol=tolerance)
+        values, vectors = eigsh(operator, k=int(count), which=WHICH[end], v0=start, tol=tolerance, **anew)
     except ArpackNoConvergence as error:
         raise NotConvergedError(
             f"{len(error.eigenvalues)} of {count} eigenvalues were found to {tolerance:g}, and no more after "

@@ -125,7 +125,7 @@ def expected_loss(found: Spectrum, decays: Sequence[float], budget: float, quest
             values[place] += 0.5 * (weights * part(h, lam, budget).square()).sum()
         if question == "examples":
             nodes, counts = found.density.spectrum()
-            reached = 1 - _biased(nodes.clamp(min=0), lam, budget)
+            reached = _reached(nodes.clamp(min=0), lam, budget)
             values[place] += (counts * reached.square()).sum() / (2 * found.examples)
     return values
 
@@ -136,9 +136,13 @@ def _left(h: Tensor, lam: float, budget: float) -> Tensor:
 
 
 def _biased(h: Tensor, lam: float, budget: float) -> Tensor:
-    """1 − D: how far from the minimum a start at 0 is still, as a part of it."""
-    reached = -h / (h + lam) * torch.expm1(-(h + lam) * budget)
-    return 1 - reached.nan_to_num(0.0)  # 0/0, where neither curvature nor decay moves anything
+    """1 − D: how far from the minimum a start at 0 is still, as a part of it; no digits are lost as D nears 1."""
+    return ((lam + h * _left(h, lam, budget)) / (h + lam)).nan_to_num(1.0)  # 0/0, where nothing moves anything
+
+
+def _reached(h: Tensor, lam: float, budget: float) -> Tensor:
+    """D: how far a start at 0 has come; no digits are lost as D nears 0."""
+    return (-h / (h + lam) * torch.expm1(-(h + lam) * budget)).nan_to_num(0.0)
 
 
 @dataclass(frozen=True)

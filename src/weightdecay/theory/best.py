@@ -38,7 +38,8 @@ class Best:
     falls_from_zero: bool
     """Whether a little decay is better than none, whatever the range: then there is a best λ above 0.
 
-    A little: 10⁻³ to 10⁻⁶ of 1/Ση, or of 1/T under Vanilla. Better: by 10⁻⁹ of the loss, which rounding cannot do."""
+    A little: the first λ of 10⁻⁶/Ση, 10⁻⁵/Ση … (1/T in place of 1/Ση under Vanilla) that changes the loss by more than
+    10⁻⁹ of it, which rounding cannot do."""
 
 
 def best_weight_decay(
@@ -111,15 +112,16 @@ def best_weight_decay(
     grid[0], grid[-1] = least, most
     values = [measured(one) for one in grid]
     at = min(range(count), key=values.__getitem__)
-    found, edge = _golden(measured, grid[max(at - 1, 0)], grid[min(at + 1, count - 1)]), ""
+    better = _better(measured, nothing, everything)
+    beside = _golden(measured, grid[max(at - 1, 0)], grid[min(at + 1, count - 1)])
+    inside = [better] if least <= better <= most else []
+    found, edge = min((grid[at], beside, *inside), key=measured), ""
     for name, end in (("low", least), ("high", most)):
         if math.isclose(found, end, rel_tol=PRECISION):
             found, edge = end, name
-    enough = measured(0.0) * (1 - CERTAIN)
-    falls = any(measured(nothing * part) < enough for part in (1, 0.1, 0.01, 0.001))
-    if measured(found) >= enough:
-        found, edge = 0.0, "low" if falls else ""
-    return Best(found, memory[found], memory[0.0], edge, falls)
+    if measured(found) >= measured(0.0) * (1 - CERTAIN):
+        found, edge = 0.0, ("low" if better < least else "high") if better else ""
+    return Best(found, memory[found], memory[0.0], edge, better > 0)
 
 
 def _within(
@@ -136,28 +138,48 @@ def _within(
 
 def _range(model: Quadratic | Ensemble, answers: Responses, decay: Callable[[float], Shrinkage]) -> tuple[float, float]:
     """Return the range of λ to search by default: what changes next to nothing, and the largest that is stable."""
-    total, peak, top = answers.lrs.sum().item(), answers.lrs.max().item(), model.eigenvalues.max().item()
-    if total == 0:
-        raise ValueError("every learning rate is 0: nothing is trained, and no λ is better than another.")
+    lrs = answers.taken
+    if not lrs.any():
+        raise ValueError(
+            "no step that is asked about has an lr above 0: nothing is trained, and no λ is better than another."
+        )
+    total, peak, top = lrs.sum().item(), lrs.max().item(), model.eigenvalues.max().item()
     if isinstance(decay(0.0), Coupled):
         least, most = 1e-3 / total, min(2 / peak - top, 100 * max(top, 1 / total))
     else:
-        least, most = 1e-3 / answers.lrs.numel(), min(1 - 1e-6, 2 - peak * top)
-    own = least / decay(least).weight_decay  # λ in the meaning that decay gives it, for 1 of theirs
+        least, most = 1e-3 / lrs.numel(), min(1 - 1e-6, 2 - peak * top)
+    if not (theirs := decay(least).weight_decay):
+        raise ValueError(f"decay({least:.3g}) has strength 0: what makes a decay of λ must give it one.")
+    own = least / theirs  # λ in the meaning that decay gives it, for 1 of theirs
     if not own * most * (1 - 1e-9) > own * least:
         raise ValueError(f"lr·H = {peak * top:.6g} is too near to 2: no decay is left that would be stable.")
     return own * least, own * most * (1 - 1e-9)
 
 
+def _better(measured: Callable[[float], float], nothing: float, everything: float) -> float:
+    """Return the first λ, from a thousandth of next to nothing by tens, that changes the loss; 0 if that raises it."""
+    without, weight_decay = measured(0.0), 1e-3 * nothing
+    while weight_decay < everything:
+        change = measured(weight_decay) - without
+        if abs(change) > CERTAIN * without:
+            return weight_decay if change < 0 else 0.0
+        weight_decay *= 10
+    return 0.0
+
+
 def _golden(function: Callable[[float], float], low: float, high: float) -> float:
     """Return where the function is least between two numbers above 0, in their logarithm."""
+
+    def at(logarithm: float) -> float:
+        return min(max(math.exp(logarithm), low), high)  # rounding shall not leave the range
+
     a, d = math.log(low), math.log(high)
     b, c = d - GOLDEN * (d - a), a + GOLDEN * (d - a)
     while d - a > PRECISION:
-        if function(math.exp(b)) < function(math.exp(c)):
+        if function(at(b)) < function(at(c)):
             c, d = b, c
             b = d - GOLDEN * (d - a)
         else:
             a, b = b, c
             c = a + GOLDEN * (d - a)
-    return min((math.exp(x) for x in (a, b, c, d)), key=function)
+    return min(map(at, (a, b, c, d)), key=function)

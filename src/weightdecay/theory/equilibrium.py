@@ -8,7 +8,8 @@ w ← qw − ηu keeps
 .. math:: \|w\|^2 = \frac{\eta^2\,\mathrm E\|u\|^2\,(1+2S)}{1-q^2}, \qquad
           \cos\angle(w_t, w_{t+1}) = q + \frac{S\,(1-q^2)}{q\,(1+2S)}
 
-for ηλ below 2. (Between 1 and 2 a step turns the weights round before it adds to them.)
+for ηλ below 2. (Between 1 and 2 a step turns the weights round before it adds to them. Where the cosine is 0 the norm
+does not settle: without momentum each step undoes the one before.)
 
 What is assumed: gradients of different steps are independent; there are so many weights that norms and angles are near
 their means; a learning rate that does not change for about 1/(ηλ) steps. A gradient that points the same way for many
@@ -36,8 +37,8 @@ class Equilibrium:
 
     norm: float
     """Euclidean, of all of the tensor."""
-    cosine: float
-    """Of the angle between weights of one step and the next."""
+    turned: float
+    """1 − the cosine of the angle between weights of one step and the next."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.norm):
@@ -47,9 +48,14 @@ class Equilibrium:
             )
 
     @property
+    def cosine(self) -> float:
+        """Of the angle between weights of one step and the next."""
+        return 1 - self.turned
+
+    @property
     def angle(self) -> float:
         """Radians that the weights turn a step."""
-        return math.acos(max(-1.0, min(1.0, self.cosine)))
+        return 2 * math.asin(math.sqrt(min(1.0, self.turned / 2)))
 
 
 def sgd(lr: float, weight_decay: float, grad_norm: float, momentum: float = 0.0, dampening: float = 0.0) -> Equilibrium:
@@ -77,7 +83,7 @@ def sgd(lr: float, weight_decay: float, grad_norm: float, momentum: float = 0.0,
             f"diverges. It must be below {2 * (1 + momentum) / beta3:g}."
         )
     fourth = lr * beta3 / weight_decay / ((1 - momentum) * (2 - turned))  # of ‖w‖, at G = 1
-    return Equilibrium(math.sqrt(grad_norm) * fourth**0.25, 1 - turned)
+    return Equilibrium(math.sqrt(grad_norm) * fourth**0.25, turned)
 
 
 def sgdw(
@@ -102,8 +108,8 @@ def sgdw(
     beta3 = 1 - fraction("dampening", dampening) if momentum else 1.0
     pull = _pull(lr, weight_decay)
     update = 1 / (1 - momentum**2)  # E‖u‖²‖w‖² at β₃G = 1
-    fourth, cosine = _decoupled(pull, update, momentum / (1 - momentum * (1 - pull)))
-    return Equilibrium(math.sqrt(lr * beta3) * math.sqrt(grad_norm) * fourth**0.25, cosine)
+    fourth, turned = _decoupled(pull, update, momentum / (1 - momentum * (1 - pull)))
+    return Equilibrium(math.sqrt(lr * beta3) * math.sqrt(grad_norm) * fourth**0.25, turned)
 
 
 def adamw(lr: float, weight_decay: float, size: int, beta1: float = 0.9) -> Equilibrium:
@@ -193,21 +199,22 @@ def lion(lr: float, weight_decay: float, size: int, beta1: float = 0.9, beta2: f
         slope += term
         coefficient *= odd**2 / ((odd + 1) * (odd + 2))
         power, odd = power * kappa**2, odd + 2
-    squared, cosine = _decoupled(pull, _size(size), slope)
-    return Equilibrium(lr * math.sqrt(squared), cosine)
+    squared, turned = _decoupled(pull, _size(size), slope)
+    return Equilibrium(lr * math.sqrt(squared), turned)
 
 
 def _adaptive(lr: float, pull: float, size: int, beta1: float) -> tuple[float, float]:
-    """Return the norm and the cosine of m̂/√v̂ under a pull."""
+    """Return the norm, and 1 − the cosine, of m̂/√v̂ under a pull."""
     update = size * (1 - beta1) / (1 + beta1)
-    squared, cosine = _decoupled(pull, update, beta1 / (1 - beta1 * (1 - pull)))
-    return lr * math.sqrt(squared), cosine
+    squared, turned = _decoupled(pull, update, beta1 / (1 - beta1 * (1 - pull)))
+    return lr * math.sqrt(squared), turned
 
 
 def _decoupled(pull: float, update: float, slope: float) -> tuple[float, float]:
-    """Return E‖u‖²(1+2S)/(1−q²) and the cosine, from S/q; 1 − q² with all digits of a small pull."""
+    """Return E‖u‖²(1+2S)/(1−q²) and 1 − the cosine, from S/q, both with all digits of a small pull."""
     q, gap = 1 - pull, pull * (2 - pull)
-    return update * (1 + 2 * q * slope) / gap, q + slope * gap / (1 + 2 * q * slope)
+    memory = 1 + 2 * q * slope
+    return update * memory / gap, pull * (1 - slope * pull) / memory
 
 
 def _pull(lr: float, weight_decay: float) -> float:

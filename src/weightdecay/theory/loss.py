@@ -50,7 +50,7 @@ def excess_loss(
     ``curvature`` w is that of the loss which is asked about. By default the Hessian itself, so that this is the
     training loss, without the decay's own term. Another w ≥ 0 asks about a test loss with the same minimum that also
     bends where the training loss is flat. For an :class:`~weightdecay.theory.Ensemble` it is the mean over its draws.
-    Under :class:`~weightdecay.theory.Vanilla` the bias is that of the last learning rate.
+    Under :class:`~weightdecay.theory.Vanilla` the bias is that of the last learning rate used.
 
     A :class:`~weightdecay.theory.Responses` in place of ``lrs`` is used again, not made anew: for many λ.
 
@@ -66,20 +66,19 @@ def excess_loss(
     answers = lrs if isinstance(lrs, Responses) else Responses(lrs)
     weights = _curvature(model, curvature)
     left, _, short = (row[-1] for row in answers.mean(model.eigenvalues, decay))
-    start, cross, minimum = model.second_moments
-    end = _end(model.eigenvalues, decay, answers.lrs).square() * minimum
-    now = left.square() * start + 2 * left * short * cross + short.square() * minimum
+    end = model.squared(torch.zeros_like(short), _end(model.eigenvalues, decay, answers.last))
+    now = model.squared(left, short)
     spread = torch.zeros(())
     if (model.noise > 0).any():
         spread = answers.variance(model.eigenvalues, decay)[-1] * model.noise.square()
     return Excess(*(0.5 * (weights * part).sum().item() for part in (end, now, spread)))
 
 
-def _end(eigenvalues: Tensor, decay: Shrinkage, lrs: Tensor) -> Tensor:
-    """Return μ/θ* = −λ/(H+λ) of the last step's regularised loss; 0 where neither pulls, and θ stays as it is."""
-    strength = decay.strength(lrs[-1:])
+def _end(eigenvalues: Tensor, decay: Shrinkage, lr: Tensor) -> Tensor:
+    """Return μ/θ* = −λ/(H+λ) of the regularised loss at an lr; 0 where neither pulls, and θ stays as it is."""
+    strength = decay.strength(lr)
     if 0 < strength < torch.inf:
-        regularised(eigenvalues, strength.item(), decay.said(lrs[-1].item()))
+        regularised(eigenvalues, strength.item(), decay.said(lr.item()))
     return torch.where(strength.isinf(), -1.0, torch.where(strength == 0, 0.0, -strength / (eigenvalues + strength)))
 
 

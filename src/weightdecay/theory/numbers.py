@@ -40,11 +40,17 @@ def vector(name: str, value: Numbers, size: int | None = None) -> Tensor:
 
 
 def numbers(name: str, value: Numbers) -> Tensor:
-    """Return the value in float64 on the CPU, whatever its shape. Raises: ValueError, for what are no real numbers."""
+    """Return the value in float64 on the CPU, whatever its shape, and not a view of it.
+
+    Raises: ValueError, for what are no real numbers.
+    """
     if isinstance(value, Tensor):
         if value.is_complex():
             raise ValueError(f"{name} is complex: real numbers are needed. Pass its real part.")
-        return value.detach().cpu().double()
+        if value.is_meta or value.layout != torch.strided:
+            kind = "on the meta device" if value.is_meta else f"of layout {value.layout}"
+            raise ValueError(f"{name} is a tensor {kind}: a dense one with numbers is needed.")
+        return value.detach().to("cpu", torch.float64, copy=True)
     if getattr(getattr(value, "dtype", None), "kind", "") == "c":
         raise ValueError(f"{name} is complex: real numbers are needed. Pass its real part.")
     if isinstance(value, Iterator):
@@ -54,6 +60,15 @@ def numbers(name: str, value: Numbers) -> Tensor:
         return torch.as_tensor(copy() if callable(copy) else value, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}={shown(value)}: it must be a number, a sequence of numbers, or a tensor.") from None
+
+
+def rounding(value: object) -> float:
+    """Return the relative rounding of numbers as they were given: that of float64 for Python's and for whole ones."""
+    dtype = getattr(value, "dtype", None)
+    if isinstance(dtype, torch.dtype):
+        return torch.finfo(dtype).eps if dtype.is_floating_point else torch.finfo(torch.float64).eps
+    size = dtype.itemsize if dtype is not None and dtype.kind == "f" else 8  # of an array
+    return {2: 2.0**-10, 4: 2.0**-23}.get(size, 2.0**-52)
 
 
 def rates(lrs: Numbers) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from weightdecay.theory.numbers import Numbers, numbers, shown, vector
+from weightdecay.theory.numbers import Numbers, numbers, rounding, shown, vector
 
 
 class Quadratic:
@@ -35,8 +35,7 @@ class Quadratic:
         given = numbers("hessian", hessian)
         self.basis: Tensor | None = None  # eigenvectors as columns; None where the Hessian is diagonal
         if given.ndim == 2:
-            single = isinstance(hessian, Tensor) and hessian.dtype != torch.float64
-            self.eigenvalues, self.basis = _decomposed(given, 1e-5 if single else 1e-8)
+            self.eigenvalues, self.basis = _decomposed(given, rounding(hessian))
         else:
             self.eigenvalues = vector("hessian", given)
         self.size = self.eigenvalues.numel()
@@ -59,10 +58,9 @@ class Quadratic:
         """Return variances (…, n) along eigenvectors, uncorrelated, as variances of the given coordinates."""
         return eigen if self.basis is None else eigen @ self.basis.square().T
 
-    @property
-    def second_moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """θ₀², θ₀θ* and θ*² along eigenvectors: all that an expected loss needs."""
-        return self.start.square(), self.start * self.minimum, self.minimum.square()
+    def squared(self, left: Tensor, short: Tensor) -> Tensor:
+        """Return (Pθ₀ + Sθ*)² along eigenvectors, for the factors P and S of each: what an expected loss adds up."""
+        return (left * self.start + short * self.minimum).square()
 
     def __repr__(self) -> str:
         low, high = self.eigenvalues.min().item(), self.eigenvalues.max().item()
@@ -92,11 +90,9 @@ class Ensemble:
             self.deviations.size,
         )
 
-    @property
-    def second_moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """E θ₀², E θ₀θ* = 0 and E θ*²."""
-        start, cross, minimum = self.deviations.second_moments
-        return start, torch.zeros_like(cross), minimum
+    def squared(self, left: Tensor, short: Tensor) -> Tensor:
+        """Return E(Pθ₀ + Sθ*)² = P² Eθ₀² + S² Eθ*² along eigenvectors: start and minimum are independent."""
+        return (left * self.deviations.start).square() + (short * self.deviations.minimum).square()
 
     def draw(self, generator: torch.Generator) -> Quadratic:
         """Return one of them, normally distributed."""
@@ -126,13 +122,16 @@ def fixed(model: Quadratic) -> None:
         )
 
 
-def _decomposed(hessian: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
+def _decomposed(hessian: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors; a negative eigenvalue that rounding by ``eps`` may have made is 0."""
     rows, columns = hessian.shape
     if rows != columns or not rows:
         raise ValueError(f"hessian has shape ({rows}, {columns}): a matrix must be square, eigenvalues a vector.")
     if not hessian.isfinite().all():
         raise ValueError("hessian has entries that are not finite.")
     apart = (hessian - hessian.T).abs().max().item()
-    if apart > rounding * hessian.abs().max().item():
+    if apart > max(1e-8, 100 * eps) * hessian.abs().max().item():
         raise ValueError(f"hessian differs from its transpose by {apart:.3g}: pass (H + Hᵀ)/2.")
-    return torch.linalg.eigh((hessian + hessian.T) / 2)  # type: ignore[no-any-return]
+    values, basis = torch.linalg.eigh((hessian + hessian.T) / 2)
+    rounded = (values < 0) & (values >= -rows * eps * values.abs().max())
+    return torch.where(rounded, 0.0, values), basis

@@ -88,6 +88,16 @@ class Responses:
             raise ValueError(f"at={shown(at)}: numbers of steps must ascend and lie within 0 … {self.lrs.numel()}.")
         self.vanilla: dict[float, tuple[Product, Accumulated, Accumulated]] = {}
 
+    @property
+    def taken(self) -> Tensor:
+        """Learning rates of the steps that are asked about."""
+        return self.lrs[: self.at[-1]]
+
+    @property
+    def last(self) -> Tensor:
+        """The last of them, 0-d; before the first step, that of the first."""
+        return self.lrs[max(self.at[-1], 1) - 1]
+
     @cached_property
     def product(self) -> Product:
         """∏(1 − ηₖs)."""
@@ -134,7 +144,7 @@ class Responses:
     def check(self, eigenvalues: Tensor, decay: Shrinkage) -> None:
         """Refuse directions that grow in the steps that are asked about. Raises: ValueError."""
         shrinks(decay)
-        peak = self.lrs[: self.at[-1]].max().item() if self.at[-1] else 0.0
+        peak = self.taken.max().item() if self.at[-1] else 0.0
         if isinstance(decay, Vanilla):
             refuse_vanilla(eigenvalues, decay.weight_decay, peak)
         else:

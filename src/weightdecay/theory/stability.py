@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.theory.diverging import FLAT
-from weightdecay.theory.numbers import Numbers, non_negative, positive, rates
+from weightdecay.theory.numbers import Numbers, non_negative, positive, rates, rounding
 from weightdecay.theory.quadratic import Quadratic, fixed
 from weightdecay.theory.shrinkage import Shrinkage, shrinks
 
@@ -114,19 +114,24 @@ def hypothesis(lrs: Numbers, delta: float) -> Hypothesis:
     What satisfies it forever is a learning rate that never settles, as a triangular cycle. What does hold for any
     schedule is the step behind it, :func:`gradient_gap`.
 
-    Raises: ValueError, for a δ that is not above 0.
+    Raises: ValueError, for a δ that is not above 0, or within the rounding of the learning rates.
     Source: arXiv:2011.11152, Theorem 1.
 
     >>> found = hypothesis([0.1, 0.1, 0.01, 0.01], delta=0.01)
     >>> found.holds.tolist(), found.from_step
     ([False, True, False], None)
     """
-    delta, given = positive("delta", delta), rates(lrs)
+    delta, given, eps = positive("delta", delta), rates(lrs), rounding(lrs)
     changes = given.diff()
-    # A change of exactly δ shall not be lost to rounding.
-    holds = changes.abs() >= delta * (1 - 1e-9)
+    least = delta * (1 - 1e-9) - eps * given.max().item()  # a change of exactly δ shall not be lost to rounding
+    if least <= 0:
+        raise ValueError(
+            f"delta={delta:g}: changes so small are within the rounding of the learning rates, {eps:.1g} of them. "
+            "Use a larger δ, or float64."
+        )
     monotone = bool((changes <= 0).all() or (changes >= 0).all())
-    return Hypothesis(holds, int((given.max() - given.min()).item() / delta + 1e-9) if monotone else None)
+    most = int((given.max() - given.min()).item() / least) if monotone else None
+    return Hypothesis(changes.abs() >= least, most)
 
 
 def gradient_gap(lrs: Numbers, weight_decay: float) -> Tensor:
