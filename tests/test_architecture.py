@@ -29,20 +29,8 @@ MAY_IMPORT = {
 LAB_ORDER = [
     *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights"),
     *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
-    *(
-        "executors",
-        "cost",
-        "sweep",
-        "plan",
-        "compare",
-        "statistics",
-        "paper",
-        "report",
-        "source",
-        "own",
-        "explain",
-        "cli",
-    ),
+    *("executors", "cost", "sweep", "plan", "compare", "statistics", "paper", "report"),
+    *("source", "loaders", "own", "explain", "cli"),
 ]
 
 

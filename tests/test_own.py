@@ -3,13 +3,11 @@
 import dataclasses
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from lab import numbers
-from torch.nn import CrossEntropyLoss
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -20,7 +18,6 @@ from weightdecay.lab.own import Own
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import Metric, options
 from weightdecay.lab.settings import SettingsError
-from weightdecay.lab.source import text
 from weightdecay.lab.store import Store
 from weightdecay.lab.train import train
 
@@ -98,6 +95,21 @@ def test_the_code_and_its_version_are_part_of_the_run():
         train(run(), task=other)
 
 
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(points())
+
+
+class Long(list):
+    """Says more than it gives."""
+
+    def __init__(self):
+        super().__init__([points()[:5]])
+
+    def __len__(self):
+        return 9
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
@@ -105,6 +117,13 @@ def test_the_code_and_its_version_are_part_of_the_run():
         (lambda size: (DataLoader(points(), size), iter([])), "has no length, and an epoch must have one"),
         (lambda size: ([points()[:5]], [points()[0][0]]), "a batch must be a pair of tensors"),
         (lambda size: ([points()[:5]], []), r"a list of data\(16\) has no batches"),
+        (lambda size: (points(), points()), r"a TensorDataset, whose items are single examples. Return DataLoader"),
+        (lambda size: (DataLoader(Endless(), 4), DataLoader(points(), 4)), "DataLoader has no length, and an epoch"),
+        (lambda size: ([(x.numpy(), y.numpy()) for x, y in [points()[:5]]],) * 2, "got tuple of ndarray, ndarray"),
+        (
+            lambda size: (Long(), DataLoader(points(), 4)),
+            "an epoch has 9 steps, and ended after 1: its length is wrong",
+        ),
     ],
 )
 def test_loaders_of_another_form_are_named(data, message):
@@ -122,9 +141,72 @@ def test_a_model_of_another_form_is_named():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"loss": lambda o, t: None}, "loss.. must return the mean over a batch, .* it returned NoneType"),
+        ({"loss": lambda o, t: cross_entropy(o, t).item()}, "it returned float"),
+        ({"loss": lambda o, t: cross_entropy(o, t, reduction="none")}, r"it returned a tensor of shape \(16,\)"),
+        ({"loss": lambda o, t: cross_entropy(o, t).detach()}, r"a tensor of shape \(\), which depends on nothing"),
+        (
+            {"judge": lambda o, t: o},
+            r"judge.. must return a number for a batch; it returned a tensor of shape \(16, 2\)",
+        ),
+    ],
+)
+def test_a_loss_or_a_judge_that_gives_no_number_is_named_before_it_trains(change, message):
+    task = dataclasses.replace(TASK, **change)
+    with pytest.raises(DataError, match=message):
+        train(run(task), task=task)
+
+
+@pytest.mark.parametrize(
+    "judge", [lambda o, t: 2.5, lambda o, t: (o.mean() * 0 + 2.5).numpy(), lambda o, t: torch.tensor(2.5)]
+)
+def test_a_judge_may_return_any_number(judge):
+    task = dataclasses.replace(TASK, judge=judge, metric=Metric("two and a half", ""))
+    assert train(run(task), task=task).last == 2.5
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "metric"),
+    [
+        (2, lambda y: y, "test error"),
+        (2, lambda y: y.to(torch.int8), "test error"),
+        (2, lambda y: y + 7, "test loss"),  # of no class that there is
+        (1, lambda y: y, "test loss"),  # one logit an example
+        (2, lambda y: y.double(), "test loss"),
+    ],
+)
+def test_errors_are_counted_where_outputs_are_scores_of_the_targets_classes(outputs, targets, metric):
+    x, y = points()[:]
+    data = [(x, targets(y))]
+    task = Own(lambda: torch.nn.Linear(3, outputs), lambda size: (data, data), lambda o, t: o.square().mean())
+    assert train(run(task), task=task).metric.name == metric
+
+
+def test_a_loader_with_a_generator_of_its_own_is_drawn_again_from_the_seed(tmp_path):
+    def shuffled(batch_size):
+        own = torch.Generator().manual_seed(3)
+        return DataLoader(points(), batch_size, shuffle=True, generator=own), DataLoader(points(40), 16)
+
+    from test_train import After
+
+    task = dataclasses.replace(TASK, data=shuffled)
+    whole = train(run(task), task=task)
+    assert train(run(task, seed=1), task=task).weights != whole.weights
+    for looks in (2, 5, 9):
+        store = Store(tmp_path / str(looks))
+        with pytest.raises(Stopped, match=r"what was trained is kept, and the same call continues"):
+            train(run(task), store, task=task, stop=After(looks))
+        assert numbers(train(run(task), store, task=task)) == numbers(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ({"model": model()}, r"model is Sequential: give a function that returns a new network.*lambda: Net\(\)"),
         ({"data": [1]}, "data is list: give a function of the batch size"),
         ({"loss": "cross_entropy"}, "loss is str: give a function of outputs and targets"),
+        ({"judge": 3.0}, "judge is float: give a function of outputs and targets"),
+        ({"metric": "MAE"}, r'metric=\'MAE\': give Metric\(name, unit\), as Metric\("MAE", "mm"\)'),
     ],
 )
 def test_what_is_no_function_is_refused_at_once(change, message):
@@ -163,19 +245,22 @@ def test_a_grid_takes_what_python_has_for_lists():
         TASK.run("sgds", weight_decay=[0, 1])
 
 
-def test_what_the_code_is_made_of():
-    same, other, typed = {}, {}, {}
-    exec("f = lambda x: (lambda y: y + 1)(x)", same)
-    exec("f = lambda x: (lambda y: y + 2)(x)", other)
-    exec("f = lambda x: (lambda y: y + 1)(x)", typed)
-    assert text(same["f"]) == text(typed["f"]) != text(other["f"])
-    assert text(partial(max, 1)) == text(partial(max, 1)) != text(partial(max, 2))
-    assert text(CrossEntropyLoss()) == text(CrossEntropyLoss()) != text(CrossEntropyLoss(label_smoothing=0.1))
-    weighted = [text(CrossEntropyLoss(torch.tensor(each))) for each in ([1.0, 2.0], [1.0, 2.0], [1.0, 3.0])]
-    assert weighted[0] == weighted[1] != weighted[2]
-    assert text(max) == "builtins.max" != text(min)
-    changed = {name: dataclasses.replace(TASK, **{name: each}) for name, each in (("judge", max), ("loss", mse_loss))}
-    assert len({TASK.digest, *(task.digest for task in changed.values())}) == 3
+def test_judge_and_metric_are_part_of_the_run_where_they_are_heeded():
+    judged = dataclasses.replace(TASK, judge=mse_loss, metric=Metric("MAE", "mm"))
+    others = [
+        dataclasses.replace(TASK, loss=mse_loss),
+        judged,
+        dataclasses.replace(judged, judge=max),
+        dataclasses.replace(judged, metric=Metric("MAE", "cm")),
+    ]
+    assert len({TASK.digest, *(task.digest for task in others)}) == 5
+    assert dataclasses.replace(TASK, metric=Metric("MAE", "mm")).digest == TASK.digest
+
+
+@pytest.mark.parametrize("name", ["label_noise", "train_size", "data", "network", "image_size"])
+def test_a_setting_that_nothing_heeds_is_refused(name):
+    with pytest.raises(SettingsError, match=rf"{name}=.*your data\(\) and model\(\) decide it"):
+        TASK.run("sgds", weight_decay=0, **{name: 1})
 
 
 def test_one_process_only():

@@ -20,6 +20,9 @@ class Stopped(KeyboardInterrupt):
         super().__init__(by)
         self.by = by
 
+    def __str__(self) -> str:
+        return f"{self.name}; what was trained is kept, and the same call continues"
+
     @property
     def status(self) -> int:
         """128 + the signal's number, as a shell reports it: 130 for Ctrl-C, 143 for SIGTERM."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from weightdecay.lab.data.base import Batch, Data, DataError, Facts
+from weightdecay.lab.data.base import Data, DataError, Facts
+from weightdecay.lab.loaders import Loaded, kind_of
 from weightdecay.lab.place import Place
 from weightdecay.lab.plan import TABLES, product, questions
-from weightdecay.lab.randomness import reseed
 from weightdecay.lab.run import Metric, Result, Run
 from weightdecay.lab.settings import SettingsError
-from weightdecay.lab.source import text
+from weightdecay.lab.source import digest
 from weightdecay.lab.task import ERRORS, Carried, Judgement, Mean
 
 if TYPE_CHECKING:
@@ -28,6 +27,15 @@ if TYPE_CHECKING:
 LOSS = Judgement(Metric("test loss", ""), None, lambda loss, judged: loss)
 
 Weights = Sequence[float] | Mapping[str, Sequence[float]]
+
+FEW = 16
+"""Examples that are looked at, to see what outputs and targets are."""
+
+ELSEWHERE = (
+    *("data", "network", "network_options", "train_size", "validation_size", "test_size"),
+    *("image_size", "label_noise", "augment", "sequence"),
+)
+"""Fields of a run that nothing here would heed."""
 
 Loaders = tuple[Any, ...]
 """Iterables of (inputs, targets) that have a length."""
@@ -46,14 +54,14 @@ class Own:
     ``model()`` returns the network with fresh weights; ``data(batch_size)`` returns the loaders of training and of
     test data, and of validation data if there are any, each giving batches (inputs, targets); ``loss(outputs,
     targets)`` returns the mean over a batch. ``judge(outputs, targets)`` returns the number of a batch that ``metric``
-    names, lower being better; without it the test error in percent is taken where targets are classes, else the test
-    loss.
+    names, lower being better; without it the test error in percent is taken where outputs are scores of classes that
+    targets name, else the test loss.
 
     Initial weights, dropout and the order of a shuffling loader follow from the run's seed: torch's generators are set
     before each is drawn. NumPy's and Python's generators are yours to seed. One process only.
 
-    The address of a run holds ``version`` and the source of factories and loss, but not of what those call: raise
-    ``version`` when that changes, so that results of the old code are not taken for the new.
+    The address of a run holds ``version`` and the code of factories, loss and judge, but not of what those call by a
+    name of their module: raise ``version`` when that changes, lest results of the old code are taken for the new.
 
     >>> import torch
     >>> from torch.utils.data import DataLoader, TensorDataset
@@ -80,16 +88,22 @@ class Own:
     name: str = "own"
     version: int = 1
     digest: str = field(init=False, repr=False)
-    """What stands for the code in a run's address. It travels with the task: in another process no source is found."""
+    """What stands for the code in a run's address. It travels with the task; a worker has the code in another form."""
 
     def __post_init__(self) -> None:
         for name in ("model", "data", "loss"):
             given = getattr(self, name)
             if not callable(given) or (name == "model" and isinstance(given, nn.Module)):
                 raise SettingsError(f"{self.name}: {name} is {type(given).__name__}: {FACTORIES[name]}.")
-        judge = text(self.judge) if self.judge is not None else ""
-        parts = [str(self.version), *map(text, (self.model, self.data, self.loss)), judge]
-        object.__setattr__(self, "digest", hashlib.sha256("\0".join(parts).encode()).hexdigest())
+        if self.judge is not None and not callable(self.judge):
+            raise SettingsError(f"{self.name}: judge is {type(self.judge).__name__}: {FACTORIES['loss']}.")
+        if not isinstance(self.metric, Metric):
+            raise SettingsError(
+                f'{self.name}: metric={self.metric!r}: give Metric(name, unit), as Metric("MAE", "mm").'
+            )
+        judged = (self.judge, self.metric.name, self.metric.unit) if self.judge is not None else ()
+        parts = (self.version, self.model, self.data, self.loss, judged)
+        object.__setattr__(self, "digest", digest(*parts))
 
     def run(self, optimizer: str, **settings: Any) -> Run:
         """Return a run of this task; ``settings`` are the fields of a Run. Raises: SettingsError."""
@@ -120,6 +134,12 @@ class Own:
         return list(dict.fromkeys(found))
 
     def _product(self, settings: Mapping[str, Any]) -> list[Run]:
+        for name in ELSEWHERE:
+            if name in settings:
+                raise SettingsError(
+                    f"{self.name}: {name}={settings[name]!r} is of the lab's own data and networks. Here your data() "
+                    "and model() decide it: let them, and give each variant a name of its own."
+                )
         of_python = {name: _as_written(name, value) for name, value in settings.items()}
         runs = product({**of_python, "data": self.name, "network": self.name}, self.name)
         return [replace(run, data_digest=self.digest) for run in runs]
@@ -145,13 +165,13 @@ class Own:
         from weightdecay.lab.sweep import sweep
         from weightdecay.lab.train import check
 
-        runs = self.runs(optimizers, weight_decays, seeds, **settings)
+        runs, out = self.runs(optimizers, weight_decays, seeds, **settings), Path(out).absolute()
         for run in runs:
             check(run)
         (question,) = questions(runs, f"{self.name}.compare(...)").values()
         results = sweep(question.runs, Store(out), on, task=self, on_result=_say)
         comparison = compare(question, results)
-        write(comparison, Path(out))
+        write(comparison, out)
         return comparison
 
     # ---------------------------------------------------------------- what the loop asks
@@ -167,7 +187,7 @@ class Own:
         """Make the loaders."""
         if place.world > 1:
             raise DataError(f"{self.name}: a task of your own runs in one process, and {place.world} came.")
-        return _Loaders(self, run, torch.device(place.device))
+        return Loaded(self.data(run.batch_size), self.name, run, torch.device(place.device))
 
     def build(self, run: Run, facts: Facts) -> nn.Module:
         """Make the network."""
@@ -184,12 +204,29 @@ class Own:
         """Nothing is carried from batch to batch."""
         return model(inputs), None
 
-    def judgement(self, data: Data) -> Judgement:
-        """By the user's judge, by errors, or by the loss."""
+    def judgement(self, data: Data, model: nn.Module) -> Judgement:
+        """By the user's judge; by errors, where outputs are scores of classes and targets classes; else by the loss.
+
+        A few examples of the test data are looked at. Raises: DataError, for a loss or a judge that gives no number.
+        """
+        batch = next(iter(data.test()))
+        inputs, targets = batch.inputs[:FEW], batch.targets[:FEW]
+        outputs = model.eval()(inputs)
+        loss: Any = self.loss(outputs, targets)
+        if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
+            raise DataError(
+                f"{self.name}: loss() must return the mean over a batch, a tensor of shape () that depends on the "
+                f"weights; it returned {kind_of(loss)}."
+            )
         if self.judge is not None:
+            with torch.no_grad():
+                judged: Any = self.judge(model(inputs), targets)
+            if not isinstance(judged, (int, float)) and getattr(judged, "shape", None) != ():
+                raise DataError(
+                    f"{self.name}: judge() must return a number for a batch; it returned {kind_of(judged)}."
+                )
             return Judgement(self.metric, self.judge, lambda loss, judged: judged)
-        classes = isinstance(data, _Loaders) and data.targets_are_classes
-        return ERRORS if classes else LOSS
+        return ERRORS if _are_classes(outputs, targets) else LOSS
 
 
 def _as_written(name: str, value: Any) -> Any:
@@ -203,8 +240,14 @@ def _as_written(name: str, value: Any) -> Any:
     return [_as_written("", one) for one in value]
 
 
-def _what(loaders: Any) -> str:
-    return f"{len(loaders)} of them" if isinstance(loaders, (tuple, list)) else type(loaders).__name__
+def _are_classes(outputs: Any, targets: Tensor) -> bool:
+    """Whether outputs are scores (n, classes) of two classes or more, and targets (n,) name some of them."""
+    whole = targets.ndim == 1 and not (
+        targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool
+    )
+    if not whole or not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(targets):
+        return False
+    return outputs.shape[1] > 1 and bool(((targets >= 0) & (targets < outputs.shape[1])).all())
 
 
 def _say(result: Result, reused: bool) -> None:
@@ -213,75 +256,5 @@ def _say(result: Result, reused: bool) -> None:
     line = (
         f"{run.optimizer} λ={run.weight_decay:g} lr={run.lr:g} seed {run.seed}: {result.metric.name} {result.last:.4g}"
     )
-    sys.stderr.write(f"{line}{kept}\n")
-
-
-class _Loaders(Data):
-    """A user's loaders as the loop's batches."""
-
-    facts = Facts(classes=0)
-
-    def __init__(self, task: Own, run: Run, device: torch.device) -> None:
-        self.run, self.device, self.name = run, device, task.name
-        loaders = task.data(run.batch_size)
-        if not isinstance(loaders, (tuple, list)) or len(loaders) not in (2, 3):
-            raise DataError(
-                f"{task.name}: data() must return the loaders of training and test data, and of validation data if "
-                f"there are any; it returned {_what(loaders)}."
-            )
-        for loader in loaders:
-            kind = type(loader).__name__
-            if not hasattr(loader, "__len__"):
-                raise DataError(
-                    f"{task.name}: {kind} has no length, and an epoch must have one. "
-                    "Use a DataLoader over a dataset with a length, or a list of batches."
-                )
-            if not len(loader):
-                raise DataError(
-                    f"{task.name}: a {kind} of data({run.batch_size}) has no batches, and must have one or more. "
-                    "Is its dataset empty, or smaller than a batch, with drop_last=True?"
-                )
-        self.loaders = tuple(loaders)
-        self.metric = task.metric
-
-    @property
-    def steps(self) -> int:
-        """Batches of the training loader."""
-        return len(self.loaders[0])
-
-    @property
-    def judging_steps(self) -> int:
-        """Batches of the other loaders."""
-        return sum(map(len, self.loaders[1:]))
-
-    @property
-    def targets_are_classes(self) -> bool:
-        """Whether the targets of the test data are integers, one an example."""
-        targets = next(self._batches(iter(self.loaders[1]))).targets
-        return targets.ndim == 1 and targets.dtype in (torch.int64, torch.int32, torch.uint8)
-
-    def train(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Draw the epoch's order from (seed, epoch); what is before ``start`` is fetched and dropped."""
-        reseed(self.device, self.run.seed, epoch)
-        batches = iter(self.loaders[0])
-        for step in range(start):
-            reseed(self.device, self.run.seed, epoch, step, 0)  # as the loop does before every step
-            next(batches, None)
-        return self._batches(batches)
-
-    def test(self) -> Iterator[Batch]:
-        """The second loader."""
-        return self._batches(iter(self.loaders[1]))
-
-    def validation(self) -> Iterator[Batch] | None:
-        """The third loader, if there is one."""
-        return self._batches(iter(self.loaders[2])) if len(self.loaders) == 3 else None
-
-    def _batches(self, batches: Iterator[Any]) -> Iterator[Batch]:
-        for batch in batches:
-            if not isinstance(batch, (tuple, list)) or len(batch) != 2 or not all(isinstance(x, Tensor) for x in batch):
-                raise DataError(
-                    f"{self.name}: a batch must be a pair of tensors, inputs and targets; got {type(batch).__name__}."
-                )
-            inputs, targets = (x.to(self.device, non_blocking=True) for x in batch)
-            yield Batch(inputs, targets, targets.numel())
+    if sys.stderr:
+        sys.stderr.write(f"{line}{kept}\n")

@@ -51,7 +51,7 @@ class Task(Protocol):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch."""
 
-    def judgement(self, data: Data) -> Judgement:
+    def judgement(self, data: Data, model: nn.Module) -> Judgement:
         """Return how a trained network is judged."""
 
 
@@ -82,7 +82,7 @@ class Named:
         """Cross entropy, of images (n, classes) or of tokens (time, n, vocabulary)."""
         return cross_entropy(outputs.flatten(0, -2), targets.flatten())
 
-    def judgement(self, data: Data) -> Judgement:
+    def judgement(self, data: Data, model: nn.Module) -> Judgement:
         """By the data's own metric: errors in percent, or perplexity."""
         return PERPLEXITIES if data.metric == PERPLEXITY else ERRORS
 

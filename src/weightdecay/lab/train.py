@@ -17,7 +17,7 @@ import weightdecay
 from weightdecay import monitor
 from weightdecay.lab import processes, schedule
 from weightdecay.lab.data import split
-from weightdecay.lab.data.base import Batch
+from weightdecay.lab.data.base import Batch, DataError
 from weightdecay.lab.interrupt import Stop
 from weightdecay.lab.place import Place
 from weightdecay.lab.progress import Progress
@@ -112,9 +112,9 @@ class Training:
         run, self.device = self.run, torch.device(self.place.device)
         with processes.together(self.place):
             self.data = self.task.load(run, self.place)
-            self.judgement = self.task.judgement(self.data)
             model = self.task.build(run, self.data.facts)
-        model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
+            model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
+            self.judgement = self.task.judgement(self.data, model)
         if run.channels_last and not (
             self.place.world > 1 and run.strategy == "fsdp"
         ):  # which shards contiguous weights
@@ -172,7 +172,11 @@ class Training:
         look = 1 if self.device.type == "cpu" and self.place.world == 1 else LOOK_EVERY
         while progress.step < steps:
             reseed(self.device, run.seed, progress.epoch, progress.step, self.place.rank)
-            batch = next(batches)
+            if (batch := next(batches, None)) is None:
+                raise DataError(
+                    f"the data says that an epoch has {steps} steps, and ended after {progress.step}: "
+                    "its length is wrong."
+                )
             lr = schedule.lr_at(run, (progress.epoch - 1) * steps + progress.step, steps)
             for group in progress.optimizer.param_groups:
                 group["lr"] = lr
@@ -251,8 +255,8 @@ class Training:
             with self.autocast():
                 outputs, carried = self.task.forward(self.model, batch.inputs, None if batch.first else carried)
                 loss = self.task.loss(outputs, batch.targets).double()
-            judged = self.judgement.each(outputs, batch.targets).double() if self.judgement.each else loss
-            sums += torch.stack([loss, judged, torch.ones_like(loss)]) * size
+            judged = self.judgement.each(outputs, batch.targets) if self.judgement.each else loss
+            sums += torch.stack([loss, torch.as_tensor(judged).to(loss), torch.ones_like(loss)]) * size
         loss, judged, count = processes.total(sums, self.place).tolist()
         return known(loss / count), known(self.judgement.finish(loss / count, judged / count))
 
