@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from lab import COMMAND
+from fakes import fake_result
+from lab import COMMAND, small
 
 from weightdecay.lab.cli import main
 from weightdecay.lab.run import Run, options
@@ -128,6 +129,17 @@ def test_a_report_is_of_what_has_finished(file, tmp_path, capsys):
     for name, message in (("nothing", "holds no runs"), ("empty", "no run has finished yet")):
         assert main(["report", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_report_does_not_average_over_data_that_have_changed(tmp_path, capsys):
+    for digest in ("a" * 64, "b" * 64):
+        Store(tmp_path).save(fake_result(small(data="text:x", data_digest=digest)))
+    assert main(["report", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("(1 seed)") == 2
+    for version in ("aaaaaaaa", "bbbbbbbb"):
+        page = (tmp_path / f"text-x-resnet8-{version}" / "sweep.html").read_text(encoding="utf-8")
+        assert f"On text-x (version {version}) with resnet8" in page
 
 
 def test_runs_that_fail_are_said_and_the_others_reported(file, tmp_path, capsys, monkeypatch):

@@ -110,18 +110,48 @@ def test_a_call_that_kills_every_worker_is_an_outcome_at_last(retries, tmp_path)
 
 def test_what_comes_from_outside_is_a_loss_and_what_cannot_travel_an_error():
     def leave(x):
+        import os
+        import signal
         import sys
         import threading
 
+        def stop(*_):
+            sys.exit(3)
+
         if x == 0:
-            sys.exit(3)  # as a run that was told to stop leaves
+            raise KeyboardInterrupt  # as a run that was told to stop leaves
+        if x == 1:
+            signal.signal(signal.SIGTERM, stop)
+            os.kill(os.getpid(), signal.SIGTERM)
+        if x == 2:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except KeyboardInterrupt:
+                stop()
         return threading.Lock()
 
-    left, bound = sorted(executor("local", jobs=1, retries=1).map(leave, range(2)), key=lambda o: o.item)
-    assert left.error == RunFailure("Lost", "the worker was stopped from outside (SystemExit)", attempts=2)
+    *left, bound = sorted(executor("local", jobs=1, retries=1).map(leave, range(4)), key=lambda o: o.item)
+    assert [outcome.error for outcome in left] == [
+        RunFailure("Lost", f"the worker was stopped from outside ({name})", attempts=2)
+        for name in ("KeyboardInterrupt", "SystemExit", "SystemExit")
+    ]
     assert bound.error.type == "TypeError"
     with pytest.raises(TypeError, match="pickle"):
         executor("local").map(leave, [threading.Lock()])
+
+
+def test_a_call_that_exits_of_its_own_accord_has_failed_and_is_not_begun_again(tmp_path):
+    def leave(x):
+        import os
+        import sys
+
+        (tmp_path / f"{x}.{os.getpid()}").touch()
+        sys.exit("the data file is missing")
+
+    (left,) = executor("local", jobs=1).map(leave, [0])
+    assert str(left.error) == "SystemExit: the data file is missing"
+    assert "in leave" in left.error.traceback
+    assert begins(tmp_path) == {0: 1}
 
 
 @pytest.mark.parametrize("name", WITH_WORKERS)
@@ -211,6 +241,37 @@ def test_no_worker_outlives_the_driver(number, status, tmp_path):
     assert gone({int(path.suffix[1:]) for path in tmp_path.iterdir()})
     assert ("KeyboardInterrupt" in said) == (number == signal.SIGINT)
     assert begins(tmp_path) == {0: 1, 1: 1, 2: 1}
+
+
+LOADER = """
+import os, pathlib, signal, sys, time
+from torch.utils.data import DataLoader, Dataset
+from weightdecay.lab.executors import executor
+signal.signal(signal.SIGINT, signal.default_int_handler)
+folder = pathlib.Path(sys.argv[1])
+class Slow(Dataset):
+    def __len__(self): return 10_000
+    def __getitem__(self, index):
+        (folder / f"{index}.{os.getpid()}").touch()
+        time.sleep(0.05)
+        return index
+def read(x):
+    (folder / f"{-x}.{os.getpid()}").touch()
+    for _ in DataLoader(Slow(), batch_size=1, num_workers=1): pass
+list(executor("local", jobs=1).map(read, [1]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_of_a_worker_outlives_the_driver(number, tmp_path):
+    with subprocess.Popen([sys.executable, "-c", LOADER, str(tmp_path)], stderr=subprocess.DEVNULL) as driver:
+        while len(begins(tmp_path)) < 4 and driver.poll() is None:
+            time.sleep(0.01)
+        driver.send_signal(number)
+        assert driver.wait(timeout=30) == -number
+    pids = {int(path.suffix[1:]) for path in tmp_path.iterdir()}
+    assert len(pids) == 2
+    assert gone(pids)
 
 
 @pytest.mark.parametrize("given", [None, "5,GPU-7a"])

@@ -165,6 +165,48 @@ def test_different_data_are_different_questions():
     assert set(questions(runs, "")) == {"digits-resnet8", "digits-resnet20", "b-resnet8", "b-resnet20"}
 
 
+def test_the_same_data_with_other_content_or_code_is_another_question():
+    a, b = "a" * 64, "b" * 64
+    runs = [small(data="text:x", data_digest=digest, seed=seed) for digest in (a, b) for seed in (0, 1)]
+    assert [(name, one.setting) for name, one in questions(runs[:2], "").items()] == [
+        ("text-x-resnet8", "text-x with resnet8")
+    ]
+    found = questions([*runs, small()], "")
+    assert {name: question.runs for name, question in found.items()} == {
+        "text-x-resnet8-aaaaaaaa": tuple(runs[:2]),
+        "text-x-resnet8-bbbbbbbb": tuple(runs[2:]),
+        "digits-resnet8": (small(),),
+    }
+    changed = found["text-x-resnet8-bbbbbbbb"]
+    assert changed.setting == "text-x (version bbbbbbbb) with resnet8"
+    assert dict(changed.rows)["Data"] == "text:x (version bbbbbbbb)"
+
+
+NAMES = [
+    ("../../../evil", "evil-..-..-..-evil"),
+    ("a/b", "b-a-b"),
+    ("..", "-.."),
+    ("Größe, 2 × λ_0", "Größe-2-λ_0-Größe-2-λ_0"),
+    ("x" * 300, "x" * 80),
+    ("\N{OLD ITALIC LETTER A}" * 300, "\N{OLD ITALIC LETTER A}" * 60),
+]
+
+
+@pytest.mark.parametrize(("name", "folder"), NAMES, ids=["up", "below", "dots", "words", "letters", "bytes"])
+def test_the_name_of_a_question_is_the_name_of_a_folder(name, folder, tmp_path):
+    (made,) = questions([small(data=name, network=name)], "")
+    assert made == folder
+    (tmp_path / made).mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == [made]
+
+
+def test_two_questions_never_have_one_folder():
+    datas = ("images:a/x", "images:b/x", "images:c/x", "images:a/X-2")
+    found = questions([small(data=data) for data in datas], "")
+    assert list(found) == ["x-resnet8", "x-resnet8-2", "x-resnet8-3", "X-2-resnet8"]
+    assert [question.runs[0].data for question in found.values()] == list(datas)
+
+
 # ---------------------------------------------------------------- cost
 
 

@@ -224,9 +224,10 @@ def test_a_call_that_kills_every_worker_is_an_outcome_at_last(retries, cluster, 
     assert begins(tmp_path) == {0: retries + 1, 1: 1, 2: 1}
 
 
-def test_what_comes_from_outside_is_a_loss(on_cluster, tmp_path):
+def test_what_comes_from_outside_is_a_loss_and_an_exit_of_its_own_a_failure(on_cluster, tmp_path):
     def leave(x):
         import os
+        import signal
         import sys
 
         first = not list(tmp_path.glob(f"{x}.*"))
@@ -234,10 +235,14 @@ def test_what_comes_from_outside_is_a_loss(on_cluster, tmp_path):
         if first and x == 0:
             raise KeyboardInterrupt  # as the lab's loop leaves when it was told to stop
         if first and x == 1:
-            sys.exit(3)
+            os.kill(os.getpid(), signal.SIGTERM)  # Ray's own handler exits
+        if x == 2:
+            sys.exit("the data file is missing")
         return x
 
-    assert sorted(on_cluster.map(leave, range(3)), key=lambda o: o.item) == [Outcome(x, x) for x in range(3)]
+    *lost, left = sorted(on_cluster.map(leave, range(3)), key=lambda o: o.item)
+    assert lost == [Outcome(x, x) for x in range(2)]
+    assert str(left.error) == "SystemExit: the data file is missing"
     assert begins(tmp_path) == {0: 2, 1: 2, 2: 1}
 
 

@@ -1,14 +1,17 @@
 """Many runs: each once, in order, home as they finish, and nothing lost when the sweep is killed."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from lab import numbers, small
+from small_data import photos
 
 from weightdecay.lab.executors import executor
 from weightdecay.lab.place import Place
@@ -34,13 +37,61 @@ def test_a_sweep_trains_each_run_once_and_keeps_the_order(tmp_path):
 
 def test_a_run_that_raises_is_named_and_the_others_are_kept(tmp_path):
     bad, good = small(network="resnet9", epochs=1), small(epochs=1)
-    with pytest.raises(RunError, match=r"adams on digits with resnet9, .* Did you mean 'resnet8'.*The others are kept"):
+    message = r"adams on digits with resnet9, .* Did you mean 'resnet8'.*The others are kept"
+    with pytest.raises(RunError, match=message) as raised:
         sweep([bad, good], Store(tmp_path), HERE)
+    assert "\n" not in str(raised.value)
+    (note,) = raised.value.__notes__  # which Python prints below the message
+    assert ", in check\n" in note
+    assert note.rstrip().splitlines()[-1].startswith("ValueError: no network is called 'resnet9'")
     assert Store(tmp_path).result(good)
     failed = {}
     results = sweep([bad, good], Store(tmp_path), HERE, on_failure=failed.__setitem__)
     assert [result.run for result in results] == [good]
     assert {run: reason.type for run, reason in failed.items()} == {bad: "ValueError"}
+
+
+@pytest.mark.parametrize("on", ["local", "slurm"])
+def test_the_name_of_an_executor_is_none(on, tmp_path):
+    with pytest.raises(TypeError, match=rf"on='{on}' is a text, not an executor. Use on=executor\('{on}'"):
+        sweep([small()], Store(tmp_path), on)
+    assert not list(Store(tmp_path).runs.iterdir())
+
+
+def test_a_run_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("weightdecay.lab.sweep.LOOK_SECONDS", 0.05)
+    theirs, dropped, own = runs = [small(seed=seed, epochs=1) for seed in range(3)]
+    store, elsewhere = Store(tmp_path), train(theirs)
+    hold = contextlib.ExitStack()
+    hold.enter_context(store.open(dropped))
+    finishing = hold.enter_context(store.open(theirs))
+
+    def finish():
+        finishing.save(elsewhere)
+        hold.close()
+
+    seen = []
+
+    def tell(result, reused):
+        seen.append((result.run, reused))
+        if result.run == own:
+            threading.Timer(0.3, finish).start()
+
+    message = (
+        rf"process is at 2 of the runs: the run {theirs.address} in .* is being trained by process {os.getpid()} on"
+    )
+    with pytest.warns(UserWarning, match=message) as warned:
+        results = sweep(runs, store, HERE, on_result=tell)
+    assert len(warned) == 1
+    assert seen == [(own, False), (theirs, True), (dropped, False)]
+    assert [numbers(result) for result in results] == [numbers(train(run)) for run in runs]
+
+
+def test_waiting_for_another_process_ends_with_an_interrupt(tmp_path, monkeypatch):
+    run, store = small(epochs=1), Store(tmp_path)
+    monkeypatch.setattr("weightdecay.lab.sweep.time.sleep", lambda _: signal.raise_signal(signal.SIGINT))
+    with store.open(run), pytest.warns(UserWarning, match="is at 1 of the runs"), pytest.raises(KeyboardInterrupt):
+        sweep([run], store, HERE)
 
 
 def test_a_damaged_result_stops_a_sweep_before_anything_is_trained(tmp_path):
@@ -72,6 +123,15 @@ def test_workers_give_the_results_of_this_process(tmp_path):
     aside = sweep(runs, Store(tmp_path / "a"), executor("local", jobs=2))
     here = sweep(runs, Store(tmp_path / "b"), HERE)
     assert [numbers(result) for result in aside] == [numbers(result) for result in here]
+
+
+@pytest.mark.slow
+def test_workers_of_workers_decode_photos_as_this_process_does(tmp_path):
+    folder = photos(tmp_path / "photos")
+    run = small(data=f"images:{folder}", network="smallcnn", epochs=1, batch_size=4, train_size=0, label_noise=0.0)
+    (aside,) = sweep([run], Store(tmp_path / "a"), executor("local", jobs=1))
+    (here,) = sweep([run], Store(tmp_path / "b"), HERE)
+    assert numbers(aside) == numbers(here)
 
 
 SWEEP = f"""

@@ -25,8 +25,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -229,23 +231,39 @@ AXES = ("optimizer", "lr", "weight_decay", "seed")
 
 
 def questions(runs: Iterable[Run], command: str, title: str = "") -> dict[str, Question]:
-    """Return a question for each pair of data and network: numbers of different ones are not compared.
+    """Return a question for each data and network, by a name that a folder can have.
 
+    Numbers of different ones are not compared, nor those of one whose content or code has changed (``data_digest``).
     Runs that differ by seed only are a point; those that differ in lr and λ a curve; what else differs names the curve.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        groups.setdefault((run.data, run.network), []).append(run)
-    return {
-        f"{_short(data)}-{network}": _question(members, command, title) for (data, network), members in groups.items()
-    }
+        groups.setdefault((run.data, run.network, run.data_digest), []).append(run)
+    versions = Counter((data, network) for data, network, _ in groups)
+    found: dict[str, Question] = {}
+    for (data, network, digest), members in groups.items():
+        version = digest[:8] if versions[data, network] > 1 else ""
+        name = _folder(f"{_short(data)}-{network}", f"-{version}" if version else "", found)
+        found[name] = _question(members, command, title, f" (version {version})" if version else "")
+    return found
 
 
 def _short(data: str) -> str:
     return data.rstrip("/").rpartition("/")[2].replace(":", "-")
 
 
-def _question(runs: list[Run], command: str, title: str) -> Question:
+def _folder(name: str, ending: str, taken: Container[str]) -> str:
+    """Return a name of letters, digits, "-", "_" and ".", of 80 characters at most, that is not taken.
+
+    A file system counts bytes, 255 of them: so rare letters are fewer.
+    """
+    plain = re.sub(r"[^\w.-]+", "-", name).lstrip(".")
+    tails = itertools.chain([ending], (f"{ending}-{number}" for number in itertools.count(2)))
+    cut = (plain[: 80 - len(tail)].encode()[: 240 - len(tail)].decode(errors="ignore") + tail for tail in tails)
+    return next(made for made in cut if made not in taken)
+
+
+def _question(runs: list[Run], command: str, title: str, version: str) -> Question:
     described = {run: _described(run) for run in runs}
     names = {name: None for one in described.values() for name in one}
     varied = [name for name in names if len({one.get(name) for one in described.values()}) > 1]
@@ -267,11 +285,11 @@ def _question(runs: list[Run], command: str, title: str) -> Question:
     first = runs[0]
     noise = {run.label_noise for run in runs}
     rows = [("Sweep", title)] if title else []
-    rows += [("Data", first.data), ("Network", first.network)]
+    rows += [("Data", first.data + version), ("Network", first.network)]
     rows += [("The same for all", ", ".join(f"{k} {v}" for k, v in described[first].items() if k not in varied))]
     return Question(
         points={point: tuple(sorted(members, key=lambda run: run.seed)) for point, members in points.items()},
-        setting=f"{_short(first.data)} with {first.network}",
+        setting=f"{_short(first.data)}{version} with {first.network}",
         command=command,
         rows=tuple(rows),
         label_noise=max(noise),

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from weightdecay.lab.executors import Executor, RunFailure, executor
+from weightdecay.lab.executors import Executor, Outcome, RunFailure, executor
+from weightdecay.lab.lock import Busy
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.store import Store
 from weightdecay.lab.task import Task
+
+LOOK_SECONDS = 1.0
+"""Between two looks at a run that another process holds."""
 
 OnResult = Callable[[Result, bool], None]
 OnFailure = Callable[[Run, RunFailure], None]
 
 
 class RunError(Exception):
-    """Runs that raised: the first of them, what it said, and how many others there are."""
+    """Runs that raised: the first of them, what it said, and how many others there are; its traceback is a note."""
 
     def __init__(self, failures: dict[Run, RunFailure]) -> None:
         run, failure = next(iter(failures.items()))
         said = str(failure).removesuffix(".")
         more = f"; and {len(failures) - 1} more runs stopped" if len(failures) > 1 else ""
         super().__init__(f"{run} stopped: {said}{more}. The others are kept.")
+        if failure.traceback:
+            self.add_note(f"It was stopped by this:\n{failure.traceback}")
         self.failures = failures
 
 
@@ -57,32 +65,93 @@ def sweep(
     """Return the results of the runs, in their order; train those the store does not have, each once.
 
     ``on`` is an executor (None: one process a usable core, each on one torch thread). ``on_result(result, reused)`` is
-    called here as results come home. Ctrl-C stops the workers, which keep what they have, and is passed on.
+    called here as results come home. A run that another process holds is waited for, after all others: its result is
+    read, or, where that process stopped, it is trained here. Ctrl-C stops the workers, which keep what they have, and
+    is passed on.
 
-    Raises: StoreError, for a damaged file, before anything is trained; RunError, once all the others are done, where
-    runs raised and nobody listens with ``on_failure``; their results are then missing.
+    Raises: TypeError, where ``on`` is a text; StoreError, for a damaged file, before anything is trained; RunError,
+    once all the others are done, where runs raised and nobody listens with ``on_failure``; their results are then
+    missing.
     """
-    finished: dict[Run, Result] = {}
-    for run in dict.fromkeys(runs):
-        if (result := store.result(run)) is not None:
-            finished[run] = result
-            if on_result:
-                on_result(result, True)
-    missing = [run for run in dict.fromkeys(runs) if run not in finished]
-    failures: dict[Run, RunFailure] = {}
+    if isinstance(on, str):
+        raise TypeError(f"on={on!r} is a text, not an executor. Use on=executor({on!r}), of weightdecay.lab.executors.")
     worker = Worker(store.folder.resolve(), place or Place(device="auto"), task)
-    with contextlib.closing((on or executor("local")).map(worker, missing)) as outcomes:
-        for outcome in outcomes:
-            if outcome.value is None:
-                failures[outcome.item] = outcome.error or RunFailure("Lost", "nothing came back")
-                if on_failure:
-                    on_failure(outcome.item, failures[outcome.item])
-                continue
-            finished[outcome.item] = outcome.value
-            if store.result(outcome.item) is None:
-                store.save(outcome.value)  # from a node with a disk of its own
-            if on_result:
-                on_result(outcome.value, False)
-    if failures and on_failure is None:
-        raise RunError(failures)
-    return [finished[run] for run in runs if run in finished]
+    known = _Known(store, on_result, on_failure)
+    known.read(dict.fromkeys(runs))
+    missing = [run for run in dict.fromkeys(runs) if run not in known.finished]
+    while missing:
+        with contextlib.closing((on or executor("local")).map(worker, missing)) as outcomes:
+            for outcome in outcomes:
+                known.take(outcome)
+        missing = known.freed()
+    if known.failures and on_failure is None:
+        raise RunError(known.failures)
+    return [known.finished[run] for run in runs if run in known.finished]
+
+
+@dataclass
+class _Known:
+    """What has become of the runs so far."""
+
+    store: Store
+    on_result: OnResult | None
+    on_failure: OnFailure | None
+    finished: dict[Run, Result] = field(default_factory=dict)
+    failures: dict[Run, RunFailure] = field(default_factory=dict)
+    held: dict[Run, RunFailure] = field(default_factory=dict)  # by another process
+    told: bool = False
+
+    def read(self, runs: Iterable[Run]) -> None:
+        """Take in the results that are there."""
+        for run in list(runs):
+            if (result := self.store.result(run)) is not None:
+                self._finish(result, reused=True)
+
+    def take(self, outcome: Outcome[Run, Result]) -> None:
+        """Take in what a worker says of a run."""
+        run, result = outcome.item, outcome.value
+        failure = outcome.error or RunFailure("Lost", "nothing came back")
+        if result is not None:
+            if self.store.result(run) is None:
+                self.store.save(result)  # from a node with a disk of its own
+            self._finish(result, reused=False)
+        elif failure.type == Busy.__name__ and run.address in failure.message:  # the lock's, and not the user's own
+            self.held[run] = failure
+        else:
+            self.held.pop(run, None)
+            self.failures[run] = failure
+            if self.on_failure:
+                self.on_failure(run, failure)
+
+    def _finish(self, result: Result, reused: bool) -> None:
+        self.held.pop(result.run, None)
+        self.finished[result.run] = result
+        if self.on_result:
+            self.on_result(result, reused)
+
+    def freed(self) -> list[Run]:
+        """Wait until runs that others held can be begun here, and return them; take in results that appear."""
+        self._tell()
+        while self.held:
+            time.sleep(LOOK_SECONDS)
+            self.read(self.held)
+            if free := [run for run in self.held if self._is_free(run)]:
+                return free
+        return []
+
+    def _tell(self) -> None:
+        """Say once that there is something to wait for."""
+        if self.held and not self.told:
+            self.told = True
+            first = next(iter(self.held.values())).message.partition(". ")[0]
+            said = (
+                f"Another process is at {len(self.held)} of the runs: {first}. They are waited for; Ctrl-C ends that."
+            )
+            warnings.warn(said, stacklevel=4)
+
+    def _is_free(self, run: Run) -> bool:
+        try:
+            with self.store.open(run):
+                return True
+        except Busy:
+            return False

@@ -14,7 +14,7 @@ from weightdecay.lab.cli.advise import AdviseSettings, run_advise
 from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
-from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, fail, say
+from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, UNHEARD, fail, open_missing, say, turn_away
 from weightdecay.lab.cli.spectrum import SpectrumSettings, run_spectrum
 from weightdecay.lab.cli.sweep import SweepSettings, run_sweep
 from weightdecay.lab.cli.theory import run_theory
@@ -44,10 +44,22 @@ EXTRAS = {"curvlinops": "spectrum", "ray": "ray", "submitit": "slurm"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; a user's mistake is one line on stderr, never a traceback."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    open_missing()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ shall not end the command
+    try:
+        status = _main(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):  # as rich takes it
+            raise
+        turn_away()
+        return UNHEARD
+    return status
+
+
+def _main(words: list[str]) -> int:
     if words == ["--version"]:
         from importlib.metadata import version
 
@@ -79,11 +91,11 @@ def _run(settings: object) -> int:
     """Run what was asked; what can go wrong outside this program is one line."""
     try:
         return next(run for kind, run in COMMANDS.values() if kind is type(settings))(settings)
-    except SettingsError:
+    except (SettingsError, BrokenPipeError):
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        way_out = " Name another folder with --out." if hasattr(settings, "out") else ""
+        way_out = " Name another folder with --out." if error.filename and hasattr(settings, "out") else ""
         return fail(f"{where}{error.strerror or error}.{way_out}", FAILED)
     except Exception as error:
         if not _of_a_person(error):

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
-DONE, FAILED, MISUSED, STOPPED = 0, 1, 2, 130
-"""Exit statuses: finished; the store, the disk, the data or a missing package; bad arguments; Ctrl-C (SIGTERM: 143)."""
+DONE, FAILED, MISUSED, STOPPED, UNHEARD = 0, 1, 2, 130, 141
+"""Exit statuses: finished; the store, the disk, the data or a missing package; bad arguments; Ctrl-C (SIGTERM: 143);
+the reader of a pipe has left, as SIGPIPE would end it."""
+
+
+def open_missing() -> None:
+    """Open to nowhere the streams that were closed before the program began, for it and its workers.
+
+    Else the next file that is opened, a result maybe, would take their numbers, and what a library prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode))
+
+
+def turn_away() -> None:
+    """Turn the streams whose reader has left to nowhere: Python flushes them at its end, and would complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:  # a stream of a test has no number
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ user's ``__main__`` again, and kills a worker with its children.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -123,12 +124,21 @@ def _pool(environment: Mapping[str, str]) -> Any:
     from joblib.externals.loky.backend import get_context
 
     return ProcessPoolExecutor(
-        1, context=get_context("loky"), env=dict(environment), initializer=_settle, initargs=(os.getpid(),)
+        1,
+        context=get_context("loky"),
+        env=dict(environment),
+        initializer=_settle,
+        initargs=(os.getpid(), multiprocessing.get_start_method(allow_none=True)),
     )
 
 
-def _settle(driver: int) -> None:
-    """In a new worker: leave Ctrl-C to the driver, which passes it on; leave with the driver, should it be killed."""
+def _settle(driver: int, start_method: str | None) -> None:
+    """In a new worker: leave Ctrl-C to the driver, which passes it on; leave with the driver, should it be killed.
+
+    Processes that a call starts (a DataLoader's) start as the driver's own do: loky leaves its method as the default,
+    and that serves its own workers only.
+    """
+    multiprocessing.set_start_method(start_method, force=True)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def follow() -> None:

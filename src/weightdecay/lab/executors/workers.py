@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from traceback import walk_tb
 from typing import Any
 
 import cloudpickle
@@ -45,13 +46,23 @@ Answer = bytes | Lost | RunFailure
 def work(function: bytes, item: bytes) -> bytes:
     """Compute one call, in a worker. Return (value, None) or (None, RunFailure), pickled.
 
-    Only exceptions are the call's own. What is not an Exception (SystemExit, KeyboardInterrupt, the lab's Stopped) came
-    from outside: it is passed on, and counts as the loss of the worker.
+    Exceptions are the call's own, and so is SystemExit, where no signal was its reason. Anything else
+    (KeyboardInterrupt, the lab's Stopped) came from outside: it is passed on, and counts as the loss of the worker.
     """
     try:
         return bytes(cloudpickle.dumps((cloudpickle.loads(function)(cloudpickle.loads(item)), None)))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and _of_a_signal(error):
+            raise
         return bytes(cloudpickle.dumps((None, RunFailure.of(error))))
+
+
+def _of_a_signal(error: SystemExit) -> bool:
+    """Whether a handler of a signal raised it, or it answers an interrupt."""
+    handlers = [getattr(signal.getsignal(each), "__code__", None) for each in signal.valid_signals()]
+    return isinstance(error.__context__, KeyboardInterrupt) or any(
+        frame.f_code in handlers for frame, _ in walk_tb(error.__traceback__)
+    )
 
 
 def work_until_sigterm(function: bytes, item: bytes) -> bytes:
