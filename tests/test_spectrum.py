@@ -363,7 +363,7 @@ def test_progress_is_told_after_every_product():
         nn.functional.nll_loss,
         nn.NLLLoss(weight=torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64), ignore_index=2),
     ],
-    ids=str,
+    ids=["CrossEntropyLoss", "cross_entropy", "NLLLoss", "nll_loss", "weighted NLLLoss"],
 )
 def test_how_data_with_ignored_targets_is_cut_changes_nothing(loss):
     model, (inputs, targets) = network(), images(40)
