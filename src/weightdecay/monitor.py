@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from weightdecay.optim import Optimizer
+from weightdecay.optim.groups import read_groups
 from weightdecay.optim.member import Member
+from weightdecay.optim.reference import gather, model_mean_square
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,7 @@ def read(optimizer: Optimizer) -> Reading:
     >>> round(reading.effective_lr, 6), reading.grad_norm
     (1.0, 2.0)
     """
-    optimizer.runner.settle()
-    members = optimizer.gather()
+    members = gather(optimizer, read_groups(optimizer))
     squares = torch.zeros(2, dtype=torch.float64)
     for m in members:
         sizes = [torch.linalg.vector_norm(x, dtype=torch.float64) for x in (m.grad, m.weight)]
@@ -50,14 +51,14 @@ def _effective_lr(optimizer: Optimizer, members: list[Member]) -> float:
     group = optimizer.param_groups[0]
     begun = [m for m in members if "step" in m.memory]
     for m in begun:
-        m.open(float(m.memory["step"]))
+        m.load_state(float(m.memory["step"]), optimizer.state_names)
     mean_square = math.nan
     if type(optimizer).second_moment is not Optimizer.second_moment:
-        mean_square = optimizer.model_mean_square(begun)  # a reduction: every process takes part in it
-    first = next((m for m in begun if m.group is group), None)
+        mean_square = model_mean_square(optimizer, begun)  # a reduction: every process takes part in it
+    first = next((m for m in begun if m.place == 0), None)
     if first is None:
         return math.nan
     try:
-        return float(group["lr"]) * float(optimizer.mean_gain(first.state, group, mean_square))
+        return float(group["lr"]) * float(optimizer.mean_gain(first.state, first.group, mean_square))
     except NotImplementedError:
         return math.nan

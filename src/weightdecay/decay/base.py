@@ -1,15 +1,22 @@
-"""The two interfaces of a weight decay: what it may know of a step, and the two places where it may act."""
+"""The two interfaces of a weight decay: what it may know of a step, and the places where it may act."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
 Number = float | Tensor
 """A scalar: a Python float, or a 0-d tensor when an engine must not wait for the device."""
+
+FACTS = frozenset({"mean_gain", "gain", "update", "weight", "grad"})
+"""What a decay may ask of a step, and names in its ``needs``."""
+
+
+def _unknown() -> NoReturn:
+    raise TypeError("this Step was built without that fact.")
 
 
 @dataclass(frozen=True)
@@ -20,50 +27,96 @@ class Step:
     strength             :math:`\lambda`          ``group["weight_decay"]``
     lr                   :math:`\eta_t`           ``group["lr"]``
     peak_lr              :math:`\eta_{\max}`      ``group["peak_lr"]``: the lr the group was built with
-    mean_gain            :math:`\bar g_t`         by how much the update multiplies a gradient: one number
-    gain                 :math:`g_t`              the same, element by element, in the shape of the tensor
+    t                    :math:`t`                which step of this tensor it is: 1, 2, …
+    mean_gain()          :math:`\bar g_t`         by how much the update multiplies a gradient: one number
+    gain()               :math:`g_t`              the same, element by element, in the shape of the tensor
+    update()             :math:`u_t`              the whole direction, momentum included: η_t u_t will be subtracted
+    weight()             :math:`\theta_{t-1}`     the weight before the step
+    grad()               :math:`g_t`              the gradient that the moments have seen
     ===================  =======================  =============================================================
 
-    The two gains are calls, not values: a decay that does not ask costs no reduction over the model.
+    The last five are calls, not values: what a decay does not ask for costs nothing. It names those that it asks for in
+    :attr:`Decay.needs`. Tensors are this process's piece of the parameter, complex numbers as pairs of reals, and must
+    not be written.
     """
 
     strength: Number
     lr: Number
-    peak_lr: float
-    mean_gain: Callable[[], Number]
-    gain: Callable[[], Number]
+    peak_lr: Number
+    mean_gain: Callable[[], Number] = _unknown
+    gain: Callable[[], Number] = _unknown
+    t: Number = 1
+    update: Callable[[], Tensor] = _unknown
+    weight: Callable[[], Tensor] = _unknown
+    grad: Callable[[], Tensor] = _unknown
 
 
 @dataclass(frozen=True)
 class Decay:
     r"""How the strength λ becomes a shrinking of the weights. Frozen, without memory; its repr is its name.
 
-    .. math:: \theta_t = (1 - \text{pull}_t)\,\theta_{t-1} - \eta_t u_t
+    .. math:: \theta_t = r_t + (1 - \text{pull}_t \odot \text{mask}_t)\,(\theta_{t-1} - r_t) - \eta_t u_t
 
-    A new decay is one subclass that overrides :meth:`pull` (or :meth:`couple`, when it enters the gradient).
+    A new decay is one subclass that overrides :meth:`pull` (or :meth:`couple`, when it enters the gradient) and, if it
+    wants, :meth:`mask`, :meth:`anchor` r_t and :meth:`constrain`. Whatever these ask of the step stands in
+    :attr:`needs`, so that an optimizer or an engine that cannot answer refuses when it is built.
+
+    Rules are written as arithmetic on tensors: an engine may hand over several tensors of one group as one, on which
+    every operation acts tensor by tensor.
     """
+
+    needs = frozenset[str]()
+    """The facts of a :class:`Step` that this decay asks for: names in :data:`FACTS`."""
 
     def couple(self, grad: Tensor, weight: Tensor, strength: Number) -> Tensor:
         """Return the gradient that the moments see. Never in place: ``p.grad`` belongs to the user."""
         return grad
 
     def pull(self, step: Step) -> Number:
-        """Return by which fraction the weight shrinks in this step: one number, or one an element."""
+        """Return by which fraction of its distance to the anchor the weight shrinks in this step."""
         return 0.0
+
+    def mask(self, step: Step) -> Tensor | None:
+        """Return where, and how much of, the pull acts, in the shape of the weight; None: everywhere."""
+        return None
+
+    def anchor(self, step: Step) -> Number:
+        """Return what the weight is pulled towards: a number, or a tensor in the shape of the weight."""
+        return 0.0
+
+    def constrain(self, step: Step, old: Tensor, new: Tensor) -> Tensor:
+        """Return the weight after the step: ``new`` is what decay and update made of ``old``."""
+        return new
 
     @property
     def uniform(self) -> bool:
-        """Whether pull is one number a tensor, so that every engine can apply it."""
-        return True
+        """Whether all that it does to a weight is to multiply it by 1 − pull, one number a tensor."""
+        return self.plain and set(self.needs) <= {"mean_gain"}
 
     @property
-    def reads_mean_gain(self) -> bool:
-        """Whether :meth:`pull` asks for ``step.mean_gain``, which may cost a reduction over the whole model."""
-        return False
+    def plain(self) -> bool:
+        """Whether it pulls everywhere towards 0 and leaves the result alone, by a number or a number an element."""
+        kind = type(self)
+        return kind.mask is Decay.mask and kind.anchor is Decay.anchor and kind.constrain is Decay.constrain
+
+    @property
+    def enters_gradient(self) -> bool:
+        """Whether the moments see another gradient than the loss has."""
+        return type(self).couple is not Decay.couple
 
     def check(self, group: Mapping[str, Any], where: str) -> None:
         """Refuse, with a ValueError, a parameter group in which this decay has no meaning.
 
-        ``where`` names the group for the message, as in ``"group 2"``. Called when the group is added and
-        before every step: schedulers write into groups.
+        ``where`` names the group for the message, as in ``"group 2"``. Called when the group is added and whenever
+        something was written into it: schedulers write into groups.
         """
+
+
+def checked_needs(decay: Decay) -> Set[str]:
+    """Return what the decay needs. Raises: TypeError, for a name that is no fact of a step."""
+    needs = frozenset(decay.needs)
+    if strange := needs - FACTS:
+        raise TypeError(
+            f"{decay!r} needs {sorted(strange)[0]!r}, which is no fact of a step. Known: {', '.join(sorted(FACTS))}."
+        )
+    return needs

@@ -24,11 +24,8 @@ class Elementwise(Decay):
     Source: arXiv:2011.11152, Eq. 10.
     """
 
+    needs = frozenset({"gain"})
+
     def pull(self, step: Step) -> Number:
         """Return λ η g."""
         return step.lr * step.strength * step.gain()
-
-    @property
-    def uniform(self) -> bool:
-        """One number an element."""
-        return False

@@ -50,6 +50,6 @@ class Stable(Decay):
         return step.lr * step.strength * adapted
 
     @property
-    def reads_mean_gain(self) -> bool:
-        """Power 0 needs no gain, and so no reduction."""
-        return self.power != 0
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The isotropic gain; with power 0 nothing, and so no reduction over the model."""
+        return frozenset({"mean_gain"} if self.power else ())

@@ -221,8 +221,8 @@ class Handle:
         return pull if isinstance(pull, Tensor) and pull.dim() else scalars.host_number(pull)
 
     def _mean_gain(self, group: Group, mean_square: Number, members: slice) -> Number:
-        if self.gain is None or not self.decay.reads_mean_gain:
-            raise TypeError(f"{self.decay!r} asks for the gain, but its reads_mean_gain is False.")
+        if self.gain is None or "mean_gain" not in self.decay.needs:
+            raise TypeError(f"{self.decay!r} asks for the gain, but its needs do not name mean_gain.")
         t = self.account.after[1][members] if self.account.after else torch.empty(0)
         return self.gain.of(group, mean_square, t)
 

@@ -17,7 +17,7 @@ from weightdecay.optim.member import Group
 
 def reads_mean_square(decay: Decay, gain: Gain | None) -> bool:
     """Whether the pull follows from v̄."""
-    return decay.reads_mean_gain and gain is not None and gain.reads_mean_square
+    return "mean_gain" in decay.needs and gain is not None and gain.reads_mean_square
 
 
 def refuse(optimizer: Any, decay: Any) -> None:
@@ -58,7 +58,7 @@ def check_group(optimizer: torch.optim.Optimizer, decay: Decay, gain: Gain | Non
             f"amsgrad=True in {where}: {decay!r} reads the mean of v, and its maximum does not follow from "
             "the norms of the gradients. Use weightdecay.AMSGrad(..., decay=...)."
         )
-    missing = [key for key in (gain.needs if decay.reads_mean_gain and gain else ()) if key not in group]
+    missing = [key for key in (gain.needs if "mean_gain" in decay.needs and gain else ()) if key not in group]
     if missing:
         raise ValueError(
             f"{where} of {name} has no {missing[0]!r}, from which its gain follows. Pass gain= as a number, or a "

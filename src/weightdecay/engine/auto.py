@@ -1,36 +1,50 @@
-"""The engine that is chosen for whom does not choose."""
+"""The default engine: fused where possible, otherwise foreach."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from weightdecay.decay import Number
 from weightdecay.engine.base import Engine
+from weightdecay.engine.buckets import Bucket
 from weightdecay.engine.foreach import Foreach
-from weightdecay.engine.fused import Fused, refusal_of_numbers, refusal_of_params
+from weightdecay.engine.fused import Fused, refusal
+from weightdecay.engine.mean_square import Facts
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.reference import Runner
 
 
-class Auto(Runner):
-    """Fused where torch's kernels can move every group, else foreach; asked anew before every step."""
+class Auto(Engine):
+    """Fused where torch's kernels can move every group, else foreach; asked anew when tensors or groups change."""
+
+    name = "auto"
 
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__(optimizer)
         self.chosen: Engine | None = None
-        self.groups, self.possible = 0, False
+        self.asked: object = None
 
-    def step(self) -> None:
-        """Take one step by the engine that fits the groups as they now are."""
-        groups = self.optimizer.param_groups
-        if len(groups) != self.groups:  # what cannot change in a group is asked once
-            self.groups, self.possible = len(groups), not any(refusal_of_params(self.optimizer, g) for g in groups)
-        fits = self.possible and not any(refusal_of_numbers(self.optimizer, group) for group in groups)
-        wanted = Fused if fits else Foreach
-        if type(self.chosen) is not wanted:
-            self.settle()
-            self.chosen = wanted(self.optimizer)
-        assert self.chosen is not None
-        self.chosen.step()
+    def choose(self, optimizer: Optimizer) -> Engine:
+        """Return the engine that fits the tensors and the groups as they now are."""
+        asked = (self.plan.stamp, *(reader.changes for reader in optimizer.readers))
+        if self.chosen is None or asked != self.asked:
+            fits = not any(refusal(optimizer, reader.seen) for reader in optimizer.readers)
+            wanted = Fused if fits else Foreach
+            if type(self.chosen) is not wanted:
+                self.chosen = wanted(optimizer)
+                self.chosen.plan = self.plan
+            self.asked = asked
+        return self.chosen
 
-    def settle(self) -> None:
-        """Write what the chosen engine keeps for itself into the optimizer's state."""
-        if self.chosen is not None:
-            self.chosen.settle()
+    def look_ahead(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> Callable[[Number], Tensor | None]:
+        """As the chosen engine does."""
+        return self.choose(optimizer).look_ahead(optimizer, buckets)
+
+    def sees_in_place(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> bool:
+        """As the chosen engine does."""
+        return self.choose(optimizer).sees_in_place(optimizer, buckets)
+
+    def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
+        """By the chosen engine."""
+        self.choose(optimizer).advance(optimizer, buckets, facts)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from weightdecay.decay import Number
-from weightdecay.engine.bucket import Bucket, Cohorts
-from weightdecay.engine.facts import Accountant, Facts
+from weightdecay.engine.buckets import Bucket, Plan
+from weightdecay.engine.mean_square import Facts, MeanSquare
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import Member
-from weightdecay.optim.reference import Runner
+from weightdecay.optim.groups import read_groups
+from weightdecay.optim.reference import Runner, update_moments
 
 CACHE = 1 << 18
 """Elements that a CPU moves at a time where a step makes intermediate results, which then stay in its cache."""
-
-ONE = torch.tensor(1.0)
-"""On the CPU a Python number would be made a tensor once for every step count."""
+SMALL = 1 << 12
+"""Elements of a tensor up to which a CPU moves it together with others, apart from large ones."""
 
 
 class Engine(Runner):
@@ -27,81 +26,92 @@ class Engine(Runner):
 
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__(optimizer)
-        for i, group in enumerate(optimizer.param_groups):
-            self.check(group, f"group {i}")
-        self.cohorts, self.accountant = Cohorts(), Accountant(optimizer)
-        self.fresh: set[int] = set()  # the indices of the tensors that meet their first gradient in this step
+        self.plan, self.account = Plan(), MeanSquare()
 
-    def step(self) -> None:
-        """Gather, find the facts of the whole model, and move the buckets."""
-        optimizer = self.optimizer
-        members = optimizer.gather()
-        if not members and optimizer.spread.alone:
-            return
-        fresh = [m for m in members if "step" not in m.memory]
-        self.fresh = {m.index for m in fresh}
-        facts = Facts(ok=False)
+    def step(self, optimizer: Optimizer) -> None:
+        """Find the buckets and the facts of the whole model, and move the buckets."""
+        groups, plan, taken = read_groups(optimizer), self.plan, False
         try:
-            facts = self.accountant.facts(
-                members, lambda scale: self.look_ahead(self.buckets(members), scale), self.sees_in_place(members)
-            )
+            buckets = plan.follow(optimizer, groups)
+            self.prepare(optimizer, buckets)
+            if not buckets and optimizer.spread.alone:
+                return
+            look = self.look_ahead(optimizer, buckets)
+            facts = self.account.facts(optimizer, plan, look, self.sees_in_place(optimizer, buckets))
+            if facts.ok is False:
+                return
+            self.move(optimizer, buckets, facts)
+            self.account.commit()
+            taken = True
         finally:
-            if facts.ok is False:  # nothing has happened to a tensor whose first gradient was not taken
-                for m in fresh:
-                    m.memory.clear()
-        if facts.ok is False:
-            return
-        buckets = self.buckets(members)
-        for bucket in buckets:
-            bucket.fresh = bucket.index in self.fresh
-            bucket.state = {"step": bucket.count + facts.ok}  # t; it stays where a step is left out
-            torch._foreach_add_(bucket.steps, taken(facts.ok, bucket.steps[0].device))
-        optimizer.count("clamped", self.advance(buckets, facts))
+            if not taken:  # nothing has happened to a tensor whose first gradient was not taken
+                plan.forget_fresh()
+            plan.release()
 
-    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> bool | Tensor:
-        """Move the weights of all buckets; return whether some pull had to be clamped.
+    def move(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
+        """Count the step and take it."""
+        for bucket in buckets:
+            bucket.count_step(facts.ok)
+        try:
+            self.advance(optimizer, buckets, facts)
+        except Exception:
+            for bucket in buckets:
+                bucket.uncount_step(facts.ok)
+            raise
+        pulls: dict[int, Number] = {}
+        for bucket in buckets:
+            pull, before = bucket.pull, pulls.get(bucket.place)
+            if isinstance(facts.ok, Tensor):
+                pull = scalars.choose(facts.ok, pull, 0.0)
+            pulls[bucket.place] = pull if before is None else scalars.choose(before > pull, before, pull)
+        optimizer.record(pulls, facts.mean_square)
+
+    def prepare(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> None:
+        """Refuse, before anything moves, what the tensors and groups have become since the last step."""
+
+    def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
+        """Move the weights of all buckets, and leave in each the largest pull of an element before the clamp.
 
         ``bucket.state["step"]`` is t, and everything else is known.
         """
         raise NotImplementedError
 
-    def buckets(self, members: Sequence[Member]) -> list[Bucket]:
-        """Return the members in buckets, those that meet their first gradient with their state."""
-        for m in members:
-            if "step" not in m.memory:
-                self.optimizer.begin(m)
-            elif m.memory["step"].device != m.weight.device:
-                m.memory["step"] = m.memory["step"].to(m.weight.device)  # after a checkpoint, once
-        return self.cohorts.sort(members, self.optimizer.spread.copies, self.fresh)
+    def look_ahead(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> Callable[[Number], Tensor | None]:
+        """Return a function of the gradients' scale: Σ v̂ as it will be after this step, over this process's pieces."""
 
-    def look_ahead(self, buckets: Sequence[Bucket], scale: Number) -> Tensor | None:
-        """Return Σ v̂ as it will be after this step, over this process's pieces, each element counted once."""
-        total: Tensor | None = None
-        for bucket in (part for whole in buckets for part in self.parts(whole)):
-            ahead = bucket.copy()
-            self.optimizer.see(ahead, scale)
-            mine = self.optimizer.second_moment(ahead.state, ahead.group).sum() / bucket.copies
-            total = mine if total is None else total + mine
-        return total
+        def look(scale: Number) -> Tensor | None:
+            total: Tensor | None = None
+            for bucket in (part for whole in buckets for part in self.parts(whole)):
+                ahead = bucket.aside(bucket.count + 1, optimizer.state_names)
+                update_moments(optimizer, ahead, scale)
+                mine = sum_of(optimizer.second_moment(ahead.state, ahead.group)) / bucket.copies
+                total = mine if total is None else total + mine
+            return total
+
+        return look
 
     def parts(self, bucket: Bucket) -> list[Bucket]:
         """Return what of a bucket is computed at a time."""
-        return bucket.parts(CACHE if scalars.readable(bucket.weight.device) else None)
+        return bucket.parts(CACHE, SMALL) if scalars.readable(bucket.counts.device) else [bucket]
 
-    def sees_in_place(self, members: Sequence[Member]) -> bool:
+    def sees_in_place(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> bool:
         """Whether :meth:`look_ahead` lets the moments see the gradients for good."""
         return False
 
-    def settle(self) -> None:
-        """Write the account of v into the state."""
-        self.accountant.settle()
+    def sums(self, optimizer: Optimizer) -> dict[int, float]:
+        """Return the account of v."""
+        return self.account.values(optimizer)
+
+    def take_sums(self, optimizer: Optimizer, sums: dict[int, float]) -> None:
+        """Go on with an account of v."""
+        self.account.take(optimizer, sums)
 
 
-def taken(ok: bool | Tensor, device: torch.device) -> Number:
-    """Return by how much the step counts rise: 1, or 0 where the device knows that the step is left out."""
-    if isinstance(ok, Tensor):
-        return ok.float()
-    return ONE if scalars.readable(device) else 1
+def sum_of(several: Tensor) -> Tensor:
+    """Return the sum of all elements, of one tensor or of several as one, float64."""
+    tensors = [several] if isinstance(several, Tensor) else several.tensors
+    sums = [tensor.sum(dtype=torch.float64) for tensor in tensors]
+    return sums[0] if len(sums) == 1 else torch.stack(sums).sum()
 
 
 def refuse(engine: str, where: str, reason: str, instead: str) -> ValueError:

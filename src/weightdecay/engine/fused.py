@@ -10,21 +10,22 @@ from torch import Tensor
 
 from weightdecay.decay import L2, Number
 from weightdecay.engine.base import Engine, refuse
-from weightdecay.engine.bucket import Bucket
+from weightdecay.engine.buckets import Bucket
 from weightdecay.engine.bundle import Bundle
-from weightdecay.engine.facts import Facts, enters_gradient
+from weightdecay.engine.mean_square import Facts, enters_gradient
 from weightdecay.optim import scalars
 from weightdecay.optim.adam import Adam
 from weightdecay.optim.amsgrad import AMSGrad
-from weightdecay.optim.base import Optimizer
+from weightdecay.optim.base import BOX, Optimizer
 from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.reference import pull_of
+from weightdecay.optim.scalars import capped
 from weightdecay.optim.sgd import SGD, HeavyBall
+from weightdecay.optim.sharding import like
 
 CACHEFUL = 1 << 19
 """Elements of a scaled gradient that are written, and read by the kernel, before the next are."""
-
-BOXES = ("start", "observe", "second_moment", "multiplier", "direction", "gain", "mean_gain", "displacement")
 
 
 class Fused(Engine):
@@ -34,113 +35,122 @@ class Fused(Engine):
     1 − pull before the kernel. v̄ comes from the norms of the gradients; AMSGrad's does not, so no stable decay of it.
     """
 
+    name = "fused"
+
     def __init__(self, optimizer: Optimizer) -> None:
         if kernel_of(optimizer) is None:
             raise refuse("fused", f"{type(optimizer).__name__}", "torch has no fused kernel of its step", "foreach")
         super().__init__(optimizer)
+        self.looked: object = None
 
-    def check(self, group: Group, where: str) -> None:
+    def check(self, optimizer: Optimizer, group: Group, where: str) -> None:
         """Refuse what the kernels cannot do."""
-        reason = refusal(self.optimizer, group)
-        if reason:
+        if reason := refusal(optimizer, group):
             raise refuse("fused", where, reason, "foreach")
 
-    def step(self) -> None:
-        """Take one step, if the groups still allow it: schedulers and users write into them."""
-        for i, group in enumerate(self.optimizer.param_groups):
-            if reason := refusal_of_numbers(self.optimizer, group):
-                raise refuse("fused", f"group {i}", reason, "foreach")
-        super().step()
+    def prepare(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> None:
+        """Refuse what tensors or groups have become: people convert models, schedulers write into groups."""
+        now = (self.plan.stamp, *(reader.changes for reader in optimizer.readers))
+        if now != self.looked:
+            for i, reader in enumerate(optimizer.readers):
+                self.check(optimizer, reader.seen, f"group {i}")
+            self.looked = now
 
-    def advance(self, buckets: Sequence[Bucket], facts: Facts) -> bool | Tensor:
+    def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
         """One kernel a bucket."""
-        any_clamped: bool | Tensor = False
-        method = kernel_of(self.optimizer)
+        method = kernel_of(optimizer)
+        found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
         for bucket in buckets:
-            group = bucket.group
-            bucket.grad = Bundle(map(aligned, bucket.weight.tensors, bucket.grad.tensors))
-            scale, penalty = facts.scale, 0.0
+            group, scale, penalty = bucket.group, facts.scale, 0.0
+            if bucket.crooked:
+                bucket.grad = Bundle(map(aligned, bucket.weight.tensors, bucket.grad.tensors))
             if enters_gradient(group):
                 if type(group["decay"]) is L2:
                     penalty = float(group["weight_decay"])
                 else:
                     bucket.grad, scale = bucket.grad * scale, 1.0
                     bucket.grad = group["decay"].couple(bucket.grad, bucket.weight, group["weight_decay"])
-            pull = self.optimizer.pull(bucket, facts.mean_square)
-            if isinstance(facts.ok, Tensor):
+            pull = pull_of(optimizer, bucket, facts.mean_square)
+            if found is not None:
                 pull = scalars.choose(facts.ok, pull, 0.0)
-            any_clamped = any_clamped | (pull > 1)
-            pull = pull.clamp(max=1) if isinstance(pull, Tensor) else min(pull, 1.0)
-            found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
+            bucket.pull, pull = pull, scalars.host_number(capped(pull))
             if method is SGD:
-                self._sgd(bucket, scale, pull, penalty, found)
+                sgd(bucket, scale, pull, penalty, found)
             else:
-                self._adam(bucket, scale, pull, penalty, found)
-        return any_clamped
+                adam(bucket, scale, pull, penalty, found, isinstance(optimizer, AMSGrad))
 
-    def _adam(self, bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
-        group, lr = bucket.group, scalars.host_number(bucket.group["lr"])
-        pull = scalars.host_number(pull)
-        rides = not isinstance(lr, Tensor) and not isinstance(pull, Tensor) and lr > 0 and not penalty
-        if not rides:
-            shrink(bucket, pull)
-        kernel: Any = torch._fused_adamw_ if rides else torch._fused_adam_
-        amsgrad = isinstance(self.optimizer, AMSGrad)
-        slots = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ()))
-        states = [bucket.slot(name).tensors for name in slots]
-        for weights, grads, *moments, steps in scaled(scale, bucket.weight, bucket.grad, *states, bucket.steps):
-            kernel(
-                *(weights, grads, *moments, *([] if amsgrad else [[]]), steps),
-                amsgrad=amsgrad,
-                lr=lr,
-                beta1=group["betas"][0],
-                beta2=group["betas"][1],
-                weight_decay=pull / lr if rides else penalty,
-                eps=group["eps"],
-                maximize=False,  # the gradient has its sign already
-                grad_scale=None,
-                found_inf=found,
-            )
 
-    def _sgd(self, bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
-        group = bucket.group
-        shrink(bucket, scalars.host_number(pull))
-        first = "momentum_buffer" not in bucket.memory
-        if first and group["momentum"]:
-            for m in bucket.members:
-                bucket.keep(m, "momentum_buffer", torch.empty_like(m.weight))
-        buffers = [bucket.slot("momentum_buffer").tensors] if group["momentum"] else []
-        for weights, grads, *buffer, _ in scaled(scale, bucket.weight, bucket.grad, *buffers, bucket.steps):
-            torch._fused_sgd_(
-                *(weights, grads, *(buffer or [[]])),
-                weight_decay=penalty,
-                momentum=group["momentum"],
-                lr=scalars.host_number(group["lr"]),
-                dampening=group["dampening"],
-                nesterov=group["nesterov"],
-                maximize=False,
-                is_first_step=first,
-                grad_scale=None,
-                found_inf=found,
-            )
+def adam(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None, amsgrad: bool) -> None:
+    """Move the bucket by the kernel of Adam or AdamW."""
+    group, lr = bucket.group, bucket.group["lr"]
+    rides = not isinstance(lr, Tensor) and not isinstance(pull, Tensor) and lr > 0 and not penalty
+    if not rides:
+        shrink(bucket.weight.tensors, pull)
+    kernel: Any = torch._fused_adamw_ if rides else torch._fused_adam_
+    slots = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ()))
+    states = [bucket.slot(name).tensors for name in slots]
+    steps = [memory["step"] for memory in bucket.memories]
+    for weights, grads, *moments, counts in scaled(scale, bucket.weight.tensors, bucket.grad, *states, steps):
+        kernel(
+            *(weights, grads, *moments, *([] if amsgrad else [[]]), counts),
+            amsgrad=amsgrad,
+            lr=lr,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=pull / lr if rides else penalty,
+            eps=group["eps"],
+            maximize=False,  # the gradient has its sign already
+            grad_scale=None,
+            found_inf=found,
+        )
+
+
+def sgd(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
+    """Move the bucket by the kernel of SGD."""
+    group = bucket.group
+    first = "momentum_buffer" not in bucket.memory
+    if first and group["momentum"]:
+        for param, weight, memory in zip(bucket.params, bucket.weight.tensors, bucket.memories, strict=True):
+            memory["momentum_buffer"] = like(param, torch.empty_like(weight))
+    buffers = [bucket.slot("momentum_buffer").tensors] if group["momentum"] else []
+    steps = [memory["step"] for memory in bucket.memories]
+    pulls = isinstance(pull, Tensor) or pull != 0
+    for weights, grads, *buffer, _ in scaled(scale, bucket.weight.tensors, bucket.grad, *buffers, steps, cut=pulls):
+        shrink(weights, pull)  # here, while the kernel will find the weights in the cache
+        torch._fused_sgd_(
+            *(weights, grads, *(buffer or [[]])),
+            weight_decay=penalty,
+            momentum=group["momentum"],
+            lr=group["lr"],
+            dampening=group["dampening"],
+            nesterov=group["nesterov"],
+            maximize=False,
+            is_first_step=first,
+            grad_scale=None,
+            found_inf=found,
+        )
 
 
 Lists = list[list[Tensor]]
 
 
-def scaled(scale: Number, weight: Bundle, grad: Bundle, *others: list[Tensor]) -> Iterator[Lists]:
-    """Yield weights, scaled gradients, states and, last, step counts, all at once or a cacheful at a time.
+def scaled(
+    scale: Number, weights: list[Tensor], grad: Bundle, *others: list[Tensor], cut: bool = False
+) -> Iterator[Lists]:
+    """Yield weights, scaled gradients, states and, last, step counts, all at once or (``cut``) a cacheful at a time.
 
     p.grad is never written, so a scaled gradient is a copy. On the CPU it is made in pieces that never leave the cache:
     reading the gradient once more would cost as much as a third of the kernel.
     """
-    if isinstance(scale, float) and scale == 1:
-        yield [weight.tensors, grad.tensors, *others]
-    elif not scalars.readable(weight.device):
-        yield [weight.tensors, (grad * scale).tensors, *others]
+    plain = isinstance(scale, float) and scale == 1
+    if not scalars.readable(grad.device):
+        yield [weights, (grad if plain else grad * scale).tensors, *others]
+    elif plain and not cut:
+        yield [weights, grad.tensors, *others]
     else:
-        for part in cachefuls([weight.tensors, grad.tensors, *others]):
-            part[1] = list(torch._foreach_mul(part[1], scale))
+        for part in cachefuls([weights, grad.tensors, *others]):
+            if not plain:
+                part[1] = (Bundle(part[1]) * scale).tensors
             yield part
 
 
@@ -168,16 +178,16 @@ def aligned(weight: Tensor, grad: Tensor) -> Tensor:
     return grad if grad.stride() == weight.stride() else torch.empty_like(weight, dtype=grad.dtype).copy_(grad)
 
 
-def shrink(bucket: Bucket, pull: Number) -> None:
+def shrink(weights: list[Tensor], pull: Number) -> None:
     """Multiply the weights by 1 − pull."""
     if isinstance(pull, Tensor) or pull != 0:
-        bucket.weight.mul_(1 - pull)
+        Bundle(weights).mul_(1 - pull)
 
 
 def kernel_of(optimizer: Optimizer) -> type[Optimizer] | None:
     """Return the method whose kernel computes this optimizer's step: its own box, none of it overridden."""
     for method, family in ((Adam, Adam), (AMSGrad, Adam), (SGD, SGD), (HeavyBall, SGD)):
-        if all(getattr(type(optimizer), box, None) is getattr(method, box, None) for box in BOXES):
+        if all(getattr(type(optimizer), box, None) is getattr(method, box, None) for box in BOX):
             return family
     return None
 
@@ -200,6 +210,10 @@ def refusal_of_params(optimizer: Optimizer, group: Group) -> str | None:
 
 def refusal_of_numbers(optimizer: Optimizer, group: Group) -> str | None:
     """Return why the kernels cannot move the group with the decay and the numbers that it has now."""
+    if decays(group) and not group["decay"].plain:
+        return f"{group['decay']!r} does more to a weight than to multiply it, the kernel does not"
+    if decays(group) and set(group["decay"].needs) - {"mean_gain", "gain"}:
+        return f"{group['decay']!r} looks at {sorted(group['decay'].needs)[-1]}, which the kernel does not show"
     if decays(group) and not group["decay"].uniform:
         return f"{group['decay']!r} has a pull for every element, the kernel one for the tensor"
     if optimizer.couples(group) and not optimizer.linear_in_squares:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import Decay, Number
-from weightdecay.engine.norms import squares
+from weightdecay.engine.mean_square import squares
 from weightdecay.optim.hyper import unknown
 from weightdecay.optim.member import Group
 from weightdecay.optim.radam import rectification
@@ -77,7 +77,7 @@ def find_gain(optimizer: torch.optim.Optimizer, gain: Any, decay: Decay) -> Gain
             ValueError, for a name or a number that is no gain.
     """
     found = _explicit(gain) if gain is not None else None
-    if found is not None or not decay.reads_mean_gain:
+    if found is not None or "mean_gain" not in decay.needs:
         return found
     kind, instead = type(optimizer).__name__, "Decoupled(), Independent() and Vanilla() need no gain"
     if gain is None:

@@ -34,6 +34,7 @@ class AdaBound(Adam):
     """
 
     method: ClassVar[str] = "AdaBound"
+    elementwise: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {**Adam.ranges, "final_lr": POSITIVE, "gamma": FRACTION}
 
     def __init__(

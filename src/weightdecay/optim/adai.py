@@ -32,6 +32,7 @@ class Adai(Optimizer):
     """
 
     method: ClassVar[str] = "Adai"
+    elementwise: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "beta1_prod")
     linear_in_squares: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {

@@ -36,6 +36,7 @@ class Adam(Optimizer):
     """
 
     method: ClassVar[str] = "Adam"
+    elementwise: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq")
     linear_in_squares: ClassVar[bool] = True
     ranges: ClassVar[Ranges] = {**Optimizer.ranges, "betas": (FRACTION, FRACTION), "eps": NON_NEGATIVE}

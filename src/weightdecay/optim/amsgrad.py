@@ -25,6 +25,7 @@ class AMSGrad(Adam):
     """
 
     method: ClassVar[str] = "AMSGrad"
+    elementwise: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
     linear_in_squares: ClassVar[bool] = False  # a maximum
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from weightdecay.decay import Decay, Number, Step
+from weightdecay.decay import Decay, Number
+from weightdecay.decay.base import checked_needs
 from weightdecay.optim import checkpoint, scalars
+from weightdecay.optim.groups import Reader
 from weightdecay.optim.hyper import NON_NEGATIVE, Ranges, check_ranges
-from weightdecay.optim.member import COMPENSATION, Group, Member, State, decays, member
+from weightdecay.optim.member import COMPENSATION, Group, State, decays
 from weightdecay.optim.options import Options, check_mode, check_values, refuse_unknown
 from weightdecay.optim.parameters import check_parameters, low_precision
-from weightdecay.optim.reference import ENGINES, Runner
+from weightdecay.optim.reference import Runner, engines
 from weightdecay.optim.sharding import Spread
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
 OWN = (
     *("_engine", "nonfinite", "rounding", "moments", "seed"),
-    *("max_grad_norm", "process_group", "grad_norm", "counters"),
+    *("max_grad_norm", "process_group", "grad_norm", "counters", "state_names"),
 )
 """What a copy of an optimizer takes along beside torch's own attributes."""
+
+BOX = ("start", "observe", "second_moment", "multiplier", "direction", "gain", "mean_gain", "displacement")
+"""The methods that make up a box."""
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -73,6 +77,9 @@ class Optimizer(torch.optim.Optimizer):
     """The state tensors a parameter may have, named as in torch where torch has them."""
     ranges: ClassVar[Ranges] = {"lr": NON_NEGATIVE, "weight_decay": NON_NEGATIVE}
     """The values each hyper-parameter may take."""
+    elementwise: ClassVar[bool] = False
+    """Whether the box treats each element by itself, so that tensors may be moved as one. Said anew by every class that
+    overrides a part of the box."""
     linear_in_squares: ClassVar[bool] = False
     """Whether v_t = β₂ v_{t−1} + (1 − β₂) g_t² from v_0 = 0, so that v̄ follows from the norms of the gradients."""
 
@@ -93,17 +100,25 @@ class Optimizer(torch.optim.Optimizer):
         **others: Any,
     ) -> None:
         refuse_unknown(type(self).__name__, others, {*defaults, *Options.__annotations__})
-        check_mode("engine", engine, ENGINES)
+        check_mode("engine", engine, engines())
         check_values(nonfinite, rounding, moments, max_grad_norm)
         self.nonfinite, self.rounding, self.moments, self.seed = nonfinite, rounding, moments, seed
         self.max_grad_norm, self.process_group = max_grad_norm, process_group
         self.grad_norm: Number | None = None
         self.counters: dict[str, Number] = {"skipped": 0, "clamped": 0}
+        self.state_names = (*self.slots, COMPENSATION)
         self._engine = engine
+        self._forget()
+        super().__init__(params, {**defaults, "maximize": maximize, "peak_lr": peak_lr})
+        self._runner = engines()[engine](self)
+
+    def _forget(self) -> None:
+        """Drop what is found again when it is next needed."""
+        self.readers: list[Reader] = []
         self._runner: Runner | None = None
         self._spread: Spread | None = None
-        super().__init__(params, {**defaults, "maximize": maximize, "peak_lr": peak_lr})
-        self._runner = ENGINES[engine](self)
+        self._mean_square: Number = math.nan
+        self._pulls: Mapping[int, Number] = {}
 
     # ---------------------------------------------------------------- what a method supplies
 
@@ -137,7 +152,7 @@ class Optimizer(torch.optim.Optimizer):
 
     def couples(self, group: Group) -> bool:
         """Whether this group's step reads v̄, the mean over the model."""
-        return decays(group) and bool(group["decay"].reads_mean_gain)
+        return decays(group) and "mean_gain" in group["decay"].needs
 
     def finite(self, grad: Tensor) -> bool:
         """Whether the moments can take this gradient."""
@@ -152,28 +167,8 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.runner.step()
+        self.runner.step(self)
         return loss
-
-    def gather(self) -> list[Member]:
-        """Return the tensors that have a gradient; refuse what the step could not do, before anything moves."""
-        members, index = [], 0
-        for i, group in enumerate(self.param_groups):
-            if not scalars.on_accelerator(group["lr"]):
-                group["decay"].check(group, f"group {i}")
-            for param in group["params"]:
-                index += 1
-                grad = param.grad
-                if grad is None:
-                    continue
-                if grad.layout != torch.strided:
-                    raise RuntimeError(
-                        f"{type(self).__name__} does not support sparse gradients ({self.describe(index)}): moments "
-                        "and the mean over the model need every element. Use sparse=False in the layer, or "
-                        "torch.optim.SparseAdam."
-                    )
-                members.append(member(index, param, grad, self.state[param], group))
-        return members
 
     def describe(self, index: int) -> str:
         """Return what an error message calls the parameter of that index (the first is 1) in the model."""
@@ -184,56 +179,32 @@ class Optimizer(torch.optim.Optimizer):
             index -= len(group["params"])
         raise IndexError(index)
 
-    def begin(self, m: Member) -> None:
-        """Give a parameter that meets its first gradient its state."""
-        if "step" in m.memory:
-            return
-        m.memory["step"] = torch.zeros((), dtype=torch.float32, device=self.runner.device_of_steps(m.weight))
-        m.state = self.start(torch.empty_like(m.weight, dtype=m.dtype), m.group)
-        if self.rounding == "compensated" and low_precision(m.weight):
-            m.state[COMPENSATION] = torch.zeros_like(m.weight, dtype=m.dtype)
-        m.close(self.moments, self.seed)
+    def record(self, pulls: Mapping[int, Number], mean_square: Number) -> None:
+        """Keep what a step did: the largest pull of each group, by its place, and v̄ where it was read."""
+        self._pulls, self._mean_square = pulls, mean_square
+        over: bool | Tensor = False
+        for pull in pulls.values():
+            over = over | (pull > 1)
+        self.count("clamped", over)
 
-    def see(self, m: Member, scale: Number) -> None:
-        """Let decay and moments see the gradient: g ← scale · g, coupled with the weight where the decay does that."""
-        if not (isinstance(scale, float) and scale == 1):
-            m.grad = m.grad * scale
-        if decays(m.group):
-            m.grad = m.group["decay"].couple(m.grad, m.weight.to(m.dtype), m.group["weight_decay"])
-        self.observe(m.state, m.grad, m.group)
+    @property
+    def pulls(self) -> list[float]:
+        """By which fraction the weights of each group shrank in the last step (the most of a group's), at most 1."""
+        numbers = self._read(*(self._pulls.get(i, 0.0) for i in range(len(self.param_groups))))
+        return [min(pull, 1.0) for pull in numbers]
 
-    def move(self, m: Member, mean_square: Number) -> bool | Tensor:
-        """Move the weight; return whether the pull had to be clamped to 1."""
-        pull = self.pull(m, mean_square)
-        move = self.displacement(m.state, m.grad, m.group, mean_square)
-        if isinstance(pull, float):
-            m.write(min(pull, 1.0), move, self.rounding, self.seed)
-            return pull > 1
-        m.write(pull.clamp(max=1), move, self.rounding, self.seed)
-        return (pull > 1).any()
+    @property
+    def mean_square(self) -> float | None:
+        """v̄ of the last step, the mean of v̂ over the model; None where no step has read it."""
+        (value,) = self._read(self._mean_square)
+        return None if math.isnan(value) else value
 
-    def model_mean_square(self, members: list[Member]) -> float:
-        r"""Return :math:`\bar v = \sum \hat v / n` over every element of the model that has a gradient."""
-        copies = [self.spread.copies(m.param) for m in members]
-        total = sum(self.second_moment(m.state, m.group).sum().item() / k for m, k in zip(members, copies, strict=True))
-        count = sum(m.weight.numel() / k for m, k in zip(members, copies, strict=True))
-        total, count = self.spread.sum(torch.tensor([total, count], dtype=torch.float64)).tolist()
-        return total / count if count else 0.0
-
-    def pull(self, m: Member, mean_square: Number) -> Number:
-        """Return the tensor's pull before the clamp."""
-        group = m.group
-        if not decays(group):
-            return 0.0
-        step = Step(
-            strength=group["weight_decay"],
-            lr=group["lr"],
-            peak_lr=group["peak_lr"],
-            mean_gain=functools.partial(self.mean_gain, m.state, group, mean_square),
-            gain=functools.partial(self.gain, m.state, group),
-        )
-        pull: Number = group["decay"].pull(step)
-        return pull
+    @staticmethod
+    def _read(*numbers: Number) -> list[float]:
+        """Return numbers as floats, in one read of the device."""
+        on_device = [n for n in numbers if isinstance(n, Tensor)]
+        values = iter(torch.stack([n.double() for n in on_device]).tolist() if on_device else [])
+        return [next(values) if isinstance(n, Tensor) else float(n) for n in numbers]
 
     @property
     def coupled(self) -> bool:
@@ -254,9 +225,9 @@ class Optimizer(torch.optim.Optimizer):
 
     @property
     def runner(self) -> Runner:
-        """The engine itself; made when first asked for after a copy or a checkpoint."""
+        """The engine itself; made when first asked for after a copy."""
         if self._runner is None:
-            self._runner = ENGINES[self._engine](self)
+            self._runner = engines()[self._engine](self)
         return self._runner
 
     @property
@@ -266,10 +237,9 @@ class Optimizer(torch.optim.Optimizer):
 
     @engine.setter
     def engine(self, name: str) -> None:
-        check_mode("engine", name, ENGINES)
-        runner = ENGINES[name](self)  # raises where the engine cannot; the old one then stays
-        if self._runner is not None:
-            self._runner.settle()
+        check_mode("engine", name, engines())
+        runner = engines()[name](self)  # raises where the engine cannot; the old one then stays
+        runner.take_sums(self, self.runner.sums(self))
         self._engine, self._runner = name, runner
 
     # ---------------------------------------------------------------- torch's contract
@@ -306,22 +276,42 @@ class Optimizer(torch.optim.Optimizer):
                 param_group["peak_lr"] = float(param_group["lr"])
             param_group["decay"].check(param_group, where)
             if self._runner is not None:
-                self._runner.check(param_group, where)
+                self._runner.check(self, param_group, where)
         except Exception:
             self.param_groups.pop()
             raise
         self._warn_of_lost_decay(param_group, where)
 
     def check(self, group: Group, where: str) -> None:
-        """Refuse hyper-parameters outside their range, NaN among them."""
-        if not isinstance(group["decay"], Decay):
-            raise TypeError(
-                f"decay={group['decay']!r} in {where} is not a Decay. Pass an object: L2(), Vanilla(), Decoupled(), "
-                "Independent(), Stable() or Elementwise()."
-            )
+        """Refuse hyper-parameters outside their range, NaN among them, and a decay that asks for what is not there."""
         check_ranges(group, self.ranges, where)
         if group["peak_lr"] is not None:
             check_ranges(group, {"peak_lr": NON_NEGATIVE}, where)
+        self._check_decay(group, where)
+
+    def check_written(self, group: Group, names: Iterable[str], where: str) -> None:
+        """Check what somebody wrote into a group between two steps."""
+        names = set(names)
+        ranges = {**self.ranges, "peak_lr": NON_NEGATIVE}
+        check_ranges(
+            group, {n: ranges[n] for n in names & ranges.keys() if not scalars.on_accelerator(group[n])}, where
+        )
+        if names & {"decay", "weight_decay"}:
+            self._check_decay(group, where)
+
+    def _check_decay(self, group: Group, where: str) -> None:
+        decay, kind = group["decay"], type(self)
+        if not isinstance(decay, Decay):
+            raise TypeError(
+                f"decay={decay!r} in {where} is not a Decay. Pass an object: L2(), Vanilla(), Decoupled(), "
+                "Independent(), Stable() or Elementwise()."
+            )
+        for name, said in (("mean_gain", "multiplies a gradient"), ("gain", "multiplies each element of a gradient")):
+            if name in checked_needs(decay) and getattr(kind, name) is getattr(Optimizer, name):
+                raise TypeError(
+                    f"{decay!r} in {where} reads by how much the update {said}, and {kind.__name__} defines no {name}. "
+                    f"Decoupled(), Independent() and Vanilla() need none; or define {kind.__name__}.{name}."
+                )
 
     def _warn_of_lost_decay(self, group: Group, where: str) -> None:
         low = next((p for p in group["params"] if low_precision(p)), None)
@@ -335,8 +325,6 @@ class Optimizer(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values only, so that it loads with ``weights_only=True``. A decay is named, not stored."""
-        if self._runner is not None:
-            self._runner.settle()
         return checkpoint.pack(self, super().state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -344,11 +332,17 @@ class Optimizer(torch.optim.Optimizer):
 
         Raises: ValueError, where groups, shapes or the method do not match; nothing has changed then.
         """
-        checkpoint.load(self, state_dict)
-        self._runner = None  # what an engine remembers is of the run before
+        sums = checkpoint.load(self, state_dict)
+        self._forget()  # what an engine remembers is of the run before
+        self.runner.take_sums(self, sums)
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._runner is not None:
-            self._runner.settle()
         own = {name: getattr(self, name) for name in OWN}
-        return {**super().__getstate__(), **own, "_runner": None, "_spread": None}
+        return {**super().__getstate__(), **own, "_sums": {} if self._runner is None else self._runner.sums(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        sums = state.pop("_sums", {})
+        self._forget()
+        super().__setstate__(state)
+        self.runner.take_sums(self, sums)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from copy import deepcopy
 from itertools import chain
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from weightdecay.optim.member import COMPENSATION, State, kept_dtype
 from weightdecay.optim.parameters import low_precision
-from weightdecay.optim.sharding import is_sharded, like, piece
+from weightdecay.optim.sharding import like, piece
 
 if TYPE_CHECKING:
     from weightdecay.optim.base import Optimizer
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 NOT_LOADED = (
     "attached",  # to a checkpoint of torch's, by attach()
     "params",
+    "param_names",
     "decay",
     "amsgrad",
     "foreach",
@@ -41,20 +43,31 @@ def pack(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     (torch.distributed.checkpoint takes "state" and "param_groups" only) it is summed anew over the loaded v.
     """
     for group in state_dict["param_groups"]:
+        group.update({name: plain(value) for name, value in group.items() if name not in ("params", "decay")})
         group["decay"] = repr(group["decay"])
-    state, sums = dict(state_dict["state"]), {}
-    for key, param in enumerate(chain.from_iterable(group["params"] for group in optimizer.param_groups)):
-        if V_SUM in state.get(key, {}):
-            state[key] = {name: value for name, value in state[key].items() if name != V_SUM}
-            if not is_sharded(param):
-                sums[key] = float(optimizer.state[param][V_SUM])
-    own = {"method": optimizer.method, "seed": optimizer.seed, V_SUM: sums}
+    # Step counts of tensors that move together lie side by side in one memory; a checkpoint has each for itself.
+    state = {
+        key: {**values, "step": torch.as_tensor(values["step"]).clone()} if "step" in values else values
+        for key, values in state_dict["state"].items()
+    }
+    own = {"method": optimizer.method, "seed": optimizer.seed, V_SUM: optimizer.runner.sums(optimizer)}
     counters = {name: int(count) for name, count in optimizer.counters.items()}
     return {**state_dict, "state": state, "weightdecay": {**own, **counters}}
 
 
-def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
-    """Check the whole checkpoint, then take it over; on error the optimizer is as it was.
+def plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays as Python's, which every reader of checkpoints takes; the rest as it is."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(plain, value)) if type(value) in (tuple, list) else value
+    if hasattr(value, "dtype") and not isinstance(value, Tensor) and hasattr(value, "tolist"):
+        return value.tolist()
+    return value
+
+
+def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[int, float]:
+    """Check the whole checkpoint, then take it over; on error the optimizer is as it was. Return the sums of v in it.
+
+    Parameters are matched by name where both sides have names, else by their places.
 
     Differs from ``torch.optim.Optimizer.load_state_dict`` on purpose: moments keep the working precision (torch
     rounds them to the parameter's), tensors are copied, λ travels only with the decay that gives it its meaning.
@@ -73,22 +86,12 @@ def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     groups = [_merged(group, saved) for group, saved in zip(optimizer.param_groups, saved_groups, strict=True)]
     for i, group in enumerate(groups):
         optimizer.check(group, f"group {i} of the checkpoint")
-    params = list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
-    ids = list(chain.from_iterable(saved["params"] for saved in saved_groups))
-    by_id = dict(zip(ids, params, strict=True))
+    by_id = _matched(optimizer, saved_groups)
     group_of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
-
-    sums = own.get(V_SUM, {})
-
-    def taken(key: Any, values: State) -> State:
-        param = by_id[key]
-        state = _tensors(optimizer, param, group_of[id(param)], values, f"parameter {key}")
-        if key in sums and not is_sharded(param):
-            state[V_SUM] = torch.tensor(sums[key], dtype=torch.float64)
-        return state
-
     state = {
-        by_id.get(key, key): taken(key, values) if key in by_id else values
+        by_id.get(key, key): _tensors(optimizer, by_id[key], group_of[id(by_id[key])], values, f"parameter {key}")
+        if key in by_id
+        else values
         for key, values in state_dict["state"].items()
         if values or key not in by_id
     }
@@ -103,6 +106,35 @@ def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
         optimizer.counters[name] = own.get(name, 0)
     for after in optimizer._optimizer_load_state_dict_post_hooks.values():
         after(optimizer)
+    places = {id(p): i for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"])}
+    return {places[id(by_id[key])]: total for key, total in own.get(V_SUM, {}).items() if key in by_id}
+
+
+def _matched(optimizer: Optimizer, saved_groups: list[dict[str, Any]]) -> dict[Any, Tensor]:
+    """Return the parameter of each id in the checkpoint."""
+    ids = list(chain.from_iterable(saved["params"] for saved in saved_groups))
+    params = list(chain.from_iterable(group["params"] for group in optimizer.param_groups))
+    ours, theirs = _names(optimizer.param_groups), _names(saved_groups)
+    if not (ours and theirs):
+        return dict(zip(ids, params, strict=True))
+    by_name = dict(zip(ours, params, strict=True))
+    for name in theirs:
+        if name not in by_name:
+            near = difflib.get_close_matches(name, set(ours) - set(theirs), n=1)
+            raise ValueError(
+                f"the checkpoint holds the state of {name!r}, and no parameter here has that name"
+                f"{f'; the nearest is {near[0]!r}' if near else ''}. Rename it there or here; without 'param_names' in "
+                "its groups a checkpoint is matched by the places of its parameters."
+            )
+    return dict(zip(ids, map(by_name.__getitem__, theirs), strict=True))
+
+
+def _names(groups: list[dict[str, Any]]) -> list[str]:
+    """Return the name of every parameter, without what DDP and torch.compile put before it; none unless all have."""
+    if not all(group.get("param_names") for group in groups):
+        return []
+    names = chain.from_iterable(group["param_names"] for group in groups)
+    return [".".join(part for part in name.split(".") if part not in ("module", "_orig_mod")) for name in names]
 
 
 def _check_groups(optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
@@ -127,17 +159,19 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     """Return the state of one parameter: copied, on its device, each tensor in the type in which it is kept."""
     weight = piece(param.detach())
     weight = torch.view_as_real(weight) if torch.is_complex(weight) else weight
-    # torch.distributed.checkpoint fills a flat checkpoint up with whatever names the state has now, v_sum among them.
     present = {key: value for key, value in saved.items() if value is not None and key != V_SUM}
     needed = set(optimizer.start(weight, group))
+    known = {"step", COMPENSATION, *optimizer.slots, *needed}
     needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
-    missing, extra = needed - set(present), set(present) - {"step", COMPENSATION, *optimizer.slots}
-    if missing or extra:
+    missing, extra = needed - set(present), set(present) - known
+    if missing or extra & _all_slots(optimizer):
         raise ValueError(
             f"{name} of the checkpoint has the state {sorted(present)}, but {optimizer.method} keeps "
             f"{['step', *optimizer.slots]}: it was written by another method."
         )
+    users = {key: deepcopy(present.pop(key)) for key in extra}  # what somebody keeps beside it
     state: State = {"step": torch.as_tensor(float(present.pop("step", 0.0)))}
+    state.update({key: value.to(weight.device) if isinstance(value, Tensor) else value for key, value in users.items()})
     compensated = optimizer.rounding == "compensated" and low_precision(weight)
     if COMPENSATION in present and not compensated:
         del present[COMPENSATION]  # the weights stand where they were rounded to
@@ -154,6 +188,16 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
         kept = kept_dtype(key, weight, optimizer.moments)
         state[key] = like(param, torch.empty_like(weight, dtype=kept).copy_(value))
     return state
+
+
+def _all_slots(optimizer: Optimizer) -> set[str]:
+    """Return the names of the state tensors of every method there is."""
+    kinds, found = [[kind for kind in type(optimizer).__mro__ if "slots" in vars(kind)][-1]], set[str]()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        found |= set(kind.slots)
+    return found
 
 
 def _say_what_was_kept(optimizer: Optimizer, saved_groups: list[dict[str, Any]]) -> None:

@@ -42,8 +42,9 @@ class Member:
     weight: Tensor  # θ_{t−1}, the parameter's own memory
     grad: Tensor  # g_t in the working precision; never p.grad itself where that would be written
     memory: State  # the optimizer's state of this parameter
-    group: Group
-    state: State = field(default_factory=dict)  # the same in the working precision, and "step": t
+    group: Group  # its options, as plain numbers
+    place: int = 0  # of the group
+    state: State = field(default_factory=dict)  # the memory in the working precision, and "step": t
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,14 +55,13 @@ class Member:
         """Return uniform numbers, one an element, for the rounding of the weight (slot 0) or of a state."""
         return noise(self.weight, seed, self.index * 16 + slot, self.state["step"])
 
-    def open(self, step: Number) -> None:
-        """Show the state in the working precision; ``step`` is t."""
-        self.state = {
-            name: piece(value).to(self.dtype) for name, value in self.memory.items() if name not in ("step", "v_sum")
-        }
+    def load_state(self, step: Number, slots: tuple[str, ...]) -> None:
+        """Show the state in the working precision; ``step`` is t. What others keep beside it is left alone."""
+        memory = self.memory
+        self.state = {name: piece(memory[name]).to(self.dtype) for name in slots if name in memory}
         self.state["step"] = step
 
-    def close(self, moments: torch.dtype | None, seed: int) -> None:
+    def store_state(self, moments: torch.dtype | None, seed: int) -> None:
         """Keep what the step made of the state: new slots, and rounded ones. The others were changed in place."""
         for slot, (name, value) in enumerate(self.state.items(), start=1):
             if name == "step":
@@ -71,38 +71,40 @@ class Member:
                 self.memory[name] = like(self.param, torch.empty_like(value, dtype=dtype).copy_(value))
                 continue
             kept = piece(self.memory[name])
-            if kept.dtype == self.dtype:
+            if kept.dtype == value.dtype:
+                if kept is not value:
+                    kept.copy_(value)
                 continue
             # To nearest, a second moment with β₂ = 0.999 would never shrink: 0.1 % is under half a spacing.
             kept.copy_(stochastic_round(value, kept.dtype, self.noise(seed, slot)))
 
-    def write(self, pull: Number | Tensor, move: Tensor, rounding: str, seed: int) -> None:
-        """θ_t = (1 − pull) θ_{t−1} − move, rounded once to the weight's precision."""
-        if not low_precision(self.weight):
-            if isinstance(pull, Tensor) or not isinstance(pull, float) or pull != 0:
-                self.weight.mul_(1 - pull)
-            self.weight.sub_(move)
-            return
-        weight = self.weight.to(self.dtype)
-        if COMPENSATION in self.state:
-            weight = weight + self.state[COMPENSATION]
-        value = (1 - pull) * weight - move
-        if rounding == "stochastic":
+    def write(self, value: Tensor, rounding: str, seed: int) -> None:
+        """Let the weight be ``value``, which is in the working precision, rounded once to the weight's."""
+        if rounding == "stochastic" and low_precision(self.weight):
             value = stochastic_round(value, self.weight.dtype, self.noise(seed, 0))
         self.weight.copy_(value)
         if COMPENSATION in self.state:
             self.state[COMPENSATION].copy_(remainder(value, self.weight.dtype))
 
+    def whole_weight(self) -> Tensor:
+        """Return θ_{t−1} in the working precision, with what a 16-bit weight could not hold; not to be written."""
+        weight = self.weight.to(self.dtype)
+        return weight + self.state[COMPENSATION] if COMPENSATION in self.state else weight
 
-def member(index: int, param: Tensor, grad: Tensor, memory: State, group: Group) -> Member:
+
+def member(index: int, param: Tensor, grad: Tensor, memory: State, group: Group, place: int = 0) -> Member:
     """Return what the boxes see of a parameter with a gradient."""
     weight = param.detach()
     if is_sharded(param):
         weight, grad = piece(weight), gradient_piece(param)
     if weight.is_complex():
         weight, grad = torch.view_as_real(weight), torch.view_as_real(grad)
-    if low_precision(weight) or grad.dtype != weight.dtype:
-        grad = grad.to(working_dtype(weight))
-    if group["maximize"]:
-        grad = -grad
-    return Member(index, param, weight, grad, memory, group)
+    return Member(index, param, weight, working(grad, weight, bool(group["maximize"])), memory, group, place)
+
+
+def working(grad: Any, weight: Any, maximize: bool) -> Any:
+    """Return the gradient (of one tensor, or of several as one) as the boxes see it: downhill, in full precision."""
+    dtype = working_dtype(weight)
+    if grad.dtype != dtype:
+        grad = grad.to(dtype)
+    return -grad if maximize else grad

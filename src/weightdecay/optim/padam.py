@@ -32,6 +32,7 @@ class Padam(AMSGrad):
     """
 
     method: ClassVar[str] = "Padam"
+    elementwise: ClassVar[bool] = True
     # Above one half the step would grow where gradients are small: not partial adaptivity any more.
     ranges: ClassVar[Ranges] = {**AMSGrad.ranges, "partial": Interval(0, 0.5 + 1e-12, open_low=True)}
 

@@ -31,6 +31,7 @@ class RAdam(Adam):
     """
 
     method: ClassVar[str] = "RAdam"
+    elementwise: ClassVar[bool] = True
 
     def multiplier(self, state: State, group: Group) -> Tensor:
         """r_t √(1−β₂ᵗ)/(√v_t + ε), or 1."""

@@ -1,35 +1,49 @@
-"""How a step is computed: what every engine is, and the one that is the definition."""
+"""The step: its parts, which every engine goes through, and the loop over tensors that is the definition."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from weightdecay.optim.member import Group, Member
+from weightdecay.decay import Number, Step
+from weightdecay.optim.groups import read_groups
+from weightdecay.optim.member import COMPENSATION, Group, Member, decays, kept_dtype, member
+from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.scalars import capped
+from weightdecay.optim.sharding import like, piece
 
 if TYPE_CHECKING:
     from weightdecay.optim.base import Optimizer
 
 
 class Runner:
-    """What an optimizer asks of an engine."""
+    """What an optimizer asks of an engine. It keeps no optimizer: one that nobody needs any more goes at once."""
+
+    name = ""
 
     def __init__(self, optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
+        for i, group in enumerate(optimizer.param_groups):
+            self.check(optimizer, group, f"group {i}")
 
-    def step(self) -> None:
+    def step(self, optimizer: Optimizer) -> None:
         """Take one step."""
         raise NotImplementedError
 
-    def check(self, group: Group, where: str) -> None:
+    def check(self, optimizer: Optimizer, group: Group, where: str) -> None:
         """Raise ValueError for a group that this engine cannot honour, naming an engine that can."""
 
-    def settle(self) -> None:
-        """Write what the engine keeps for itself into the optimizer's state."""
+    def sums(self, optimizer: Optimizer) -> dict[int, float]:
+        """Return what a checkpoint must hold beside the state: Σ v of tensors, by their place in the model."""
+        return {}
+
+    def take_sums(self, optimizer: Optimizer, sums: dict[int, float]) -> None:
+        """Go on from what :meth:`sums` of an earlier process returned."""
 
     def device_of_steps(self, weight: Tensor) -> torch.device:
         """Return where the step count of a weight is kept: where the weight is, so that a graph counts its steps."""
@@ -39,51 +53,209 @@ class Runner:
 class Reference(Runner):
     """The definition that every engine must equal: observe all gradients, then move all weights."""
 
-    def step(self) -> None:
+    name = "reference"
+
+    def step(self, optimizer: Optimizer) -> None:
         """Take one step."""
-        optimizer = self.optimizer
-        members = optimizer.gather()
-        scale = self.admit(members)
+        members = gather(optimizer, read_groups(optimizer))
+        scale = clipping(optimizer, members)
         if scale is None:
             return
         for m in members:
-            optimizer.begin(m)
-            m.memory.pop("v_sum", None)  # a faster engine's account of v, which this step does not keep
-            m.memory["step"] += 1
-            m.open(m.memory["step"].item())
-            optimizer.see(m, scale)
-        # Before any weight moves: the mean is over the model as it stood when the gradients were taken.
-        mean_square = optimizer.model_mean_square(members) if optimizer.coupled else math.nan
-        clamped: bool | Tensor = False
+            init_state(optimizer, m)
         for m in members:
-            clamped = clamped | optimizer.move(m, mean_square)
-            m.close(optimizer.moments, optimizer.seed)
-        optimizer.count("clamped", clamped)
-
-    def admit(self, members: list[Member]) -> float | None:
-        """Return what the gradients are multiplied by; None where the step is left out for a gradient not finite."""
-        optimizer, most = self.optimizer, self.optimizer.max_grad_norm
-        if not (optimizer.coupled or most or optimizer.nonfinite == "raise"):
-            return 1.0
-        bad = next((m for m in members if not optimizer.finite(m.grad)), None)
-        square = 0.0
-        if most is not None and bad is None:
-            square = sum(m.grad.double().square().sum().item() / optimizer.spread.copies(m.param) for m in members)
-        mine = torch.tensor([float(bad is not None), square], dtype=torch.float64)
-        bad_processes, square = optimizer.spread.sum(mine).tolist()
-        if bad_processes:
-            if optimizer.nonfinite == "raise":
-                raise not_finite(optimizer, bad)
-            optimizer.count("skipped", True)
-            return None
-        if most is None:
-            return 1.0
-        optimizer.grad_norm = math.sqrt(square)
-        return min(1.0, most / (optimizer.grad_norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
+            m.memory["step"] = m.memory["step"] + 1  # not in place: an engine may keep many counts in one memory
+            m.load_state(float(m.memory["step"]), optimizer.state_names)
+            update_moments(optimizer, m, scale)
+        # Before any weight moves: the mean is over the model as it stood when the gradients were taken.
+        mean_square = model_mean_square(optimizer, members) if optimizer.coupled else math.nan
+        pulls: dict[int, float] = {}
+        for m in members:
+            pull = float(apply_update(optimizer, m, mean_square))
+            m.store_state(optimizer.moments, optimizer.seed)
+            pulls[m.place] = max(pull, pulls.get(m.place, 0.0))
+        optimizer.record(pulls, mean_square)
 
     def device_of_steps(self, weight: Tensor) -> torch.device:
         """Return the CPU, where the step reads t."""
         return torch.device("cpu")
+
+
+def clipping(optimizer: Optimizer, members: list[Member]) -> float | None:
+    """Return what the gradients are multiplied by; None where the step is left out for a gradient not finite."""
+    most = optimizer.max_grad_norm
+    if not (optimizer.coupled or most or optimizer.nonfinite == "raise"):
+        return 1.0
+    bad = next((m for m in members if not optimizer.finite(m.grad)), None)
+    square = 0.0
+    if most is not None and bad is None:
+        square = sum(m.grad.double().square().sum().item() / optimizer.spread.copies(m.param) for m in members)
+    mine = torch.tensor([float(bad is not None), square], dtype=torch.float64)
+    bad_processes, square = optimizer.spread.sum(mine).tolist()
+    if bad_processes:
+        if optimizer.nonfinite == "raise":
+            raise not_finite(optimizer, bad)
+        optimizer.count("skipped", True)
+        return None
+    if most is None:
+        return 1.0
+    optimizer.grad_norm = math.sqrt(square)
+    return min(1.0, most / (optimizer.grad_norm + 1e-6))  # as torch.nn.utils.clip_grad_norm_
+
+
+# ---------------------------------------------------------------- the parts of a step
+
+
+def gather(optimizer: Optimizer, groups: list[Group]) -> list[Member]:
+    """Return the tensors that have a gradient; refuse what the step could not do, before anything moves."""
+    members, index = [], 0
+    for place, (group, seen) in enumerate(zip(optimizer.param_groups, groups, strict=True)):
+        for param in group["params"]:
+            index += 1
+            grad = param.grad
+            if grad is None:
+                continue
+            if grad.layout != torch.strided:
+                raise RuntimeError(
+                    f"{type(optimizer).__name__} does not support sparse gradients ({optimizer.describe(index)}): "
+                    "moments and the mean over the model need every element. Use sparse=False in the layer, or "
+                    "torch.optim.SparseAdam."
+                )
+            members.append(member(index, param, grad, optimizer.state[param], seen, place))
+    return members
+
+
+def init_state(optimizer: Optimizer, m: Member) -> None:
+    """Give a parameter that meets its first gradient its state; bring a state that is there into the right form."""
+    if "step" in m.memory:
+        _fit(optimizer, m)
+        return
+    for name in optimizer.state_names:
+        m.memory.pop(name, None)  # half a state is none
+    m.memory["step"] = torch.zeros((), dtype=torch.float32, device=optimizer.runner.device_of_steps(m.weight))
+    m.state = optimizer.start(torch.empty_like(m.weight, dtype=m.dtype), m.group)
+    if undeclared := [name for name in m.state if name not in optimizer.state_names]:
+        optimizer.state_names += tuple(undeclared)
+    if optimizer.rounding == "compensated" and low_precision(m.weight):
+        m.state[COMPENSATION] = torch.zeros_like(m.weight, dtype=m.dtype)
+    m.store_state(optimizer.moments, optimizer.seed)
+
+
+def _fit(optimizer: Optimizer, m: Member) -> None:
+    """Keep the state in the type and the memory layout that belong to the weight, which may have been converted."""
+    if not isinstance(m.memory["step"], Tensor):  # somebody wrote a number
+        m.memory["step"] = torch.tensor(float(m.memory["step"]))
+    weight = m.weight
+    for name in optimizer.state_names:
+        if (kept := m.memory.get(name)) is None:
+            continue
+        mine, dtype = piece(kept), kept_dtype(name, weight, optimizer.moments)
+        if mine.shape != weight.shape:
+            continue
+        crooked = mine.stride() != weight.stride() and torch.ops.aten.is_non_overlapping_and_dense(weight)
+        if crooked or mine.dtype != dtype or mine.device != weight.device:
+            m.memory[name] = like(m.param, torch.empty_like(weight, dtype=dtype).copy_(mine))
+
+
+def update_moments(optimizer: Optimizer, m: Member, scale: Number) -> None:
+    """Let decay and moments see the gradient: g ← scale · g, coupled with the weight where the decay does that."""
+    if not (isinstance(scale, float) and scale == 1):
+        m.grad = m.grad * scale
+    if decays(m.group):
+        m.grad = m.group["decay"].couple(m.grad, m.weight.to(m.dtype), m.group["weight_decay"])
+    optimizer.observe(m.state, m.grad, m.group)
+
+
+def apply_update(optimizer: Optimizer, m: Member, mean_square: Number) -> Number:
+    r"""Move the weight: :math:`\theta_t = r + (1 - \text{pull} \odot \text{mask})(\theta_{t-1} - r) - \eta_t u_t`.
+
+    Return the largest pull of an element before the clamp to 1.
+    """
+    # The direction once, for the decay to look at and for the weight to take: some boxes move their state on the way.
+    move = optimizer.displacement(m.state, m.grad, m.group, mean_square)
+    decay = m.group["decay"]
+    if not decays(m.group):
+        pull, mask, anchor = 0.0, None, 0.0
+    else:
+        step = step_of(optimizer, m, mean_square, move)
+        pull, mask, anchor = decay.pull(step), decay.mask(step), decay.anchor(step)
+    at_zero = isinstance(anchor, (int, float)) and anchor == 0
+    if mask is None and at_zero and not low_precision(m.weight) and (decay.plain or not decays(m.group)):
+        if not (isinstance(pull, float) and pull == 0):
+            m.weight.mul_(1 - capped(pull))
+        m.weight.sub_(move)
+        return largest(pull)
+    old = m.whole_weight()
+    share = capped(pull) if mask is None else capped(pull) * mask.to(m.dtype)
+    new = ((1 - share) * old if at_zero else old - share * (old - anchor)) - move
+    if decays(m.group) and not decay.plain:
+        new = decay.constrain(step, old, new)
+    m.write(new, optimizer.rounding, optimizer.seed)
+    return largest(pull)
+
+
+def pull_of(optimizer: Optimizer, m: Member, mean_square: Number) -> Number:
+    """Return the pull, before the clamp, of a decay that is one number a tensor."""
+    if not decays(m.group):
+        return 0.0
+    pull: Number = m.group["decay"].pull(step_of(optimizer, m, mean_square, None))
+    return pull
+
+
+def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor | None) -> Step:
+    """Return what the decay of this tensor may know of the step; ``move`` is η_t u_t."""
+    group, needs = m.group, m.group["decay"].needs
+
+    def fact(name: str, of: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+        if name in needs:
+            return functools.partial(of, *arguments)
+        return functools.partial(_undeclared, group["decay"], name)
+
+    return Step(
+        strength=group["weight_decay"],
+        lr=group["lr"],
+        peak_lr=group["peak_lr"],
+        mean_gain=fact("mean_gain", optimizer.mean_gain, m.state, group, mean_square),
+        gain=fact("gain", optimizer.gain, m.state, group),
+        t=m.state["step"],
+        update=fact("update", _direction_of, move, group["lr"]),
+        weight=fact("weight", m.whole_weight),
+        grad=fact("grad", getattr, m, "grad"),
+    )
+
+
+def _undeclared(decay: Any, name: str) -> Any:
+    raise TypeError(
+        f"{decay!r} asks for step.{name}(), but its needs are {sorted(decay.needs)}. Write "
+        f"needs = frozenset({sorted({*decay.needs, name})}) into its class."
+    )
+
+
+def _direction_of(move: Any, lr: Number) -> Any:
+    """Return u_t of η_t u_t; 0 where the lr is."""
+    if isinstance(lr, Tensor):
+        return move / torch.where(lr == 0, 1.0, lr)
+    return move / lr if lr else move * 0.0
+
+
+def largest(pull: Any) -> Number:
+    """Return the largest element, which decides whether the clamp acts."""
+    if isinstance(pull, (int, float)) or (isinstance(pull, Tensor) and not pull.dim()):
+        return pull
+    if not isinstance(pull, Tensor):  # several tensors as one
+        pull = torch.stack([torch.as_tensor(largest(each)) for each in pull.tensors])
+    return pull.amax() if pull.numel() else 0.0
+
+
+def model_mean_square(optimizer: Optimizer, members: list[Member]) -> float:
+    r"""Return :math:`\bar v = \sum \hat v / n` over every element of the model that has a gradient."""
+    copies = [optimizer.spread.copies(m.param) for m in members]
+    total = sum(
+        optimizer.second_moment(m.state, m.group).sum().item() / k for m, k in zip(members, copies, strict=True)
+    )
+    count = sum(m.weight.numel() / k for m, k in zip(members, copies, strict=True))
+    total, count = optimizer.spread.sum(torch.tensor([total, count], dtype=torch.float64)).tolist()
+    return total / count if count else 0.0
 
 
 def not_finite(optimizer: Optimizer, bad: Member | None) -> FloatingPointError:
@@ -95,5 +267,14 @@ def not_finite(optimizer: Optimizer, bad: Member | None) -> FloatingPointError:
     )
 
 
-ENGINES: dict[str, Callable[[Optimizer], Runner]] = {"auto": Reference, "reference": Reference}
+# ---------------------------------------------------------------- the seam
+
+ENGINES: dict[str, Callable[[Optimizer], Runner]] = {"reference": Reference}
 """How a step may be computed. The seam: a faster engine registers itself here and nothing else changes."""
+
+
+def engines() -> dict[str, Callable[[Optimizer], Runner]]:
+    """Return all engines, whatever module a class was imported from."""
+    if "auto" not in ENGINES:
+        importlib.import_module("weightdecay.engine")  # the one arrow upwards, so that no import decides an engine
+    return ENGINES

@@ -40,6 +40,11 @@ def clip(value: Number, low: Number, high: Number) -> Number:
     return choose(value > high, high, value)
 
 
+def capped(pull: Any) -> Any:
+    """Return the pull, at most 1: more would carry a weight past what it is pulled towards."""
+    return min(float(pull), 1.0) if isinstance(pull, (int, float)) else pull.clamp(max=1)
+
+
 def inverse_power(mean_square: Number, power: float) -> Number:
     """v̄^(−power), and 0 for v̄ = 0: no gradient, no effective learning rate."""
     if isinstance(mean_square, Tensor):

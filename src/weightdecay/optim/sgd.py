@@ -35,6 +35,7 @@ class SGD(Optimizer):
     """
 
     method: ClassVar[str] = "SGD"
+    elementwise: ClassVar[bool] = True
     slots: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
     # A dampening of 1 or more would stop or reverse the steps.
     ranges: ClassVar[Ranges] = {
@@ -116,6 +117,7 @@ class HeavyBall(SGD):
     """
 
     method: ClassVar[str] = "HeavyBall"
+    elementwise: ClassVar[bool] = True
 
     def start(self, weight: Tensor, group: Group) -> State:
         """m_0 = 0."""
@@ -150,6 +152,7 @@ class TensorFlowSGD(HeavyBall):
     """
 
     method: ClassVar[str] = "TensorFlowSGD"
+    elementwise: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -31,6 +31,7 @@ class Yogi(Adam):
     """
 
     method: ClassVar[str] = "Yogi"
+    elementwise: ClassVar[bool] = True
     linear_in_squares: ClassVar[bool] = False  # a sign
     ranges: ClassVar[Ranges] = {**Adam.ranges, "initial_accumulator": NON_NEGATIVE}
 

@@ -1,0 +1,427 @@
+"""Which tensors move as one, found once and kept as long as nothing has changed that it was found from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, compress
+from operator import attrgetter, is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.decay import Number
+from weightdecay.engine.bundle import Bundle
+from weightdecay.optim import scalars
+from weightdecay.optim.base import Optimizer
+from weightdecay.optim.member import Group, Member, State, kept_dtype, member, working
+from weightdecay.optim.reference import gather, init_state
+from weightdecay.optim.rounding import noise, stochastic_round
+from weightdecay.optim.sharding import like, piece
+
+
+@dataclass(slots=True)
+class Bucket(Member):
+    """Several tensors as one: of one group, type and device, that have lived through the same steps.
+
+    Weight, gradient and every state are bundles, the step count is one number.
+    """
+
+    weight: Any  # bundles, in the places of tensors
+    grad: Any
+    params: list[Tensor] = field(default_factory=list)
+    memories: list[State] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)  # among the tensors with a gradient
+    slots: tuple[str, ...] = ()  # the states that these tensors have
+    copies: int = 1  # how many processes hold each element
+    bare: bool = True  # whether the boxes see the parameters' own memory as it is: no DTensor, nothing complex
+    mixed: bool = False  # whether the gradients are of several types
+    crooked: bool = True  # whether some gradient may lie in memory in another order than its weight
+    counts: Tensor = field(default_factory=lambda: torch.empty(0))  # t of every tensor, which ``state["step"]`` views
+    written: list[Any] = field(default_factory=list)  # the version of the counts as the last step left them
+    t: Number = 0.0  # the same as one number, where it can be read
+    pull: Number = 0.0  # the largest of the step
+    _parts: list[Bucket] = field(default_factory=list)
+
+    def take(self, grads: Sequence[Tensor]) -> None:
+        """Take the gradients of this step."""
+        if self.bare:
+            own: Any = Bundle([grads[i] for i in self.places])
+            if self.mixed:
+                own = Bundle([grad.to(self.dtype) for grad in own.tensors])
+            self.grad = working(own, self.weight, bool(self.group["maximize"]))
+            return
+        seen = [
+            member(0, p, grads[i], m, self.group)
+            for p, i, m in zip(self.params, self.places, self.memories, strict=True)
+        ]
+        self.weight, self.grad = Bundle([m.weight for m in seen]), Bundle([m.grad for m in seen])
+
+    def release(self) -> None:
+        """Let go of gradients and of all that was computed: they are not ours to keep."""
+        for part in (self, *self._parts):
+            part.grad, part.state = None, {}
+
+    def parts(self, elements: int, small: int) -> list[Bucket]:
+        """Return the bucket cut into smaller ones of about so many elements, tensors of at most ``small`` apart."""
+        if not self._parts:
+            rows: list[list[int]] = []
+            sizes = [weight.numel() for weight in self.weight.tensors]
+            for kind in (True, False):
+                size = elements
+                for i, own in enumerate(sizes):
+                    if (own <= small) is kind:
+                        if size + own > elements:
+                            rows.append([])
+                            size = 0
+                        rows[-1].append(i)
+                        size += own
+            self._parts = [self] if len(rows) == 1 else [self.some(row) for row in rows]
+        if self._parts[0].grad is None:
+            for part in self._parts:
+                part.weight = Bundle([self.weight.tensors[i] for i in part.places])
+                part.grad = Bundle([self.grad.tensors[i] for i in part.places])
+                part.group, part.t = self.group, self.t
+        return self._parts
+
+    def some(self, row: Sequence[int]) -> Bucket:
+        """Return the tensors at these places of the bucket as one of their own; its places are those in this one."""
+        params, memories, indices = ([column[i] for i in row] for column in (self.params, self.memories, self.indices))
+        return replace(
+            self,
+            index=indices[0],
+            param=params[0],
+            memory=memories[0],
+            params=params,
+            memories=memories,
+            indices=indices,
+            places=list(row),
+            grad=None,
+            state={},
+            _parts=[],
+        )
+
+    @property
+    def count(self) -> Number:
+        """The step count before this step: a float on the CPU, a 0-d float64 tensor where reading it would wait."""
+        return self.t if scalars.readable(self.counts.device) else self.counts[0].double()
+
+    def count_step(self, ok: bool | Tensor) -> None:
+        """Let the step counts rise, by 0 where the device knows that the step is left out."""
+        self.state["step"] = self.count + ok
+        self.counts.add_(ok)
+        self.t += 1
+
+    def uncount_step(self, ok: bool | Tensor) -> None:
+        """Take back :meth:`count_step`."""
+        self.counts.sub_(ok.to(self.counts) if isinstance(ok, Tensor) else 1)
+        self.t -= 1
+
+    def slot(self, name: str) -> Bundle:
+        """Return this process's pieces of one state of all tensors."""
+        return Bundle([piece(memory[name]) for memory in self.memories])
+
+    def noise(self, seed: int, slot: int) -> Any:
+        """Return uniform numbers, one an element."""
+        step = self.state["step"]
+        pairs = zip(self.weight.tensors, self.indices, strict=True)
+        return Bundle([noise(weight, seed, index * 16 + slot, step) for weight, index in pairs])
+
+    def load_state(self, step: Number, slots: tuple[str, ...]) -> None:
+        """Show the states in the working precision; ``step`` is t."""
+        self.state = {name: self.slot(name).to(self.dtype) for name in slots if name in self.memory}
+        self.state["step"] = step
+
+    def store_state(self, moments: torch.dtype | None, seed: int) -> None:
+        """Keep what the step made of the states: new slots, and rounded ones. The others were changed in place."""
+        for slot, (name, value) in enumerate(self.state.items(), start=1):
+            if name == "step":
+                continue
+            if name not in self.memory:
+                for param, memory, tensor in zip(self.params, self.memories, value.tensors, strict=True):
+                    dtype = kept_dtype(name, tensor, moments)
+                    memory[name] = like(param, torch.empty_like(tensor, dtype=dtype).copy_(tensor))
+                continue
+            kept = self.slot(name)
+            if kept.dtype != value.dtype:
+                value = stochastic_round(value, kept.dtype, self.noise(seed, slot))
+            if not all(map(is_, kept.tensors, value.tensors)):
+                kept.copy_(value)
+
+    def aside(self, step: Number, slots: tuple[str, ...]) -> Bucket:
+        """Return the bucket at step t, with weight and states in memory of their own."""
+        copy = replace(self, weight=self.weight.clone())
+        copy.load_state(step, slots)
+        copy.state = {name: value if name == "step" else value.clone() for name, value in copy.state.items()}
+        return copy
+
+    def keep_where(self, ok: Tensor, target: Bucket) -> None:
+        """Copy weight and states into the target's memory where ``ok`` holds; they stand for the target's then."""
+        target.weight.copy_(where(ok, self.weight, target.weight))
+        for name, value in self.state.items():
+            if name != "step" and name in self.memory:
+                self.state[name] = where(ok, value, target.slot(name).to(self.dtype))
+
+
+def where(condition: Tensor, yes: Any, no: Any) -> Any:
+    """Return torch.where of bundles, which its type signature does not know."""
+    return torch.where(condition, yes, no)
+
+
+_DTYPE, _LAYOUT, _VERSION = map(attrgetter, ("dtype", "layout", "_version"))
+
+
+def versions(tensors: Iterable[Tensor]) -> list[Any]:
+    """Return how often each tensor has been written: whoever edits one in place is noticed by it."""
+    try:
+        return list(map(_VERSION, tensors))
+    except RuntimeError:  # tensors made in inference mode are not counted: nothing can be taken as unchanged
+        return [object()]
+
+
+def same(ours: Iterable[Any], theirs: Iterable[Any]) -> bool:
+    """Whether two lists of one length hold the very same objects."""
+    return all(map(is_, ours, theirs))
+
+
+class Plan:
+    """The buckets of one optimizer, found anew in the step before which anything changed that they depend on.
+
+    What may change between two steps, and is looked at in every one: which parameters the groups hold; which of them
+    have a gradient, of what kind, type and strides; the parameters' own shape, type, strides and device (``p.data`` can
+    be replaced); the state of each parameter, as an object and tensor by tensor; and the step counts, by how often they
+    were written. What is written into groups is looked at by their readers. All of it takes less than a microsecond a
+    tensor; nothing is taken from a gradient that is not asked for again.
+    """
+
+    def __init__(self) -> None:
+        self.buckets: list[Bucket] = []
+        self.stamp = 0
+        """Rises whenever the buckets are found anew."""
+        self._fresh: list[State] = []
+        self._valid = False
+        self._everyone: list[Tensor] = []
+        self._labels: dict[int, tuple[Tensor, Tensor, list[Any], Any]] = {}  # a count, its memory, version and label
+        self._clock = 0
+
+    def follow(self, optimizer: Optimizer, groups: list[Group]) -> list[Bucket]:
+        """Return the buckets with the gradients of this step. Raises, for what no step can take, before any change."""
+        grads = self._unchanged(optimizer)
+        if grads is None:
+            self._valid = False
+            grads = self._find(optimizer, groups)
+            self._valid = True
+        for bucket in self.buckets:
+            bucket.take(grads)
+        return self.buckets
+
+    def forget_fresh(self) -> None:
+        """Take their state from those that met their first gradient in a step that was not taken."""
+        for memory in self._fresh:
+            memory.clear()
+        if self._fresh:
+            self._fresh, self._valid = [], False
+
+    def is_fresh(self, bucket: Bucket) -> bool:
+        """Whether this is the first step of the bucket's tensors."""
+        return any(bucket.memory is memory for memory in self._fresh)
+
+    def release(self) -> None:
+        """Let go of this step's gradients, and note how the step leaves the tensors."""
+        self._fresh = []
+        for bucket in self.buckets:
+            bucket.release()
+            bucket.written[:] = versions([bucket.counts])
+
+    @property
+    def device(self) -> torch.device:
+        """Where numbers over the whole model are: with the tensors."""
+        return self.buckets[0].counts.device if self.buckets else torch.device("cpu")
+
+    def counts(self) -> Tensor:
+        """Return the step counts of all tensors, in the order of the buckets, float64."""
+        counts = [bucket.counts for bucket in self.buckets] or [torch.zeros(0, device=self.device)]
+        whole = counts[0] if len(counts) == 1 else torch.cat([each.to(self.device) for each in counts])
+        return whole.double()
+
+    def memories(self) -> list[State]:
+        """Return the states of all tensors, in the order of the buckets."""
+        return [memory for bucket in self.buckets for memory in bucket.memories]
+
+    # ---------------------------------------------------------------- has anything changed?
+
+    def _unchanged(self, optimizer: Optimizer) -> list[Tensor] | None:
+        """Return the gradients, in the order of the model; None where something is not as it was."""
+        groups, everyone = optimizer.param_groups, self._everyone
+        if not self._valid or len(groups) != self._groups:
+            return None
+        now = groups[0]["params"] if len(groups) == 1 else list(chain.from_iterable([g["params"] for g in groups]))
+        if len(now) != len(everyone) or not same(now, everyone):
+            return None
+        grads: list[Any] = [p.grad for p in everyone]
+        if list(map(type, grads)) != self._kinds:
+            return None
+        if self._missing:
+            grads = list(compress(grads, self._present))
+        if list(map(_LAYOUT, grads)) != self._layouts or self._form(self._live, grads) != self._forms:
+            return None
+        state = optimizer.state
+        if len(state) != len(self._states) or not same(state.values(), self._states):
+            return None
+        return grads if self._states_unchanged() else None
+
+    @staticmethod
+    def _form(params: list[Tensor], grads: list[Tensor]) -> tuple[list[Any], ...]:
+        """Return shape, type, strides and device of every tensor, and strides and type of its gradient."""
+        return (
+            list(map(Tensor.size, params)),
+            list(map(_DTYPE, params)),
+            list(map(Tensor.stride, params)),
+            list(map(Tensor.get_device, params)),
+            list(map(_DTYPE, grads)),
+            list(map(Tensor.stride, grads)),
+        )
+
+    def _states_unchanged(self) -> bool:
+        for bucket, held in zip(self.buckets, self._held, strict=True):
+            memories = bucket.memories
+            if versions([bucket.counts]) != bucket.written or list(map(len, memories)) != held[0]:
+                return False
+            try:
+                for name, tensors in held[1]:
+                    if not same([memory[name] for memory in memories], tensors):
+                        return False
+            except KeyError:
+                return False
+        return True
+
+    # ---------------------------------------------------------------- find anew
+
+    def _find(self, optimizer: Optimizer, groups: list[Group]) -> list[Tensor]:
+        members = gather(optimizer, groups)
+        self._fresh = [m.memory for m in members if "step" not in m.memory]
+        fresh = set(map(id, self._fresh))
+        try:
+            for m in members:
+                init_state(optimizer, m)
+            self._sort(optimizer, members, fresh)
+        except Exception:
+            self.forget_fresh()
+            raise
+        self.stamp += 1
+        self._note(optimizer)
+        return [m.param.grad for m in members]  # type: ignore[misc]
+
+    def _sort(self, optimizer: Optimizer, members: list[Member], fresh: set[int]) -> None:
+        """Put the tensors into buckets."""
+        rows: dict[Any, list[int]] = {}
+        for i, (m, label) in enumerate(zip(members, self._label(members, fresh), strict=True)):
+            slots = tuple(name for name in optimizer.state_names if name in m.memory)
+            held = optimizer.spread.copies(m.param)
+            kind = (held, m.place, m.weight.dtype, m.weight.device, label, slots, _is_bare(m))
+            rows.setdefault(kind, []).append(i)
+        self.buckets = []
+        # Backwards: the norms of the gradients are taken forwards, and the last of them are still in the cache.
+        for (held, place, _, _, label, slots, bare), row in reversed(rows.items()):
+            some = [members[i] for i in reversed(row)]
+            bucket = self._bucket(some, [*reversed(row)], held, place, slots, bare)
+            self.buckets.append(bucket)
+            if not scalars.readable(bucket.counts.device):
+                for memory in bucket.memories:
+                    step = memory["step"]
+                    self._labels[id(step)] = (step, bucket.counts, bucket.written, label)
+        alive = {id(memory.get("step")) for memory in optimizer.state.values() if isinstance(memory, dict)}
+        self._labels = {key: known for key, known in self._labels.items() if key in alive}
+
+    @staticmethod
+    def _bucket(
+        some: list[Member], places: list[int], held: int, place: int, slots: tuple[str, ...], bare: bool
+    ) -> Bucket:
+        first, params = some[0], [m.param for m in some]
+        device = first.weight.device
+        step = first.memory["step"].to(device)
+        counts = step.reshape(1).expand(len(some)).clone()
+        for m, count in zip(some, counts.unbind(), strict=True):
+            m.memory["step"] = count
+        weight = Bundle(params if bare else [m.weight for m in some])
+        return Bucket(
+            first.index,
+            first.param,
+            weight,
+            None,
+            first.memory,
+            first.group,
+            place,
+            params=params,
+            memories=[m.memory for m in some],
+            indices=[m.index for m in some],
+            places=places,
+            slots=slots,
+            copies=held,
+            bare=bare,
+            mixed=bare and len({p.grad.dtype for p in params}) > 1,  # type: ignore[union-attr]
+            crooked=not bare or any(p.grad.stride() != p.stride() for p in params),  # type: ignore[union-attr]
+            counts=counts,
+            t=step.item() if scalars.readable(device) else 0.0,
+        )
+
+    def _label(self, members: list[Member], fresh: set[int]) -> list[Any]:
+        """Return what tensors of equal step counts have in common.
+
+        On the CPU that is the count. Elsewhere reading it would wait for the device; but tensors that have always moved
+        together have equal counts, and tensors that part never meet again. Counts that nobody knows, after a checkpoint
+        or when somebody wrote them, are read once.
+        """
+        self._clock += 1
+        labels: list[Any] = []
+        for m in members:
+            step = m.memory["step"]
+            known = self._labels.get(id(step))
+            if id(m.memory) in fresh:
+                labels.append((self._clock, 0.0))
+            elif scalars.readable(step.device):
+                labels.append(step.item())
+            elif known is not None and known[0] is step and versions([known[1]]) == known[2]:
+                labels.append(known[3])
+            else:
+                labels.append((self._clock, step.item()))
+        if all(scalars.readable(m.weight.device) for m in members):
+            return [0.0 if id(m.memory) in fresh else label for m, label in zip(members, labels, strict=True)]
+        everywhere, here = Counter(known[3] for known in self._labels.values()), Counter(labels)
+        return [(self._clock, label) if here[label] < everywhere[label] else label for label in labels]
+
+    def _note(self, optimizer: Optimizer) -> None:
+        """Note what the buckets were found from."""
+        groups = optimizer.param_groups
+        self._groups = len(groups)
+        self._everyone = [p for group in groups for p in group["params"]]
+        grads = [p.grad for p in self._everyone]
+        self._kinds = list(map(type, grads))
+        self._present = [grad is not None for grad in grads]
+        self._missing = not all(self._present)
+        self._live = list(compress(self._everyone, self._present))
+        kept: list[Any] = list(compress(grads, self._present))
+        self._layouts = list(map(_LAYOUT, kept))
+        self._forms = self._form(self._live, kept)
+        self._states = list(optimizer.state.values())
+        self.hold()
+
+    def hold(self) -> None:
+        """Note which tensors the states hold."""
+        self._held = [
+            (
+                list(map(len, bucket.memories)),
+                [(name, [memory[name] for memory in bucket.memories]) for name in ("step", *bucket.slots)],
+            )
+            for bucket in self.buckets
+        ]
+
+
+def _is_bare(m: Member) -> bool:
+    return type(m.param) in BARE and not m.param.is_complex()
+
+
+BARE = (Tensor, torch.nn.Parameter)
