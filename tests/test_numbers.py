@@ -217,7 +217,8 @@ def named(error, name, value, group):
     text = str(error)
     shown = [repr(value), f"{value:g}" if isinstance(value, float) else repr(value)]
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
-        shown += [f"{float(value):g}"] if np.size(value) == 1 else ["2 elements", "2 numbers", str(tuple(value.shape))]
+        one = value.reshape(-1).shape[0] == 1
+        shown += [f"{float(value):g}"] if one else ["2 elements", "2 numbers", str(tuple(value.shape))]
     return name in text and (group in text or name == "max_grad_norm") and any(x in text for x in shown)
 
 
