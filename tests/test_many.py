@@ -1,0 +1,109 @@
+"""Thousands of groups and of tensors: what they cost grows as their number."""
+
+import statistics
+import time
+
+import pytest
+import torch
+
+import weightdecay as wd
+
+FEW, MANY = 750, 3000
+MOST = 8  # times the time for 4 times as many: linear would be 4, quadratic 16
+
+
+def parameters(count):
+    return [torch.nn.Parameter(torch.zeros(2)) for _ in range(count)]
+
+
+def seconds(work, count, repeats=3):
+    """Return the median of the times; ``work(count)`` returns what is timed."""
+    times = []
+    for _ in range(repeats):
+        prepared = work(count)
+        start = time.process_time()
+        prepared()
+        times.append(time.process_time() - start)
+    return statistics.median(times)
+
+
+def groups_built(count):
+    groups = [{"params": [p], "lr": 1e-3} for p in parameters(count)]
+    return lambda: wd.AdamS(groups)
+
+
+def named_groups_built(count):
+    groups = [{"params": [(f"layer{i}.weight", p)], "weight_decay": 0.0} for i, p in enumerate(parameters(count))]
+    return lambda: wd.AdamS(groups)
+
+
+def groups_added(count):
+    optimizer = wd.SGDS(parameters(1))
+    others = parameters(count)
+
+    def add():
+        for p in others:
+            optimizer.add_param_group({"params": [p]})
+
+    return add
+
+
+def tensors_built(count):
+    params = parameters(3 * count)
+    return lambda: wd.AdamS(params)
+
+
+def stepped(of_groups, engine):
+    def work(count):
+        params = parameters(count)
+        optimizer = wd.AdamS([{"params": [p]} for p in params] if of_groups else params, engine=engine)
+        for p in params:
+            p.grad = torch.ones_like(p)
+        return optimizer.step
+
+    return work
+
+
+def saved(count):
+    params = parameters(count)
+    optimizer = wd.AdamS([{"params": [p]} for p in params])
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    return lambda: optimizer.load_state_dict(optimizer.state_dict())
+
+
+def attached(count):
+    optimizer = torch.optim.SGD([{"params": [p]} for p in parameters(count)], lr=0.1)
+    return lambda: wd.attach(optimizer, wd.Stable())
+
+
+WORK = {
+    "groups built": groups_built,
+    "named groups built": named_groups_built,
+    "groups added": groups_added,
+    "tensors built": tensors_built,
+    "a first step of groups": stepped(True, "auto"),
+    "a first step of groups, reference": stepped(True, "reference"),
+    "a first step of tensors": stepped(False, "auto"),
+    "saved and loaded": saved,
+    "attached": attached,
+}
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_what_it_costs_grows_as_the_number(what):
+    WORK[what](10)()  # what is done once in a process
+    few, many = seconds(WORK[what], FEW), seconds(WORK[what], MANY)
+    assert many <= MOST * max(few, 2e-3), f"{FEW}: {few:.3f} s, {MANY}: {many:.3f} s"
+
+
+def test_ten_thousand_tensors_build_and_step():
+    params = parameters(10_000)
+    optimizer = wd.AdamS(params, lr=0.1, weight_decay=0.0)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    optimizer.step()
+    assert {tuple(p.tolist()) for p in params} == {tuple(params[0].tolist())}
+    assert params[0][0].item() == pytest.approx(-0.2)
