@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def measure(run: Run, device: str, epochs: int, steps: int = 0, size: int = SIZE
     gpu = device.startswith("cuda")
     label = f"epoch, {run.network}, {run.optimizer}, {device}"
     form = f"batch {run.batch_size}, bf16, channels-last{', compiled' if run.compile else ''}"
+    if not find_spec("torchvision"):
+        form += ", the network from benchmarks/resnet.py"
     task = InMemory((steps + 1) * run.batch_size if steps else IMAGES, size)
     work = flops(run, task, device)
     if gpu:

@@ -1,6 +1,6 @@
 """The host's time of a step for many small tensors, where Python and the dispatch of operators are all there is.
 
-    python benchmarks/host.py                          all rows: about three minutes on a quiet core
+    python benchmarks/host.py                          all rows
     python benchmarks/host.py --tensors 300 --rows torch
     python benchmarks/host.py --before ../old/src      the reference step against that of another checkout
     python benchmarks/host.py --profile                where the time of a step of AdamS goes
@@ -191,7 +191,7 @@ def loaded() -> dict[str, object]:
     return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "weightdecay"}
 
 
-ROWS = ("torch", "reference", "construction", "many")
+ROWS = ("torch", "reference", "many", "construction")
 
 
 def measure(
@@ -203,7 +203,7 @@ def measure(
     most: int = 10_000,
     forms: Sequence[str] = tuple(SHAPES),
 ) -> Iterator[Row]:
-    """Yield all rows; ``most`` is the number of tensors of the last two."""
+    """Yield all rows; ``most`` is the number of tensors of the rows about very many."""
     few = max(2, rounds // 10)
     if "torch" in rows:
         for form in forms:
@@ -211,10 +211,10 @@ def measure(
                 yield from against_torch(device, count, form, rounds)
     if "reference" in rows:
         yield from against_reference(device, tensors[0], forms[0], max(2, rounds // 3))
-    if "construction" in rows:
-        yield from construction(device, groups, few)
     if "many" in rows:
         yield from many(device, most, few)
+    if "construction" in rows:
+        yield from construction(device, groups, few)
 
 
 def main() -> None:

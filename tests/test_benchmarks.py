@@ -61,7 +61,7 @@ def test_the_script_for_a_gpu_is_rehearsed_on_a_cpu(tmp_path, results):
     assert not any(row.failed for row in rows)
     # Every section measured something, in this order, and every row was printed when it was there and in the table.
     order = [row.section.split(",")[0] for row in rows if row.what != "the whole section"]
-    sections = ["machine", "checks", "engines", "host", "construction", "host", "one step", "epoch", "memory"]
+    sections = ["machine", "checks", "engines", "host", "construction", "one step", "epoch", "memory"]
     assert [s for i, s in enumerate(order) if i == 0 or order[i - 1] != s] == sections
     assert all(row.value is not None for row in rows)
     printed = [cells(line) for line in done.stdout.splitlines() if line.startswith("|")]
