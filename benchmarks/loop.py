@@ -17,9 +17,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 sys.path.insert(0, str(Path(__file__).parent))
+import resnet
 from timing import side_by_side
 
 from weightdecay.lab import models
+from weightdecay.lab.data.base import Facts
 from weightdecay.lab.data.images import MARGIN, Images, Pictures
 from weightdecay.lab.interrupt import Stop
 from weightdecay.lab.place import Place
@@ -46,6 +48,17 @@ class InMemory(Named):
 
     def load(self, run: Run, place: Place) -> Images:
         return Images(self.pictures, run, place)
+
+    def build(self, run: Run, facts: Facts) -> torch.nn.Module:
+        """Build the lab's network, or without torchvision the same ResNet18 from benchmarks/resnet.py."""
+        try:
+            return super().build(run, facts)
+        except ModuleNotFoundError as missing:
+            if missing.name != "torchvision" or run.network != "resnet18":
+                raise
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(run.seed)
+                return resnet.resnet18(facts.classes, small=True)
 
 
 def ours(run: Run, task: InMemory, device: str) -> Callable[[], object]:

@@ -1,25 +1,32 @@
 """The tensor shapes of real networks: what an optimizer sees of them."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parent))
+import resnet
 
 Shape = tuple[int, ...]
 
 
 def resnet18() -> list[Shape]:
     """ImageNet's ResNet-18 with 10 classes: 62 tensors, 11.2 million weights."""
-    import torchvision
-
-    return [tuple(p.shape) for p in torchvision.models.resnet18(num_classes=10).parameters()]
+    return of(resnet.resnet18)
 
 
 def resnet50() -> list[Shape]:
     """ImageNet's ResNet-50: 161 tensors, 25.6 million weights."""
-    import torchvision
+    return of(resnet.resnet50)
 
-    return [tuple(p.shape) for p in torchvision.models.resnet50().parameters()]
+
+def of(network: Callable[[], torch.nn.Module]) -> list[Shape]:
+    """Return the shapes of a network without making its weights."""
+    with torch.device("meta"):
+        return [tuple(p.shape) for p in network().parameters()]
 
 
 def gpt124m() -> list[Shape]:
