@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 # Inside the lab, bottom to top: a file may import those before it, and the core.
 LAB_ORDER = [
-    *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights"),
+    *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights", "layout"),
     *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
     *("executors", "cost", "sweep", "plan", "compare", "statistics", "paper", "report"),
     *("source", "loaders", "own", "explain", "cli"),

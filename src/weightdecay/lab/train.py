@@ -15,7 +15,7 @@ from torch import nn
 
 import weightdecay
 from weightdecay import monitor
-from weightdecay.lab import processes, schedule
+from weightdecay.lab import layout, processes, schedule
 from weightdecay.lab.data import split
 from weightdecay.lab.data.base import Batch, DataError
 from weightdecay.lab.interrupt import Stop
@@ -115,13 +115,9 @@ class Training:
             model = self.task.build(run, self.data.facts)
             model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
             self.judgement = self.task.judgement(self.data, model)
-        if run.channels_last and not (
-            self.place.world > 1 and run.strategy == "fsdp"
-        ):  # which shards contiguous weights
-            model = model.to(memory_format=torch.channels_last)
-        self.model = processes.spread(model, run.strategy, self.place)
+        self.model = processes.spread(layout.laid_out(model, run, self.place), run.strategy, self.place)
         if run.compile:
-            self.model.compile()
+            layout.compiled(self.model, self.place)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.progress = Progress(run, self.place, self.model, optimizer_of(run, self.model), loss=loss)
         self.agree = processes.Agreement(self.place)
