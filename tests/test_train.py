@@ -365,7 +365,7 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
             time.sleep(0.005)
         time.sleep(wait)
         process.kill()
-        kills += process.wait() == -signal.SIGKILL
+        kills += process.wait(60) == -signal.SIGKILL
         process.stdout.close()
     assert kills
     last = start()
