@@ -15,6 +15,7 @@ import time
 from collections import Counter
 
 import pytest
+from lab import started
 
 from weightdecay.lab.executors import Outcome, RunFailure, executor
 

@@ -1,9 +1,9 @@
 """How images and weights lie in memory: channels-last where a run asks for it, and never where torch would crash.
 
-oneDNN, which computes convolutions for torch on a CPU, writes past the end of its memory in the backward pass of one kind
-of layer: a 1×1 convolution with a stride, of few channels, in channels-last, on a CPU without AVX-512 (oneDNN issue 6035).
-Such a layer is computed contiguous on every CPU: the decision is made from the network alone, so that a run has one
-result. All other layers, and the images, keep what the run asks for.
+oneDNN, which computes convolutions for torch on a CPU, writes past the end of its memory in the backward pass of one
+kind of layer: a 1×1 convolution with a stride, of few channels, in channels-last, on a CPU without AVX-512 (oneDNN
+issue 6035). Such a layer is computed contiguous on every CPU: the decision is made from the network alone, so that the
+layout of a run is the same everywhere. All other layers, and the images, keep what the run asks for.
 """
 
 from __future__ import annotations
