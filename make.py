@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
+PYTEST = ("-n", "2", "--dist", "loadfile", "--max-worker-restart", "0")
+"""A worker that dies fails its test and ends the run: pytest-xdist may wait for ever for one that it replaces."""
 EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,test,docs", "docs": "lab,docs"}
 
 
@@ -55,7 +57,7 @@ def main(arguments):
         run("ruff", "format", "--check", ".")
         run("mypy")
         run("sphinx-build", *DOCS)
-        run("pytest", "-n", "2", "--dist", "loadfile", *rest)
+        run("pytest", *PYTEST, *rest)
     else:
         run("sphinx-build", *DOCS, *rest)
 

@@ -1,6 +1,8 @@
 """What the tests of the lab share: the smallest run there is, and what of a result two computations must share."""
 
+import contextlib
 import dataclasses
+import subprocess
 
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import Run, options
@@ -31,6 +33,16 @@ EVERY_STEP = Place(checkpoint_seconds=0)
 
 def small(**changes):
     return dataclasses.replace(SMALL, **changes)
+
+
+@contextlib.contextmanager
+def started(command, **how):
+    """A process that does not outlive the block, however the block ends."""
+    with subprocess.Popen(command, **how) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def numbers(result):

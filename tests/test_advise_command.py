@@ -99,7 +99,7 @@ def test_advice_needs_no_torch():
         "import sys\nfrom weightdecay.lab.cli import main\n"
         f"assert main({COMMAND.split()!r}) == 0\nassert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
 
 
 @pytest.mark.parametrize(

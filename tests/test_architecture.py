@@ -27,7 +27,7 @@ MAY_IMPORT = {
 }
 # Inside the lab, bottom to top: a file may import those before it, and the core.
 LAB_ORDER = [
-    *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights"),
+    *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights", "layout"),
     *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
     *("executors", "cost", "sweep", "plan", "compare", "statistics", "paper", "report"),
     *("source", "loaders", "own", "explain", "cli"),
@@ -93,13 +93,13 @@ extras = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'rich', 'tyro', 'joblib', 
 extras |= {'cloudpickle', 'ray', 'submitit'}
 assert not extras & {name for name in sys.modules}, extras & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_importing_the_package_does_not_import_torch():
     """`weightdecay --help` answers at once; the first name asked for loads the core."""
     code = "import sys, weightdecay as w; assert 'torch' not in sys.modules; w.AdamS; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_every_public_name_can_be_asked_for():

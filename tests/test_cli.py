@@ -201,7 +201,7 @@ def test_help_loads_nothing_heavy(arguments):
         "print(sorted({'torch', 'sklearn', 'scipy', 'matplotlib', 'joblib', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, env=dict(os.environ)
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.splitlines()[-1] == "[]"
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from fakes import fake_result
-from lab import COMMAND, small
+from lab import COMMAND, small, started
 
 from weightdecay.lab.cli import main
 from weightdecay.lab.run import Run, options
@@ -199,7 +199,7 @@ def test_a_sweep_that_is_told_to_stop_says_what_is_kept(number, status, file, tm
     many = SWEEP.replace("epochs = 2", "epochs = 30").replace("seeds = 2", "seeds = 20")
     file.write_text(many.replace('"here"', '"local", jobs = 2'))
     command = [sys.executable, "-c", COMMAND, "sweep", str(file), "--no-estimate"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline().startswith("[1/80]")
         process.send_signal(number)
         err = process.communicate(timeout=120)[1]

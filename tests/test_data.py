@@ -124,4 +124,4 @@ import sys, weightdecay.lab.data
 extras = {'torchvision', 'sklearn', 'PIL', 'scipy'}
 assert not extras & set(sys.modules), extras & set(sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -15,6 +15,7 @@ import time
 from collections import Counter
 
 import pytest
+from lab import started
 
 from weightdecay.lab.executors import Outcome, RunFailure, executor
 
@@ -229,7 +230,7 @@ for outcome in executor("local", jobs=2).map(wait, [Named(x) for x in range(4)])
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGKILL, -signal.SIGKILL)])
 def test_no_worker_outlives_the_driver(number, status, tmp_path):
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", DRIVER, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as driver:
         assert driver.stdout.readline() == "first\n", driver.stderr.read()
@@ -264,7 +265,7 @@ list(executor("local", jobs=1).map(read, [1]))
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_of_a_worker_outlives_the_driver(number, tmp_path):
-    with subprocess.Popen([sys.executable, "-c", LOADER, str(tmp_path)], stderr=subprocess.DEVNULL) as driver:
+    with started([sys.executable, "-c", LOADER, str(tmp_path)], stderr=subprocess.DEVNULL) as driver:
         while len(begins(tmp_path)) < 4 and driver.poll() is None:
             time.sleep(0.01)
         driver.send_signal(number)

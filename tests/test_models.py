@@ -228,4 +228,4 @@ def test_a_mistake_is_named_with_its_way_out(name, facts, given, words):
 
 def test_the_names_of_networks_cost_no_import_of_torchvision():
     code = "import sys; from weightdecay.lab import models; models.names(); assert 'torchvision' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -91,7 +91,7 @@ class Job:
                     os.kill(rank, signal.SIGKILL)
             while any(map(runs, ranks)):
                 time.sleep(0.01)
-        return self.process.wait()
+        return self.process.wait(TIMEOUT)
 
     def wait_for(self, *files):
         deadline = time.monotonic() + TIMEOUT

@@ -118,7 +118,7 @@ class Cluster:
         members = family(self.other.pid)
         for pid in members:
             kill(pid)
-        self.other.wait()
+        self.other.wait(PATIENCE)
         self.other = None
         wait_for(lambda: gone(members), "the node is dead")
 
@@ -132,7 +132,7 @@ class Cluster:
         for pid in self.ours & parents().keys():
             kill(pid)
         for node in filter(None, (self.other, self.head)):
-            node.wait()
+            node.wait(PATIENCE)
         wait_for(lambda: gone(self.ours), "no process of the cluster is left")
 
 
@@ -362,7 +362,7 @@ def test_without_an_address_ray_runs_on_this_machine_as_long_as_the_map(lone):
         while own.poll() is None:
             members |= family(own.pid)
             time.sleep(0.5)
-        out, said = own.communicate()
+        out, said = own.communicate(timeout=PATIENCE)
         assert own.returncode == 0, said
         assert sorted(out.splitlines()) == sorted(str(Outcome(item, len(item))) for item in ("ab", "c"))
         assert len(members) > 3  # the driver, and daemons of Ray's

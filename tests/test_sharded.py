@@ -70,7 +70,7 @@ def measure(directory, log):
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.wait(60)
 
 
 @pytest.fixture

@@ -142,10 +142,10 @@ class OneNode:
 
     def kill(self, name):
         self.processes[name].kill()
-        self.processes[name].wait()
+        self.processes[name].wait(60)
 
     def ask(self, *command):
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120).stdout
 
     def jobs(self, states="PENDING,RUNNING,COMPLETING,SUSPENDED"):
         """The jobs that are queued or running → their states."""

@@ -147,6 +147,7 @@ def test_it_is_the_same_in_every_process():
             capture_output=True,
             text=True,
             check=True,
+            timeout=120,
         ).stdout
         for seed in ("1", "2", "3")
     }

@@ -212,7 +212,7 @@ with Store({folder!r}).open(SMALL) as folder:
 @pytest.mark.slow
 def test_a_full_disk_is_said_and_what_was_there_survives(tmp_path):
     code = FULL.format(tests=os.path.dirname(__file__), folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     checkpoint, log = done.stdout.splitlines()
     assert "checkpoint.pt (File too large). What was there before is whole; make room" in checkpoint
@@ -240,7 +240,11 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
     folder = tmp_path / "read-only"
     folder.mkdir(mode=0o555)
     done = subprocess.run(
-        [sys.executable, "-c", READ_ONLY.format(folder=str(folder))], capture_output=True, text=True, check=False
+        [sys.executable, "-c", READ_ONLY.format(folder=str(folder))],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert "cannot write to the folder" in done.stdout, done.stderr
     assert "Permission denied" in done.stdout
@@ -285,13 +289,13 @@ def test_a_second_process_is_refused_and_a_lock_dies_with_its_holder_though_its_
             with locked(path, "it"):
                 pass
         holder.kill()
-        holder.wait()
+        holder.wait(60)
         os.kill(child, 0)  # it is alive
         with locked(path, "it"):
             pass
     finally:
         holder.kill()
-        holder.wait()
+        holder.wait(60)
         holder.stdout.close()
         os.kill(child, signal.SIGKILL)
 

@@ -255,7 +255,7 @@ def test_help_does_not_import_torch():
         "import sys; from weightdecay.lab.cli import main; assert main(['theory', '--help']) == 0; "
         "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True)
     assert "--directions" in done.stdout
 
 

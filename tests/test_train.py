@@ -1,5 +1,6 @@
 """The loop: equal to a naive one, a function of its run, and the same bits wherever it was interrupted."""
 
+import contextlib
 import dataclasses
 import math
 import signal
@@ -193,6 +194,30 @@ def test_the_effective_lr_is_the_lr_times_the_mean_gain():
         assert epoch.grad_norm > 0
 
 
+@pytest.mark.parametrize("able", [True, False])
+def test_an_lstm_in_bfloat16_is_trained_or_refused_in_one_line(able, monkeypatch):
+    """Where the CPU has no such primitive: before anything is trained, with the way out."""
+    monkeypatch.setattr(training, "lstm_in_bfloat16", lambda: able)
+    run, cpu = of_text(dtype="bfloat16"), torch.device("cpu")
+    recurrent, other = torch.nn.Sequential(torch.nn.LSTM(2, 2)), torch.nn.GRU(2, 2)
+    with contextlib.nullcontext() if able else pytest.raises(ValueError, match="Use dtype='float32'"):
+        training.can_be_computed(run, recurrent, cpu)
+    training.can_be_computed(run, other, cpu)
+    training.can_be_computed(run, recurrent, torch.device("cuda"))
+    training.can_be_computed(dataclasses.replace(run, dtype="float32"), recurrent, cpu)
+
+
+def test_whether_an_lstm_can_be_computed_in_bfloat16_is_true_of_this_cpu():
+    before = torch.get_rng_state()
+    able = training.lstm_in_bfloat16.__wrapped__()
+    assert torch.equal(before, torch.get_rng_state())
+    if able:
+        assert train(of_text(dtype="bfloat16", epochs=1)).status == "finished"
+    else:
+        with pytest.raises(ValueError, match="torch cannot compute an LSTM in bfloat16 on this CPU"):
+            train(of_text(dtype="bfloat16", epochs=1))
+
+
 def test_bfloat16_keeps_weights_in_float32_and_learns_the_same_within_its_rounding():
     plain, half = (train(small(epochs=6, train_size=512, dtype=dtype)) for dtype in ("float32", "bfloat16"))
     assert half.epochs[-1].train_loss == pytest.approx(plain.epochs[-1].train_loss, rel=0.05)
@@ -365,7 +390,7 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
             time.sleep(0.005)
         time.sleep(wait)
         process.kill()
-        kills += process.wait() == -signal.SIGKILL
+        kills += process.wait(60) == -signal.SIGKILL
         process.stdout.close()
     assert kills
     last = start()

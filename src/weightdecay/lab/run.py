@@ -69,7 +69,7 @@ class Run:
     network_options: Options = ()
     # arithmetic: it decides the last bits
     dtype: str = "float32"  # float64; bfloat16: autocast, weights stay float32
-    channels_last: bool = True
+    channels_last: bool = True  # of images and weights; layers that would crash so are excepted, see layout.py
     compile: bool = False
     processes: int = 1
     strategy: str = "ddp"  # or fsdp; of several processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import platform
 import time
@@ -15,7 +16,7 @@ from torch import nn
 
 import weightdecay
 from weightdecay import monitor
-from weightdecay.lab import processes, schedule
+from weightdecay.lab import layout, processes, schedule
 from weightdecay.lab.data import split
 from weightdecay.lab.data.base import Batch, DataError
 from weightdecay.lab.interrupt import Stop
@@ -85,6 +86,27 @@ def check(run: Run) -> None:
     optimizer_of(run, nn.ParameterList([torch.zeros(1)]))
 
 
+def can_be_computed(run: Run, model: nn.Module, device: torch.device) -> None:
+    """Refuse arithmetic that the device has not. Raises: ValueError, which names the way out."""
+    recurrent = any(isinstance(module, nn.LSTM) for module in model.modules())
+    if run.dtype == "bfloat16" and device.type == "cpu" and recurrent and not lstm_in_bfloat16():
+        raise ValueError(
+            "dtype='bfloat16': torch cannot compute an LSTM in bfloat16 on this CPU, which lacks AVX-512. "
+            "Use dtype='float32', which is faster here, or a GPU."
+        )
+
+
+@functools.cache
+def lstm_in_bfloat16() -> bool:
+    """Whether this CPU can: by trying, since torch names no such ability."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
+
+
 def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
     """Return the run's optimizer over the model. Raises: ValueError, for one that cannot be made."""
     options = dict(run.optimizer_options)
@@ -114,14 +136,11 @@ class Training:
             self.data = self.task.load(run, self.place)
             model = self.task.build(run, self.data.facts)
             model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
+            can_be_computed(run, model, self.device)
             self.judgement = self.task.judgement(self.data, model)
-        if run.channels_last and not (
-            self.place.world > 1 and run.strategy == "fsdp"
-        ):  # which shards contiguous weights
-            model = model.to(memory_format=torch.channels_last)
-        self.model = processes.spread(model, run.strategy, self.place)
+        self.model = processes.spread(layout.laid_out(model, run, self.place), run.strategy, self.place)
         if run.compile:
-            self.model.compile()
+            layout.compiled(self.model, self.place)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         self.progress = Progress(run, self.place, self.model, optimizer_of(run, self.model), loss=loss)
         self.agree = processes.Agreement(self.place)

@@ -21,6 +21,7 @@ from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.data.folder import Folder, Part, opened
 from weightdecay.lab.data.images import moments
 from weightdecay.lab.data.split import CROPS, check, cut, even_steps, judged, shuffled, steps, wrong_labels
+from weightdecay.lab.layout import format_of
 from weightdecay.lab.place import Place
 from weightdecay.lab.randomness import seed_of
 from weightdecay.lab.run import ERROR, Run
@@ -253,6 +254,5 @@ class Stream(Data):
             yield Batch(self._standardised(images), targets, high - low)
 
     def _standardised(self, images: Tensor) -> Tensor:
-        layout = torch.channels_last if self.run.channels_last else torch.contiguous_format
-        pixels = images.to(self.device, non_blocking=True).to(self.mean.dtype, memory_format=layout)
+        pixels = images.to(self.device, non_blocking=True).to(self.mean.dtype, memory_format=format_of(self.run))
         return pixels.sub_(self.mean).div_(self.deviation)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from weightdecay.lab import processes
+from weightdecay.lab import layout, processes
 from weightdecay.lab.data.base import Data
 from weightdecay.lab.interrupt import Stop
 from weightdecay.lab.place import Place
@@ -121,8 +121,7 @@ def trained(
     device = torch.device(place.device)
     model = task.build(run, data.facts).to(device, torch.float64 if run.dtype == "float64" else torch.float32)
     start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
-    if run.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+    model = layout.laid_out(model, run, place)
     state, epochs, note = _state(folder, run, result, place, again, on_epoch)
     model.load_state_dict(state)
     examples = task.load(replace(plain, batch_size=1, sequence=1), place).steps  # one a step
