@@ -7,15 +7,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from weightdecay.catalog import available, create, register, unregister
     from weightdecay.decay import L2, Decay, Decoupled, Elementwise, Independent, Stable, Step, Vanilla
     from weightdecay.engine.attach import attach
-    from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW, available, create
+    from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW
     from weightdecay.optim import (
         SGD,
         AdaBound,
@@ -61,18 +63,43 @@ __all__ = [
     "attach",
     "available",
     "create",
+    "register",
+    "unregister",
 ]
+
+ROOMS = ("catalog", "decay", "engine", "lab", "monitor", "optim", "spectrum", "theory", "transfer")
+"""Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
+
+EXTRAS = {"spectrum": "spectrum", "lab": "lab"}
+"""The rooms that need an extra, and its name."""
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds; `weightdecay --help` shall not. The first name asked for loads the core.
+    if name in ROOMS:
+        return _room(name)
     if name in __all__:
-        for home in ("named", "optim", "decay", "engine.attach"):
+        for home in ("catalog", "named", "optim", "decay", "engine.attach"):
             module = importlib.import_module(f"weightdecay.{home}")
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module 'weightdecay' has no attribute {name!r}")
+            if name in vars(module):
+                return vars(module)[name]
+    near = difflib.get_close_matches(name, [*__all__, *ROOMS], n=1, cutoff=0.75)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise AttributeError(f"module 'weightdecay' has no attribute {name!r}.{hint}")
+
+
+def _room(name: str) -> Any:
+    try:
+        return importlib.import_module(f"weightdecay.{name}")
+    except ModuleNotFoundError as error:
+        if name not in EXTRAS or (error.name or "").partition(".")[0] == "weightdecay":
+            raise
+        raise ImportError(
+            f"weightdecay.{name} needs {error.name}, which is not installed. Install the extra: "
+            f'pip install "weightdecay[{EXTRAS[name]}]".',
+            name=error.name,
+        ) from error
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, *ROOMS]
