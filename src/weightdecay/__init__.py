@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -70,8 +71,8 @@ __all__ = [
 ROOMS = ("catalog", "decay", "engine", "lab", "monitor", "optim", "spectrum", "theory", "transfer")
 """Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
 
-EXTRAS = {"spectrum": "spectrum", "lab": "lab"}
-"""The rooms that need an extra, and its name."""
+EXTRAS = {"spectrum": ("numpy", "scipy", "curvlinops")}
+"""The rooms that are an extra of the same name, and what that installs."""
 
 
 def __getattr__(name: str) -> Any:
@@ -89,16 +90,14 @@ def __getattr__(name: str) -> Any:
 
 
 def _room(name: str) -> Any:
-    try:
-        return importlib.import_module(f"weightdecay.{name}")
-    except ModuleNotFoundError as error:
-        if name not in EXTRAS or (error.name or "").partition(".")[0] == "weightdecay":
-            raise
-        raise ImportError(
-            f"weightdecay.{name} needs {error.name}, which is not installed. Install the extra: "
-            f'pip install "weightdecay[{EXTRAS[name]}]".',
-            name=error.name,
-        ) from error
+    for needed in EXTRAS.get(name, ()):
+        if importlib.util.find_spec(needed) is None:
+            raise ImportError(
+                f"weightdecay.{name} needs {needed}, which is not installed. Install the extra: "
+                f'pip install "weightdecay[{name}]".',
+                name=needed,
+            )
+    return importlib.import_module(f"weightdecay.{name}")
 
 
 def __dir__() -> list[str]:

@@ -70,6 +70,7 @@ def meaning(run: Run) -> str:
     Raises: SettingsError, for vanilla decay, whose λ₀/η is another λ at every lr.
     """
     decay = str(dict(run.optimizer_options).get("decay", optimizer(run.optimizer).decay)).lower()
+    decay = decay.partition("(")[0].strip()  # "stable(power=0.25)" is a stable decay
     if decay == "vanilla":
         raise SettingsError(
             f"{run}: under vanilla decay λ₀/η is another λ at every learning rate, and none of them can be drawn into "
