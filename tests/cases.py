@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 import weightdecay as wd
@@ -83,7 +84,7 @@ class BadInput:
     """A constructor call (or a step) that must raise, and what it must say."""
 
     build: Callable[[list[torch.nn.Parameter]], Any]
-    error: type[Exception]
+    error: type[Exception] | tuple[type[Exception], ...]
     says: str
 
 
@@ -98,6 +99,25 @@ BAD_INPUTS = {
     "lr inf": BadInput(lambda p: wd.AdamS(p, lr=inf), ValueError, r"lr=inf"),
     "lr negative": BadInput(lambda p: wd.SGD(p, lr=-0.1), ValueError, r"lr=-0.1"),
     "lr text": BadInput(lambda p: wd.SGD(p, lr="1e-3"), TypeError, r"lr='1e-3' in group 0 is not a number"),
+    "lr bool": BadInput(lambda p: wd.SGD(p, lr=True), TypeError, r"lr=True in group 0 is not a number"),
+    "lr none": BadInput(lambda p: wd.SGD(p, lr=None), TypeError, r"lr=None in group 0 is not a number"),
+    "lr complex": BadInput(lambda p: wd.SGD(p, lr=1j), TypeError, r"lr=1j in group 0 is not a number"),
+    "lr complex tensor": BadInput(lambda p: wd.SGD(p, lr=torch.tensor(1j)), TypeError, r"is not a number"),
+    "lr numpy vector": BadInput(lambda p: wd.SGD(p, lr=np.ones(2)), ValueError, r"array of 2 elements"),
+    "lr numpy nan": BadInput(lambda p: wd.SGD(p, lr=np.float32("nan")), ValueError, r"lr=nan in group 0 is outside"),
+    "lr numpy bool": BadInput(lambda p: wd.SGD(p, lr=np.True_), TypeError, r"is not a number"),
+    "lr huge": BadInput(lambda p: wd.SGD(p, lr=10**400), ValueError, r"too large"),
+    "strength none": BadInput(lambda p: wd.AdamS(p, weight_decay=None), TypeError, r"weight_decay=None in group 0"),
+    "seed none": BadInput(lambda p: wd.AdamS(p, seed=None), TypeError, r"seed=None in the optimizer is not a whole"),
+    "seed text": BadInput(lambda p: wd.AdamS(p, seed="3"), TypeError, r"seed='3' in the optimizer is not a whole"),
+    "seed fraction": BadInput(lambda p: wd.AdamS(p, seed=1.5), TypeError, r"seed=1.5 in the optimizer is not a whole"),
+    "clip text": BadInput(lambda p: wd.AdamS(p, max_grad_norm="1"), TypeError, r"max_grad_norm='1'"),
+    "flag": BadInput(lambda p: wd.AdamS(p, maximize="yes"), TypeError, r"maximize='yes' in group 0 must be True or"),
+    "betas text": BadInput(lambda p: wd.AdamS(p, betas="ab"), ValueError, r"betas='ab' in group 0: expected 2 numbers"),
+    "betas number": BadInput(lambda p: wd.AdamS(p, betas=0.9), ValueError, r"betas=0.9 in group 0: expected 2 numbers"),
+    "dampening of TensorFlow's": BadInput(
+        lambda p: wd.TensorFlowSGD(p, momentum=0.9, dampening=0.1), ValueError, r"TensorFlowSGD has no dampening"
+    ),
     "lr vector": BadInput(lambda p: wd.SGD(p, lr=torch.ones(2)), ValueError, r"tensor of 2 elements"),
     "decay strength nan": BadInput(lambda p: wd.AdamW(p, weight_decay=nan), ValueError, r"weight_decay=nan"),
     "decay strength negative": BadInput(lambda p: wd.SGDS(p, weight_decay=-1), ValueError, r"weight_decay=-1"),
@@ -130,15 +150,68 @@ BAD_INPUTS = {
     ),
     "power": BadInput(lambda p: wd.AdamS(p, power=nan), ValueError, r"Stable\(power=nan\)"),
     "stable eps": BadInput(lambda p: wd.Stable(eps=-1.0), ValueError, r"Stable\(eps=-1.0\)"),
-    "decay text": BadInput(lambda p: wd.Adam(p, decay="stable"), TypeError, r"decay='stable' .* Stable\(\)"),
-    "decay class": BadInput(lambda p: wd.Adam(p, decay=wd.Stable), TypeError, r"is not a Decay. Pass an object"),
+    "decay text": BadInput(
+        lambda p: wd.Adam(p, decay="stabel"),
+        ValueError,
+        r"decay='stabel' in the optimizer: no decay .* mean 'stable'\?",
+    ),
+    "decay text in a group": BadInput(
+        lambda p: wd.Adam([{"params": p, "decay": "vanila"}]), ValueError, r"decay='vanila' in group 0: .* 'vanilla'\?"
+    ),
+    "decay argument": BadInput(
+        lambda p: wd.Adam(p, decay="stable(pwer=1)"), ValueError, r"'pwer'. Did you mean 'power'\? Stable takes power"
+    ),
+    "decay argument out of range": BadInput(
+        lambda p: wd.Adam(p, decay="stable(-1)"), ValueError, r"Stable\(power=-1\): power must be a finite number"
+    ),
+    "decay code": BadInput(
+        lambda p: wd.Adam(p, decay="stable(power=__import__('os').getpid())"), ValueError, r"is no decay. Write a name"
+    ),
+    "decay arithmetic": BadInput(
+        lambda p: wd.Adam(p, decay="stable(1/2)"), ValueError, r"neither a literal nor a decay"
+    ),
+    "decay nested": BadInput(
+        lambda p: wd.Adam(p, decay="stable(vanilla)"),
+        ValueError,
+        r"decay='stable\(vanilla\)'.*power=Vanilla\(\) .* not a number",
+    ),
+    "decay path": BadInput(
+        lambda p: wd.Adam(p, decay="no.such.module:Rule"), ValueError, r"module 'no.such.module' .*PYTHONPATH"
+    ),
+    "decay path of something else": BadInput(
+        lambda p: wd.Adam(p, decay="collections:OrderedDict"), ValueError, r"no decay. It must be a class derived from"
+    ),
+    "decay none": BadInput(lambda p: wd.Adam(p, decay=None), TypeError, r"decay=None in the optimizer is not a Decay"),
+    "decay class": BadInput(
+        lambda p: wd.Adam(p, decay=wd.Stable), TypeError, r"is not a Decay. Call the class: Stable\(\)"
+    ),
+    "power and decay": BadInput(
+        lambda p: wd.AdamS(p, power=0.5, decay=wd.Stable()), TypeError, r"power=0.5 beside decay=Stable.* Give one."
+    ),
     "misspelt option": BadInput(
         lambda p: wd.AdamS(p, weight_decy=0.1), TypeError, r"'weight_decy'. Did you mean 'weight_decay'\?"
     ),
     "misspelt group option": BadInput(
         lambda p: wd.AdamS([{"params": p, "weight_decays": 0.1}]), ValueError, r"Did you mean 'weight_decay'\?"
     ),
-    "torch's fused": BadInput(lambda p: wd.AdamW(p, fused=True), TypeError, r"fused=True\): .* engine="),
+    "torch's fused": BadInput(lambda p: wd.RAdam(p, fused=True), ValueError, r"no fused kernel .* engine=\"foreach\""),
+    "torch's both": BadInput(lambda p: wd.Adam(p, fused=True, foreach=True), RuntimeError, r"Give one of them"),
+    "torch's fused and engine": BadInput(
+        lambda p: wd.Adam(p, fused=True, engine="foreach"), ValueError, r'fused=True and engine="foreach" contradict'
+    ),
+    "torch's not fused and engine": BadInput(
+        lambda p: wd.Adam(p, fused=False, engine="fused"), ValueError, r'fused=False and engine="fused" contradict'
+    ),
+    "torch's capturable": BadInput(
+        lambda p: wd.Adam(p, capturable=True, engine="reference"), ValueError, r'capturable=True and engine="reference"'
+    ),
+    "torch's capturable loop": BadInput(
+        lambda p: wd.Adam(p, capturable=True, foreach=False), ValueError, r"Leave foreach out"
+    ),
+    "torch's differentiable": BadInput(
+        lambda p: wd.Adam(p, differentiable=True), TypeError, r"differentiable=True: .* not differentiable here"
+    ),
+    "torch's foreach text": BadInput(lambda p: wd.Adam(p, foreach="yes"), TypeError, r"foreach='yes': give True"),
     "torch's amsgrad": BadInput(lambda p: wd.AdamW(p, amsgrad=True), TypeError, r"AMSGradW"),
     "torch's decoupled": BadInput(
         lambda p: wd.RAdam(p, decoupled_weight_decay=True), TypeError, r"decay=Decoupled\(\)"

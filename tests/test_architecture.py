@@ -9,22 +9,27 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "weightdecay"
 CORE_ROOMS = (
-    *("decay", "optim", "engine", "named", "monitor", "theory", "transfer", "spectrum"),
+    *("checks", "catalog", "decay", "optim", "engine", "named", "monitor", "theory", "transfer", "spectrum"),
     *("lab", "__init__", "__main__"),
 )
 
 # Room → what it may import of the package; third-party names beside it.
+# Everybody may import checks, which imports nothing. The catalog's rows are plain data: to read them is no arrow to the
+# classes behind them, which are imported by their path when somebody asks (catalog → {engine, optim, decay}).
 MAY_IMPORT = {
-    "decay": ({"decay"}, {"torch"}),
-    "optim": ({"optim", "decay"}, {"torch"}),
-    "engine": ({"engine", "optim", "decay"}, {"torch"}),
+    "checks": (set(), set()),
+    "catalog": ({"checks"}, set()),
+    "decay": ({"decay", "checks"}, {"torch"}),
+    "optim": ({"optim", "decay", "checks"}, {"torch"}),
+    "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
     "monitor": ({"optim"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
-    "transfer": ({"transfer"}, {"torch"}),
+    "transfer": ({"transfer", "catalog"}, {"torch"}),
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
-    "__init__": ({"named", "engine", "optim", "decay"}, set()),
+    "__init__": ({"catalog", "named", "engine", "optim", "decay"}, set()),
 }
+WITHOUT_TORCH = ("checks", "catalog")
 # Inside the lab, bottom to top: a file may import those before it, and the core.
 LAB_ORDER = [
     *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights", "layout"),
@@ -35,7 +40,10 @@ LAB_ORDER = [
 
 
 def imports(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    if room(path) in WITHOUT_TORCH:  # what stands under TYPE_CHECKING is never imported
+        tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node))]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -100,6 +108,42 @@ def test_importing_the_package_does_not_import_torch():
     """`weightdecay --help` answers at once; the first name asked for loads the core."""
     code = "import sys, weightdecay as w; assert 'torch' not in sys.modules; w.AdamS; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_the_table_and_the_checks_do_not_import_torch():
+    code = """
+import sys
+from weightdecay import catalog, checks
+from weightdecay.transfer import optimizers
+catalog.available(), catalog.optimizer("adams").lr, catalog.decay("stable").words, "lion" in optimizers.KNOWN
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_room_is_there_after_importing_the_package():
+    code = """
+import sys, weightdecay
+for name in ("catalog", "decay", "lab", "monitor", "optim", "spectrum", "theory", "transfer"):
+    assert name in dir(weightdecay)
+    assert getattr(weightdecay, name) is sys.modules[f"weightdecay.{name}"]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_room_without_its_extra_names_the_extra():
+    code = """
+import sys
+sys.modules["curvlinops"] = None  # as if it were not installed
+import weightdecay
+try:
+    weightdecay.spectrum
+except ImportError as error:
+    assert 'pip install "weightdecay[spectrum]"' in str(error), error
+else:
+    raise AssertionError("spectrum was imported without curvlinops")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_every_public_name_can_be_asked_for():

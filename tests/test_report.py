@@ -15,7 +15,7 @@ from reading import Reader
 
 from weightdecay.lab import statistics
 from weightdecay.lab.compare import Settings, question
-from weightdecay.lab.methods import METHODS, Method
+from weightdecay.lab.methods import METHODS
 from weightdecay.lab.report import figures, page, write
 from weightdecay.lab.report.raw import COLUMNS, results_csv
 
@@ -76,7 +76,7 @@ def test_the_page_follows_light_and_dark(written):
 
 def test_a_hostile_name_is_text_and_nothing_else(monkeypatch, tmp_path):
     base = comparison(optimizers=("adams", "sgd"), seeds=2)
-    evil = Method(HOSTILE, "adam", "stable", 1e-3, 40.0)
+    evil = replace(METHODS["adams"], title=HOSTILE)
     monkeypatch.setitem(METHODS, "adams", evil)
     cells = tuple(
         replace(cell, results=tuple(replace(result, versions={HOSTILE: HOSTILE}) for result in cell.results))

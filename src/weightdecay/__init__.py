@@ -7,15 +7,18 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from weightdecay.catalog import available, create, register, unregister
     from weightdecay.decay import L2, Decay, Decoupled, Elementwise, Independent, Stable, Step, Vanilla
     from weightdecay.engine.attach import attach
-    from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW, available, create
+    from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW
     from weightdecay.optim import (
         SGD,
         AdaBound,
@@ -61,18 +64,41 @@ __all__ = [
     "attach",
     "available",
     "create",
+    "register",
+    "unregister",
 ]
+
+ROOMS = ("catalog", "decay", "engine", "lab", "monitor", "optim", "spectrum", "theory", "transfer")
+"""Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
+
+EXTRAS = {"spectrum": ("numpy", "scipy", "curvlinops")}
+"""The rooms that are an extra of the same name, and what that installs."""
 
 
 def __getattr__(name: str) -> Any:
     # Importing torch takes seconds; `weightdecay --help` shall not. The first name asked for loads the core.
+    if name in ROOMS:
+        return _room(name)
     if name in __all__:
-        for home in ("named", "optim", "decay", "engine.attach"):
+        for home in ("catalog", "named", "optim", "decay", "engine.attach"):
             module = importlib.import_module(f"weightdecay.{home}")
-            if hasattr(module, name):
-                return getattr(module, name)
-    raise AttributeError(f"module 'weightdecay' has no attribute {name!r}")
+            if name in vars(module):
+                return vars(module)[name]
+    near = difflib.get_close_matches(name, [*__all__, *ROOMS], n=1, cutoff=0.75)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise AttributeError(f"module 'weightdecay' has no attribute {name!r}.{hint}")
+
+
+def _room(name: str) -> Any:
+    for needed in EXTRAS.get(name, ()):
+        if importlib.util.find_spec(needed) is None:
+            raise ImportError(
+                f"weightdecay.{name} needs {needed}, which is not installed. Install the extra: "
+                f'pip install "weightdecay[{name}]".',
+                name=needed,
+            )
+    return importlib.import_module(f"weightdecay.{name}")
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *__all__, *ROOMS]

@@ -5,7 +5,21 @@ from weightdecay.decay.decoupled import Decoupled
 from weightdecay.decay.elementwise import Elementwise
 from weightdecay.decay.independent import Independent
 from weightdecay.decay.l2 import L2
+from weightdecay.decay.parse import decay_of, parse, spelled
 from weightdecay.decay.stable import Stable
 from weightdecay.decay.vanilla import Vanilla
 
-__all__ = ["L2", "Decay", "Decoupled", "Elementwise", "Independent", "Number", "Stable", "Step", "Vanilla"]
+__all__ = [
+    "L2",
+    "Decay",
+    "Decoupled",
+    "Elementwise",
+    "Independent",
+    "Number",
+    "Stable",
+    "Step",
+    "Vanilla",
+    "decay_of",
+    "parse",
+    "spelled",
+]

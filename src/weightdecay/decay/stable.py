@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from weightdecay.checks import number
 from weightdecay.decay.base import Decay, Number, Step
 
 
@@ -38,6 +39,7 @@ class Stable(Decay):
 
     def __post_init__(self) -> None:
         for name, value in (("power", self.power), ("eps", self.eps)):
+            object.__setattr__(self, name, float(number(value, name, "Stable()")))  # its repr is its name
             if not 0 <= value < math.inf:
                 raise ValueError(f"Stable({name}={value!r}): {name} must be a finite number, 0 or above.")
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from weightdecay.checks import NON_NEGATIVE, check_ranges
 from weightdecay.decay import Decay
 from weightdecay.engine.gains import Gain, Live
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.hyper import NON_NEGATIVE, check_ranges
 from weightdecay.optim.member import Group
 
 

@@ -14,8 +14,7 @@ from weightdecay.engine.buckets import Bucket
 from weightdecay.engine.bundle import Bundle
 from weightdecay.engine.mean_square import Facts, enters_gradient
 from weightdecay.optim import scalars
-from weightdecay.optim.adam import Adam
-from weightdecay.optim.amsgrad import AMSGrad
+from weightdecay.optim.adam import Adam, AMSGrad
 from weightdecay.optim.base import BOX, Optimizer
 from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision

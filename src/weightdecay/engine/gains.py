@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weightdecay.checks import unknown
 from weightdecay.decay import Decay, Number
 from weightdecay.engine.mean_square import squares
-from weightdecay.optim.hyper import unknown
 from weightdecay.optim.member import Group
 from weightdecay.optim.radam import rectification
 from weightdecay.optim.scalars import choose, inverse_power

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from weightdecay.lab.methods import MOMENTUM, method
+from weightdecay.lab.methods import method, takes_momentum
 from weightdecay.lab.question import Point, Question
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.settings import SettingsError, command_line
@@ -107,7 +107,7 @@ def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
                         seed=seed,
                         epochs=settings.epochs,
                         batch_size=settings.batch_size,
-                        optimizer_options=options(momentum=settings.momentum) if runner in MOMENTUM else (),
+                        optimizer_options=options(momentum=settings.momentum) if takes_momentum(runner) else (),
                         train_size=settings.train_size,
                         label_noise=settings.label_noise,
                         network_options=options(width=WIDTH),
@@ -176,7 +176,7 @@ def _check(settings: Settings) -> tuple[str, ...]:
     if not names:
         raise SettingsError("--optimizers is empty: name at least one, as in --optimizers adamw adams.")
     import weightdecay
-    from weightdecay.optim.hyper import unknown
+    from weightdecay.checks import unknown
 
     for name in names:
         if name not in weightdecay.available():

@@ -99,7 +99,7 @@ def plan(content: Mapping[str, Any], default_out: Path = Path("weightdecay-runs"
 
 
 def _known(names: Iterable[str], known: Iterable[str], where: str) -> None:
-    from weightdecay.optim.hyper import unknown
+    from weightdecay.checks import unknown
 
     for name in names:
         if name not in known:

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from weightdecay import checks
+from weightdecay.lab.settings import SettingsError
+
 PROTOCOL = 2
 """Raised when training itself changes meaning, so that results of the old meaning are not taken for the new."""
 
@@ -81,6 +84,9 @@ class Run:
             if each.type == "float" and type(value) is int:
                 object.__setattr__(self, each.name, float(value))
         object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
+        for table in ("optimizer_options", "network_options"):
+            values = tuple((name, _plain(name, value, table)) for name, value in getattr(self, table))
+            object.__setattr__(self, table, values)
 
     def __str__(self) -> str:
         return (
@@ -99,6 +105,24 @@ class Run:
     def from_json(cls, values: Mapping[str, Any]) -> Run:
         """The inverse of ``dataclasses.asdict`` after a passage through JSON, where tuples are lists."""
         return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _plain(name: str, value: Any, table: str) -> Any:
+    """Return an option as Python's own value. Raises: SettingsError, for an object: its address would not tell it."""
+    value = checks.plain(value)
+    parts = value if isinstance(value, (tuple, list)) else value.values() if isinstance(value, dict) else (value,)
+    if all(part is None or isinstance(part, (bool, int, float, str, tuple, list, dict)) for part in parts):
+        return value
+    instead = "Write it as a number or a text."
+    if name == "decay":
+        from weightdecay.decay import Decay, spelled
+
+        if isinstance(value, Decay):
+            instead = f'Write it as a text: decay="{spelled(value)}".'
+    raise SettingsError(
+        f"{table}: {name}={value!r} is an object, and the address of a run is made of plain values: two objects could "
+        f"share one. {instead}"
+    )
 
 
 def _tuples(value: Any) -> Any:

@@ -63,7 +63,7 @@ SHAPES: dict[str, Callable[[Run, float], float]] = {
 
 def check(run: Run) -> None:
     """Refuse a schedule that cannot be followed. Raises: ValueError, which names the field."""
-    from weightdecay.optim.hyper import unknown
+    from weightdecay.checks import unknown
 
     if run.schedule not in SHAPES:
         raise ValueError(unknown("schedule", run.schedule, SHAPES))

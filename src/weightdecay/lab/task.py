@@ -10,12 +10,12 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from weightdecay.checks import unknown
 from weightdecay.lab import data as datasets
 from weightdecay.lab import models
 from weightdecay.lab.data.base import Data, Facts
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import ERROR, PERPLEXITY, Metric, Run
-from weightdecay.optim.hyper import unknown
 
 Mean = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) → a number: the mean over the targets of a batch."""

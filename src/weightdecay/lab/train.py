@@ -16,6 +16,7 @@ from torch import nn
 
 import weightdecay
 from weightdecay import monitor
+from weightdecay.checks import unknown
 from weightdecay.lab import layout, processes, schedule
 from weightdecay.lab.data import split
 from weightdecay.lab.data.base import Batch, DataError
@@ -27,7 +28,6 @@ from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.store import RunFolder, Store
 from weightdecay.lab.task import Carried, Named, Task
 from weightdecay.lab.weights import digest
-from weightdecay.optim.hyper import unknown
 
 LOOK_EVERY = 100
 """Steps between two looks at the loss where that means to wait, for a GPU or for other processes."""

@@ -2,8 +2,7 @@
 
 from weightdecay.optim.adabound import AdaBound
 from weightdecay.optim.adai import Adai
-from weightdecay.optim.adam import Adam
-from weightdecay.optim.amsgrad import AMSGrad
+from weightdecay.optim.adam import Adam, AMSGrad
 from weightdecay.optim.base import Optimizer
 from weightdecay.optim.options import Options
 from weightdecay.optim.padam import Padam

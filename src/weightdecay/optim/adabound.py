@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
+from weightdecay.checks import FRACTION, POSITIVE, Ranges
 from weightdecay.decay import L2, Decay, Number
 from weightdecay.optim.adam import Adam
-from weightdecay.optim.base import Optimizer, Params
-from weightdecay.optim.hyper import FRACTION, POSITIVE, Ranges
+from weightdecay.optim.base import Params
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
 from weightdecay.optim.scalars import choose, clip, correction, inverse_power
@@ -47,19 +47,11 @@ class AdaBound(Adam):
         *,
         final_lr: float = 0.1,
         gamma: float = 1e-3,
-        decay: Decay = L2(),
+        decay: Decay | str = L2(),
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "final_lr": final_lr,
-            "gamma": gamma,
-            "decay": decay,
-        }
-        Optimizer.__init__(self, params, defaults, **options)
+        own: dict[str, Any] = {"final_lr": final_lr, "gamma": gamma}
+        super().__init__(params, lr, betas, eps, weight_decay, decay=decay, **own, **options)
 
     def check(self, group: Group, where: str) -> None:
         """Refuse a group in which the bounds have no meaning."""

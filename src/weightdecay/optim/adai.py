@@ -7,9 +7,9 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
+from weightdecay.checks import FRACTION, NON_NEGATIVE, POSITIVE, Interval, Ranges
 from weightdecay.decay import L2, Decay, Number
 from weightdecay.optim.base import Optimizer, Params
-from weightdecay.optim.hyper import FRACTION, NON_NEGATIVE, POSITIVE, Interval, Ranges
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
 from weightdecay.optim.scalars import correction, inverse_power
@@ -50,7 +50,7 @@ class Adai(Optimizer):
         eps: float = 1e-3,
         weight_decay: float = 0.0,
         *,
-        decay: Decay = L2(),
+        decay: Decay | str = L2(),
         **options: Unpack[Options],
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "decay": decay}

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from weightdecay.decay import Decay, Number
+from weightdecay.checks import NON_NEGATIVE, POSITIVE, Ranges, check_mode, checked, flag, softly, whole
+from weightdecay.decay import Number, decay_of
 from weightdecay.decay.base import checked_needs
 from weightdecay.optim import checkpoint, scalars
 from weightdecay.optim.groups import Reader
-from weightdecay.optim.hyper import NON_NEGATIVE, Ranges, check_ranges
 from weightdecay.optim.member import COMPENSATION, Group, State, decays
-from weightdecay.optim.options import Options, check_mode, check_values, refuse_unknown
-from weightdecay.optim.parameters import check_parameters, low_precision
+from weightdecay.optim.options import Options, check_values, engine_of, list_options, refuse_unknown, with_defaults
+from weightdecay.optim.parameters import Held, check_parameters, low_precision
 from weightdecay.optim.reference import Runner, engines
 from weightdecay.optim.sharding import Spread
 
@@ -83,6 +83,17 @@ class Optimizer(torch.optim.Optimizer):
     linear_in_squares: ClassVar[bool] = False
     """Whether v_t = β₂ v_{t−1} + (1 − β₂) g_t² from v_0 = 0, so that v̄ follows from the norms of the gradients."""
 
+    changed_defaults: ClassVar[Mapping[str, Any]] = {}
+    """What a subclass without a constructor of its own changes in the defaults of its parent's."""
+    hyper: ClassVar[tuple[str, ...]] = ()
+    """Hyper-parameters that have no range, such as flags: they too are kept in the groups."""
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        if "changed_defaults" in vars(cls) and "__init__" not in vars(cls):
+            cls.__init__ = with_defaults(cls, cls.changed_defaults)  # type: ignore[method-assign]
+        list_options(cls)
+
     def __init__(
         self,
         params: Params,
@@ -97,19 +108,31 @@ class Optimizer(torch.optim.Optimizer):
         moments: torch.dtype | None = None,
         seed: int = 0,
         process_group: Any = None,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
         **others: Any,
     ) -> None:
+        own = {name: others.pop(name) for name in (*self.ranges, *self.hyper) if name in others}
+        defaults = {**defaults, **own, "maximize": maximize, "peak_lr": peak_lr}
         refuse_unknown(type(self).__name__, others, {*defaults, *Options.__annotations__})
+        engine = engine_of(engine, foreach, fused, capturable, differentiable)
         check_mode("engine", engine, engines())
-        check_values(nonfinite, rounding, moments, max_grad_norm)
-        self.nonfinite, self.rounding, self.moments, self.seed = nonfinite, rounding, moments, seed
+        check_values(nonfinite, rounding, moments)
+        if max_grad_norm is not None:
+            max_grad_norm = float(checked("max_grad_norm", max_grad_norm, POSITIVE, "the optimizer"))
+        self.nonfinite, self.rounding, self.moments = nonfinite, rounding, moments
+        self.seed = whole(seed, "seed", "the optimizer")
         self.max_grad_norm, self.process_group = max_grad_norm, process_group
         self.grad_norm: Number | None = None
         self.counters: dict[str, Number] = {"skipped": 0, "clamped": 0}
         self.state_names = (*self.slots, COMPENSATION)
         self._engine = engine
         self._forget()
-        super().__init__(params, {**defaults, "maximize": maximize, "peak_lr": peak_lr})
+        # Every group may overrule a default, so that ranges are the groups' business.
+        plain = {name: softly(defaults[name], allowed, name) for name, allowed in self.ranges.items()}
+        super().__init__(params, {**defaults, **plain, "decay": decay_of(defaults["decay"], "the optimizer")})
         self._runner = engines()[engine](self)
 
     def _forget(self) -> None:
@@ -267,7 +290,8 @@ class Optimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group in mid-training, checked like the constructor's; on error nothing stays."""
         where = f"group {len(self.param_groups)}"
-        check_parameters(param_group, self.param_groups, self.defaults, where)
+        held: Held = self.__dict__.setdefault("_held", Held())
+        check_parameters(param_group, self.param_groups, self.defaults, where, held)
         super().add_param_group(param_group)
         self._spread = None
         try:
@@ -280,32 +304,32 @@ class Optimizer(torch.optim.Optimizer):
         except Exception:
             self.param_groups.pop()
             raise
+        held.add(self.param_groups)
         self._warn_of_lost_decay(param_group, where)
 
     def check(self, group: Group, where: str) -> None:
-        """Refuse hyper-parameters outside their range, NaN among them, and a decay that asks for what is not there."""
-        check_ranges(group, self.ranges, where)
-        if group["peak_lr"] is not None:
-            check_ranges(group, {"peak_lr": NON_NEGATIVE}, where)
-        self._check_decay(group, where)
+        """Refuse hyper-parameters outside their range, NaN among them, and a decay that asks for what is not there.
+
+        Leave plain numbers and a Decay in the group.
+        """
+        self.check_written(group, group, where)
 
     def check_written(self, group: Group, names: Iterable[str], where: str) -> None:
-        """Check what somebody wrote into a group between two steps."""
+        """Check what somebody wrote into a group, and leave plain numbers and a Decay in it."""
         names = set(names)
-        ranges = {**self.ranges, "peak_lr": NON_NEGATIVE}
-        check_ranges(
-            group, {n: ranges[n] for n in names & ranges.keys() if not scalars.on_accelerator(group[n])}, where
-        )
-        if names & {"decay", "weight_decay"}:
-            self._check_decay(group, where)
+        for name, allowed in (*self.ranges.items(), *((("peak_lr", NON_NEGATIVE),))):
+            value = group[name]
+            if name in names and not scalars.on_accelerator(value) and not (name == "peak_lr" and value is None):
+                group[name] = checked(name, value, allowed, where)
+        for name in ("maximize", *self.hyper):
+            if name in names:
+                group[name] = flag(group[name], name, where)
+        if "decay" in names:
+            group["decay"] = decay_of(group["decay"], where)
+            self._check_needs(group, where)
 
-    def _check_decay(self, group: Group, where: str) -> None:
+    def _check_needs(self, group: Group, where: str) -> None:
         decay, kind = group["decay"], type(self)
-        if not isinstance(decay, Decay):
-            raise TypeError(
-                f"decay={decay!r} in {where} is not a Decay. Pass an object: L2(), Vanilla(), Decoupled(), "
-                "Independent(), Stable() or Elementwise()."
-            )
         for name, said in (("mean_gain", "multiplies a gradient"), ("gain", "multiplies each element of a gradient")):
             if name in checked_needs(decay) and getattr(kind, name) is getattr(Optimizer, name):
                 raise TypeError(
@@ -346,3 +370,6 @@ class Optimizer(torch.optim.Optimizer):
         self._forget()
         super().__setstate__(state)
         self.runner.take_sums(self, sums)
+
+
+list_options(Optimizer)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from weightdecay.checks import plain
 from weightdecay.optim.member import COMPENSATION, State, kept_dtype
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.sharding import like, piece
@@ -53,15 +54,6 @@ def pack(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     own = {"method": optimizer.method, "seed": optimizer.seed, V_SUM: optimizer.runner.sums(optimizer)}
     counters = {name: int(count) for name, count in optimizer.counters.items()}
     return {**state_dict, "state": state, "weightdecay": {**own, **counters}}
-
-
-def plain(value: Any) -> Any:
-    """Return NumPy's numbers and arrays as Python's, which every reader of checkpoints takes; the rest as it is."""
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(plain, value)) if type(value) in (tuple, list) else value
-    if hasattr(value, "dtype") and not isinstance(value, Tensor) and hasattr(value, "tolist"):
-        return value.tolist()
-    return value
 
 
 def load(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[int, float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
+from weightdecay.checks import Interval, Ranges
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.amsgrad import AMSGrad
-from weightdecay.optim.base import Optimizer, Params
-from weightdecay.optim.hyper import Interval, Ranges
+from weightdecay.optim.adam import AMSGrad
+from weightdecay.optim.base import Params
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
 from weightdecay.optim.scalars import correction, inverse_power
@@ -45,18 +45,11 @@ class Padam(AMSGrad):
         weight_decay: float = 0.0,
         *,
         partial: float = 0.25,
-        decay: Decay = L2(),
+        decay: Decay | str = L2(),
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "partial": partial,
-            "decay": decay,
-        }
-        Optimizer.__init__(self, params, defaults, **options)
+        own: dict[str, Any] = {"partial": partial}
+        super().__init__(params, lr, betas, eps, weight_decay, decay=decay, **own, **options)
 
     def multiplier(self, state: State, group: Group) -> Tensor:
         """√(1−β₂ᵗ)/(√v_max + ε)^(2q)."""

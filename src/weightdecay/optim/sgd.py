@@ -8,9 +8,9 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
+from weightdecay.checks import FRACTION, Interval, Ranges
 from weightdecay.decay import L2, Decay, Number
 from weightdecay.optim.base import Optimizer, Params
-from weightdecay.optim.hyper import FRACTION, Interval, Ranges
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
 
@@ -43,6 +43,7 @@ class SGD(Optimizer):
         "momentum": FRACTION,
         "dampening": Interval(-math.inf, 1, open_low=True),
     }
+    hyper: ClassVar[tuple[str, ...]] = ("nesterov",)
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         *,
-        decay: Decay = L2(),
+        decay: Decay | str = L2(),
         **options: Unpack[Options],
     ) -> None:
         defaults = {
@@ -162,10 +163,19 @@ class TensorFlowSGD(HeavyBall):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         *,
-        decay: Decay = L2(),
+        dampening: float = 0.0,
+        decay: Decay | str = L2(),
         **options: Unpack[Options],
     ) -> None:
-        super().__init__(params, lr, momentum, 0.0, weight_decay, nesterov, decay=decay, **options)
+        super().__init__(params, lr, momentum, dampening, weight_decay, nesterov, decay=decay, **options)
+
+    def check(self, group: Group, where: str) -> None:
+        """Refuse a dampening, which TensorFlow's SGD does not have; 0 is accepted, as the groups hold it."""
+        super().check(group, where)
+        if group["dampening"] != 0:
+            raise ValueError(
+                f"dampening={group['dampening']:g} in {where}: TensorFlowSGD has no dampening. Use HeavyBall or SGD."
+            )
 
     def observe(self, state: State, grad: Tensor, group: Group) -> None:
         """−m_t = β₁ (−m_{t−1}) + η_t g_t."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
+from weightdecay.checks import NON_NEGATIVE, Ranges
 from weightdecay.decay import L2, Decay
 from weightdecay.optim.adam import Adam
 from weightdecay.optim.base import Params
-from weightdecay.optim.hyper import NON_NEGATIVE, Ranges
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
 
@@ -44,18 +44,11 @@ class Yogi(Adam):
         weight_decay: float = 0.0,
         *,
         initial_accumulator: float = 1e-6,
-        decay: Decay = L2(),
+        decay: Decay | str = L2(),
         **options: Unpack[Options],
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "initial_accumulator": initial_accumulator,
-            "decay": decay,
-        }
-        super(Adam, self).__init__(params, defaults, **options)
+        own: dict[str, Any] = {"initial_accumulator": initial_accumulator}
+        super().__init__(params, lr, betas, eps, weight_decay, decay=decay, **own, **options)
 
     def start(self, weight: Tensor, group: Group) -> State:
         """m_0 and v_0 are the initial accumulator."""

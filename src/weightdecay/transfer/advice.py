@@ -96,7 +96,7 @@ def _of_its_own(old: Setting, wanted: Wanted) -> dict[str, Any]:
         values["momentum"] = wanted.momentum
     if wanted.lr is not None:
         values["lr"] = wanted.lr
-    if wanted.optimizer is not None and KNOWN[wanted.optimizer].method != old.method:
+    if wanted.optimizer is not None and KNOWN[wanted.optimizer].base != old.method:
         values |= {"mean_square": None, "measured_gain": None}
         if wanted.optimizer == "tensorflowsgd":
             values["dampening"] = 0.0

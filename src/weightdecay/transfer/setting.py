@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from weightdecay.catalog import OptimizerRow
 from weightdecay.transfer.conversion import DECAYS, adam_gain, heavy_ball_gain, pulls, sgd_gain
 from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive, shown
-from weightdecay.transfer.optimizers import KNOWN, Optimizer
+from weightdecay.transfer.optimizers import KNOWN
 
 
 class MissingError(ValueError):
@@ -111,7 +112,7 @@ class Setting:
                     )
 
     @property
-    def kind(self) -> Optimizer:
+    def kind(self) -> OptimizerRow:
         """What is known of the optimizer by its name."""
         return KNOWN[self.optimizer]
 
@@ -123,7 +124,7 @@ class Setting:
     @property
     def method(self) -> str:
         """The algorithm, whatever its decay."""
-        return self.kind.method
+        return self.kind.base
 
     @property
     def meaning(self) -> str:

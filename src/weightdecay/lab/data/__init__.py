@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from weightdecay.checks import unknown
 from weightdecay.lab.data import cifar, digits, mnist, ptb, pydoc, textfile
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.data.folder import scan
 from weightdecay.lab.place import Place
 from weightdecay.lab.run import Run
-from weightdecay.optim.hyper import unknown
 
 
 class Content(Protocol):

@@ -49,6 +49,6 @@ def executor(name: str, **settings: Any) -> Executor:
 
 def _unknown(kind: str, name: str, known: Any) -> str:
     # Imported here: it loads torch, and the help of the command line shall not wait for that.
-    from weightdecay.optim.hyper import unknown
+    from weightdecay.checks import unknown
 
     return unknown(kind, name, known)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from weightdecay.catalog import optimizer
 from weightdecay.lab import schedule
 from weightdecay.lab.explain.spectrum_run import Trained
 from weightdecay.lab.run import Run
 from weightdecay.lab.settings import SettingsError
 from weightdecay.spectrum import GGN, Curvature, Hessian, Spectrum, spectrum_of
-from weightdecay.transfer.optimizers import OPTIMIZERS
 
 KINDS: dict[str, type[Curvature]] = {"hessian": Hessian, "ggn": GGN}
 
@@ -69,7 +69,8 @@ def meaning(run: Run) -> str:
 
     Raises: SettingsError, for vanilla decay, whose λ₀/η is another λ at every lr.
     """
-    decay = str(dict(run.optimizer_options).get("decay", OPTIMIZERS[run.optimizer].decay)).lower()
+    decay = str(dict(run.optimizer_options).get("decay", optimizer(run.optimizer).decay)).lower()
+    decay = decay.partition("(")[0].strip()  # "stable(power=0.25)" is a stable decay
     if decay == "vanilla":
         raise SettingsError(
             f"{run}: under vanilla decay λ₀/η is another λ at every learning rate, and none of them can be drawn into "

@@ -9,10 +9,10 @@ from importlib import import_module
 import torch
 from torch import nn
 
+from weightdecay.checks import unknown
 from weightdecay.lab.data.base import Facts
 from weightdecay.lab.models.options import checked
 from weightdecay.lab.run import Options
-from weightdecay.optim.hyper import unknown
 
 IMAGES, TOKENS = "images", "tokens"
 SMALLEST = 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from weightdecay.checks import unknown
 from weightdecay.lab.run import Option, Options
-from weightdecay.optim.hyper import unknown
 
 
 def _whole(value: Option) -> bool:

@@ -54,7 +54,7 @@ def experiments(names: tuple[str, ...]) -> tuple[Experiment, ...]:
         elif name in EXPERIMENTS:
             found[name] = EXPERIMENTS[name]
         else:
-            from weightdecay.optim.hyper import unknown
+            from weightdecay.checks import unknown
 
             raise SettingsError(unknown("experiment", name, (*EXPERIMENTS, "all")))
     return tuple(found.values())

@@ -248,7 +248,7 @@ SCALES = {
 def scale(name: str) -> Scale:
     """Return the scale of that name. Raises: SettingsError, with the nearest."""
     if name not in SCALES:
-        from weightdecay.optim.hyper import unknown
+        from weightdecay.checks import unknown
 
         raise SettingsError(unknown("scale", name, SCALES))
     return SCALES[name]
