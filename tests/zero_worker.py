@@ -106,8 +106,6 @@ def main():
         dist.destroy_process_group()
         # After each case: one that hangs takes the later ones with it, not the earlier.
         (directory / f"{partition}-{rank}.json").write_text(json.dumps(results))
-        # Where one process raised and the other waits for it, both are to be there again before the next case.
-        (directory / f"{partition}-{case}-{rank}.done").touch()
 
 
 if __name__ == "__main__":
