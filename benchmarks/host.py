@@ -168,13 +168,13 @@ def before(source: Path, device: str, tensors: Sequence[int], rounds: int) -> It
 
 def other_checkout(source: Path, name: str, params: Params) -> Step:
     """Return the reference step of the package in another folder; this one's modules are back afterwards."""
-    mine = loaded()
+    mine, source = loaded(), source.resolve()
     for module in mine:
         del sys.modules[module]
     sys.path.insert(0, str(source))
     try:
         package = importlib.import_module("weightdecay")
-        if not Path(package.__file__).is_relative_to(source.resolve()):
+        if not Path(package.__file__).is_relative_to(source):
             raise SystemExit(f"--before {source}: there is no package weightdecay. Give the folder src of a checkout.")
         optimizer = package.create(name, params, lr=1e-3, engine="reference")
         optimizer.step()  # which imports what it still needs

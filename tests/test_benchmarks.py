@@ -105,6 +105,7 @@ sys.exit(card.run(card.Asked("cpu", True), card.Path({folder!r}), parts, card.MI
 """
 
 
+@pytest.mark.slow
 def test_a_section_that_fails_loses_no_other(tmp_path, results):
     done = start("-c", BROKEN.format(benchmarks=str(BENCHMARKS), folder=str(tmp_path)))
     assert done.returncode == 1, done.stderr
@@ -133,6 +134,7 @@ def test_without_a_gpu_the_script_says_what_a_cpu_can_do(tmp_path):
     assert len(json.loads((tmp_path / "card.json").read_text("utf-8"))["sections"]) == 1
 
 
+@pytest.mark.slow
 def test_host_times_many_small_tensors(results):
     done = start(
         *(BENCHMARKS / "host.py", "--tensors", 20, "--rounds", 2, "--groups", 5, 10, "--most", 30),
@@ -150,6 +152,7 @@ def test_host_times_many_small_tensors(results):
     assert all(float(row[5]) > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_a_step_is_timed_against_that_of_another_checkout(tmp_path):
     """Here against a copy of this one, whose modules leave nothing behind."""
     (tmp_path / "src").mkdir()
