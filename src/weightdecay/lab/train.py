@@ -47,9 +47,10 @@ def train(
 ) -> Result:
     """Train and measure. With a store, continue where an earlier process stopped, bit for bit.
 
-    Equal runs give equal results on one machine: initial weights, order, augmentation and dropout are functions of the
-    seed, and the caller's random state is left as it was. A loss that is no longer finite ends the run as "diverged",
-    which is a result. Under ``torchrun`` every process calls this, and the first one keeps the store.
+    Equal runs give equal results on one machine with one version of torch: initial weights, order, augmentation and
+    dropout are functions of the seed, and the caller's random state is left as it was. A loss that is no longer finite
+    ends the run as "diverged", which is a result. Under ``torchrun`` every process calls this, and the first one keeps
+    the store.
 
     Raises: Stopped, when ``stop`` became true, after the step and with a checkpoint; Busy, where another process is on
     this run; StoreError and DataError, for files; ValueError, for settings that cannot be run.
