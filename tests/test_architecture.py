@@ -32,10 +32,10 @@ MAY_IMPORT = {
 WITHOUT_TORCH = ("checks", "catalog")
 # Inside the lab, bottom to top: a file may import those before it, and the core.
 LAB_ORDER = [
-    *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights"),
+    *("settings", "run", "weights", "source", "methods", "question", "place", "interrupt", "randomness", "lock"),
     *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
     *("executors", "cost", "sweep", "plan", "compare", "statistics", "paper", "report"),
-    *("source", "loaders", "own", "explain", "cli"),
+    *("loaders", "own", "explain", "cli"),
 ]
 
 
