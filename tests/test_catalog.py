@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 import types
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,9 @@ import torch
 import weightdecay as wd
 from weightdecay import catalog, checks
 from weightdecay.decay import parse, spelled
+from weightdecay.lab.methods import with_code
+from weightdecay.lab.run import Run, options
+from weightdecay.lab.settings import SettingsError
 from weightdecay.optim.options import DEFAULTS, Options
 from weightdecay.transfer.optimizers import KNOWN
 
@@ -428,3 +432,33 @@ def test_tensors_that_moved_since_are_looked_at_again():
     optimizer.param_groups[0]["params"].clear()
     optimizer.add_param_group({"params": list(model.parameters())})
     assert math.isfinite(optimizer.param_groups[1]["lr"])
+
+
+def test_the_page_of_the_documentation_is_the_table():
+    page = (Path(__file__).parent.parent / "docs" / "catalog.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in page if line.startswith("| `")]
+    optimizers = [
+        f"| `{row.title}` | {row.family} | {row.decay} | {row.default_lr:g} | {row.default_weight_decay:g} "
+        f"| {row.base} | {row.description} |"
+        for row in catalog.OPTIMIZERS.values()
+    ]
+    decays = [f"| `{row.title}` | {row.pull} | {row.words} | {row.description} |" for row in catalog.DECAYS.values()]
+    assert rows == optimizers + decays
+
+
+def test_a_run_holds_plain_values_and_the_code_of_ones_own():
+    base = Run("sgd", 0.1, 0.01, seed=0)
+    for decay in (wd.Vanilla(), wd.Decoupled(), wd.Stable(0.25)):
+        with pytest.raises(SettingsError, match=r"decay=.* is an object.*Write it as a text: decay=\""):
+            replace(base, optimizer_options=options(decay=decay))
+    assert with_code(base) == base
+    assert with_code(replace(base, optimizer="SGD")).address == base.address
+    own = with_code(replace(base, optimizer=f"{__name__}:Sign"))
+    assert own.optimizer_digest
+    assert own.address != replace(own, optimizer_digest="other").address
+    ruled = with_code(replace(base, optimizer_options=options(decay=f"{__name__}:Half(0.25)")))
+    assert dict(ruled.optimizer_options) == {"decay": f"{__name__}:Half(share=0.25)"}
+    assert ruled.optimizer_digest
+    assert Run.from_json(asdict(own)) == own
+    with pytest.raises(SettingsError, match=r"Did you mean 'vanilla'"):
+        with_code(replace(base, optimizer_options=options(decay="vanila")))
