@@ -227,6 +227,9 @@ BAD_INPUTS = {
     "duplicate across groups": BadInput(
         lambda p: wd.AdamS([{"params": p}, {"params": p[:1]}]), ValueError, r"parameter 0 of group 1 is there twice"
     ),
+    "duplicate across groups of one tensor": BadInput(
+        lambda p: wd.AdamS([{"params": p[0]}, {"params": p[0]}]), ValueError, r"parameter 0 of group 1 is there twice"
+    ),
     "tied": BadInput(
         lambda p: wd.AdamS([p[0], torch.nn.Parameter(p[0].data)]), ValueError, r"shares its memory with parameter 0"
     ),

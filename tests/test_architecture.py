@@ -32,10 +32,11 @@ MAY_IMPORT = {
 WITHOUT_TORCH = ("checks", "catalog")
 # Inside the lab, bottom to top: a file may import those before it, and the core.
 LAB_ORDER = [
-    *("settings", "run", "methods", "question", "place", "interrupt", "randomness", "lock", "weights", "layout"),
+    *("settings", "run", "weights", "source", "methods", "question", "place", "interrupt", "randomness", "lock"),
+    "layout",
     *("data", "models", "task", "store", "schedule", "processes", "progress", "train"),
     *("executors", "cost", "sweep", "plan", "compare", "statistics", "paper", "report"),
-    *("source", "loaders", "own", "explain", "cli"),
+    *("loaders", "own", "explain", "cli"),
 ]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weightdecay.lab.methods import method, takes_momentum
+from weightdecay.lab.methods import method, portable, takes_momentum, with_code
 from weightdecay.lab.question import Point, Question
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.settings import SettingsError, command_line
@@ -99,12 +99,12 @@ def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
         for lr in _expand(lrs[optimizer], (method(optimizer).lr,)):
             for weight_decay in _expand(weight_decays[optimizer], default_weight_decays(optimizer, lr, settings)):
                 runner = optimizer if weight_decay else method(optimizer).base
-                points[Point(optimizer, lr, weight_decay)] = tuple(
+                run = with_code(
                     Run(
                         optimizer=runner,
                         lr=lr,
                         weight_decay=weight_decay,
-                        seed=seed,
+                        seed=0,
                         epochs=settings.epochs,
                         batch_size=settings.batch_size,
                         optimizer_options=options(momentum=settings.momentum) if takes_momentum(runner) else (),
@@ -112,8 +112,9 @@ def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
                         label_noise=settings.label_noise,
                         network_options=options(width=WIDTH),
                     )
-                    for seed in range(settings.seeds)
                 )
+                seeds = range(settings.seeds)
+                points[Point(optimizer, lr, weight_decay)] = tuple(replace(run, seed=seed) for seed in seeds)
     return points
 
 
@@ -172,16 +173,10 @@ def _check(settings: Settings) -> tuple[str, ...]:
         raise SettingsError(
             f"--momentum {settings.momentum:g}: from 1 on the update never forgets. Use 0 or more, below 1."
         )
-    names = [name.lower() for token in settings.optimizers for name in token.split(",") if name]
+    names = [name for token in settings.optimizers for name in token.split(",") if name]
     if not names:
         raise SettingsError("--optimizers is empty: name at least one, as in --optimizers adamw adams.")
-    import weightdecay
-    from weightdecay.checks import unknown
-
-    for name in names:
-        if name not in weightdecay.available():
-            raise SettingsError(unknown("optimizer", name, weightdecay.available()))
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(map(portable, names)))
 
 
 class _RangeError(Exception):
@@ -208,7 +203,8 @@ def _by_optimizer(
     named: dict[str, list[float | None]] = {}
     for token in tokens:
         name, equals, numbers = token.rpartition("=")
-        name = name.strip().lower()
+        name = name.strip()
+        name = portable(name) if ":" in name else name.lower()
         if equals and name not in optimizers:
             raise SettingsError(
                 f"{option} {token}: {name!r} is not compared. Compared: {', '.join(optimizers)}; "

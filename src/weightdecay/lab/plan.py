@@ -33,7 +33,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from weightdecay.lab.methods import method
+from weightdecay.lab.methods import method, portable, with_code
 from weightdecay.lab.place import Place
 from weightdecay.lab.question import Point, Question
 from weightdecay.lab.run import Option, Options, Run, options
@@ -42,7 +42,9 @@ from weightdecay.lab.settings import SettingsError
 ONE_PROCESS = ("processes", "strategy")
 """Of a run under torchrun; those of a sweep have one process each."""
 
-RUN = {field.name: field for field in fields(Run) if field.name not in ("data_digest", *ONE_PROCESS)}
+RUN = {
+    field.name: field for field in fields(Run) if field.name not in ("data_digest", "optimizer_digest", *ONE_PROCESS)
+}
 PLACE = {field.name: field for field in fields(Place) if field.name not in ("rank", "world")}
 TABLES = ("optimizer_options", "network_options")
 OTHERS = ("title", "seeds", "out", "grid", "executor", "place")
@@ -139,9 +141,13 @@ def product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
     axes = [_values(name, value, where) for name, value in settings.items()]
     for combination in itertools.product(*axes):
         values = dict(zip(settings, combination, strict=True))
-        values["optimizer"] = str(values["optimizer"]).lower()
-        values.setdefault("lr", method(values["optimizer"]).lr)
-        yield Run(**_typed(values, RUN, f"{where}: "))
+        try:
+            values["optimizer"] = portable(str(values["optimizer"]))
+            values.setdefault("lr", method(values["optimizer"]).lr)
+            run = with_code(Run(**_typed(values, RUN, "")))
+        except SettingsError as error:
+            raise SettingsError(f"{where}: {error}") from error
+        yield run
 
 
 def _values(name: str, value: Any, where: str) -> list[Any]:

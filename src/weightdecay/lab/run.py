@@ -15,8 +15,8 @@ from weightdecay.lab.settings import SettingsError
 PROTOCOL = 2
 """Raised when training itself changes meaning, so that results of the old meaning are not taken for the new."""
 
-ADDED_LATER = ("test_size", "image_size")
-"""Fields that older runs do not have: at 0 they are left out of the address, so that those runs keep theirs."""
+ADDED_LATER = ("test_size", "image_size", "optimizer_digest")
+"""Fields that older runs do not have: at 0 or empty they are left out of the address: those runs keep theirs."""
 
 Option = bool | int | float | str
 Options = tuple[tuple[str, Option], ...]
@@ -49,6 +49,7 @@ class Run:
     epochs: int = 25
     batch_size: int = 64
     optimizer_options: Options = ()
+    optimizer_digest: str = ""  # of the code of a user's own optimizer and decay
     max_grad_norm: float = 0.0  # 0: no clipping
     # the learning rate over time; see schedule.py
     schedule: str = "step"

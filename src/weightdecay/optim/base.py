@@ -292,7 +292,12 @@ class Optimizer(torch.optim.Optimizer):
         where = f"group {len(self.param_groups)}"
         held: Held = self.__dict__.setdefault("_held", Held())
         check_parameters(param_group, self.param_groups, self.defaults, where, held)
-        super().add_param_group(param_group)
+        groups, self.param_groups = self.param_groups, self.param_groups[-1:]
+        try:  # torch would hash the tensors of all groups once more for each group; they were compared just now
+            super().add_param_group(param_group)
+        finally:
+            self.param_groups = groups
+        groups.append(param_group)
         self._spread = None
         try:
             self.check(param_group, where)

@@ -68,10 +68,10 @@ def check_parameters(
     ``group["params"]`` becomes a list, so that an iterator can be read more than once. Types that torch refuses
     itself are left to it. The time grows as the number of tensors in the group, not in the ``others``.
     """
-    if not isinstance(group, dict) or isinstance(group.get("params"), (Tensor, set, type(None))):
+    if not isinstance(group, dict) or isinstance(group.get("params"), (set, type(None))):
         return
     _check_names(group, defaults, where)
-    group["params"] = list(group["params"])
+    group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
     held.look(others)
     ids: set[int] = set()
     seen: dict[Address, str] = {}

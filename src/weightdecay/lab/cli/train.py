@@ -106,15 +106,15 @@ class TrainSettings:
 
 def run_of(settings: TrainSettings, data_digest: str, processes: int) -> Run:
     """Return the run that is asked for."""
-    from weightdecay.lab.methods import method
+    from weightdecay.lab.methods import method, portable, with_code
 
     same = {field.name for field in fields(Run)} & {field.name for field in fields(TrainSettings)}
     values = {name: getattr(settings, name) for name in same}
-    values["lr"] = method(settings.optimizer.lower()).lr if settings.lr is None else settings.lr
-    values["optimizer"] = settings.optimizer.lower()
+    values["optimizer"] = portable(settings.optimizer)
+    values["lr"] = method(values["optimizer"]).lr if settings.lr is None else settings.lr
     for name in ("optimizer_options", "network_options"):
         values[name] = read_options("--" + name.replace("_", "-"), getattr(settings, name))
-    return Run(**values, data_digest=data_digest, processes=processes)
+    return with_code(Run(**values, data_digest=data_digest, processes=processes))
 
 
 def read_options(option: str, words: tuple[str, ...]) -> Options:
