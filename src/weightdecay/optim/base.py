@@ -317,15 +317,22 @@ class Optimizer(torch.optim.Optimizer):
 
         Leave plain numbers and a Decay in the group.
         """
+        for name, value in group.items():
+            if isinstance(self.ranges.get(name), tuple) and isinstance(value, list):
+                group[name] = tuple(value)
         self.check_written(group, group, where)
 
     def check_written(self, group: Group, names: Iterable[str], where: str) -> None:
-        """Check what somebody wrote into a group, and leave plain numbers and a Decay in it."""
+        """Check what somebody wrote into a group, and leave plain numbers and a Decay in it.
+
+        A list stays what it is: its owner may go on writing into it.
+        """
         names = set(names)
-        for name, allowed in (*self.ranges.items(), *((("peak_lr", NON_NEGATIVE),))):
+        for name, allowed in (*self.ranges.items(), ("peak_lr", NON_NEGATIVE)):
             value = group[name]
             if name in names and not scalars.on_accelerator(value) and not (name == "peak_lr" and value is None):
-                group[name] = checked(name, value, allowed, where)
+                plain = checked(name, value, allowed, where)
+                group[name] = value if isinstance(value, list) and isinstance(allowed, tuple) else plain
         for name in ("maximize", *self.hyper):
             if name in names:
                 group[name] = flag(group[name], name, where)
