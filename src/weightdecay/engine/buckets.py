@@ -40,7 +40,8 @@ class Bucket(Member):
     bare: bool = True  # whether the boxes see the parameters' own memory as it is: no DTensor, nothing complex
     mixed: bool = False  # whether the gradients are of several types
     crooked: bool = True  # whether some gradient may lie in memory in another order than its weight
-    counts: Tensor = field(default_factory=lambda: torch.empty(0))  # t of every tensor, which ``state["step"]`` views
+    # t of every tensor, which ``state["step"]`` views
+    counts: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
     written: list[Any] = field(default_factory=list)  # the version of the counts as the last step left them
     t: Number = 0.0  # the same as one number, where it can be read
     pull: Number = 0.0  # the largest of the step
@@ -95,7 +96,8 @@ class Bucket(Member):
 
     def some(self, row: Sequence[int]) -> Bucket:
         """Return the tensors at these places of the bucket as one of their own; its places are those in this one."""
-        params, memories, indices = ([column[i] for i in row] for column in (self.params, self.memories, self.indices))
+        params, memories = [self.params[i] for i in row], [self.memories[i] for i in row]
+        indices = [self.indices[i] for i in row]
         return replace(
             self,
             index=indices[0],

@@ -55,7 +55,7 @@ class MeanSquare:
         self.stamp = -1
         self.vs: list[Tensor] = []  # v of every tensor of the plan
         self.versions: list[Any] = []  # how often each had been written when S was summed over it
-        self.sums = self.beta2 = self.share = self.elements = torch.empty(0)
+        self.sums = self.beta2 = self.share = self.elements = torch.empty(0, device="cpu")
         self.betas: list[Number] = []
         self.aside: dict[int, tuple[Tensor, Any, Tensor]] = {}  # v, its version and S of tensors that are not in it
         self.norms = Norms()
@@ -187,7 +187,7 @@ class MeanSquare:
         if len(self.versions) == len(self.vs):
             rows = zip(self.vs, self.versions, self.sums.unbind(), strict=True)
             self.aside |= {id(v): (v, version, total.clone()) for v, version, total in rows}
-        self.stamp, self.vs, self.versions, self.sums = -1, [], [], torch.empty(0)
+        self.stamp, self.vs, self.versions, self.sums = -1, [], [], torch.empty(0, device="cpu")
 
     def _drop(self) -> None:
         """Forget S: this step moves v without keeping account of it."""
@@ -287,7 +287,7 @@ class Norms:
         self.stamp = -1
         self.small: list[int] = []
         self.large: list[int] = []
-        self.lengths = self.back = torch.empty(0)
+        self.lengths = self.back = torch.empty(0, device="cpu")
 
     def squares(self, plan: Plan) -> Tensor:
         """Return ‖g‖² of this process's piece of every tensor, in the order of the buckets, float64."""
@@ -322,7 +322,7 @@ def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, tensor in enumerate(tensors):
         kinds.setdefault((tensor.device, tensor.dtype), []).append(i)
-    values: list[Tensor] = [torch.empty(0)] * len(tensors)
+    values: list[Tensor] = [torch.empty(0, device="cpu")] * len(tensors)
     for (where, dtype), places in kinds.items():
         chosen = [tensors[i] for i in places]
         wide = working_dtype(chosen[0])
