@@ -45,7 +45,7 @@ class Reader:
     def _check(self, optimizer: Optimizer, where: str) -> None:
         group, before = self.group, dict(zip(self._names, self._values, strict=True))
         changed = {name for name, value in group.items() if name not in before or value is not before[name]}
-        self._values = []  # if what follows raises, it will raise again
+        self._names, self._values = [], []  # if what follows raises, it will raise again
         optimizer.check_written(group, changed, where)
         numbers = {*optimizer.ranges, "peak_lr"}
         for name in before.keys() - group.keys():
