@@ -306,3 +306,19 @@ def test_a_scaler_leaves_unscaling_to_the_engines():
             plain.step()
         assert_close([p.detach()], [q.detach()])
     assert ours.skipped_steps == 1
+
+
+@pytest.mark.parametrize("engine", ["reference", "foreach", "fused", "auto"])
+@pytest.mark.parametrize("cls", [wd.AdamS, wd.SGDS])
+def test_a_tensor_without_elements_may_be_the_first(cls, engine):
+    """As the pieces of a sharded model are, in processes that come away empty."""
+    empty, full = torch.nn.Parameter(torch.ones(0)), torch.nn.Parameter(torch.ones(3))
+    optimizer = cls([empty, full], lr=0.1, weight_decay=0.1, engine=engine)
+    alone = torch.nn.Parameter(torch.ones(3))
+    other = cls([alone], lr=0.1, weight_decay=0.1, engine="reference")
+    for _ in range(3):
+        for p in (empty, full, alone):
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        other.step()
+    assert_close([full.detach()], [alone.detach()], 2e-6)
