@@ -13,7 +13,7 @@ from weightdecay.engine.mean_square import Facts, MeanSquare
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
 from weightdecay.optim.groups import read_groups
-from weightdecay.optim.reference import Runner, update_moments
+from weightdecay.optim.reference import Runner, try_decays, update_moments
 
 CACHE = 1 << 18
 """Elements that a CPU moves at a time where a step makes intermediate results, which then stay in its cache."""
@@ -31,6 +31,8 @@ class Engine(Runner):
     def step(self, optimizer: Optimizer) -> None:
         """Find the buckets and the facts of the whole model, and move the buckets."""
         groups, plan, taken = read_groups(optimizer), self.plan, False
+        if not all(reader.trusted for reader in optimizer.readers):
+            try_decays(optimizer)
         try:
             buckets = plan.follow(optimizer, groups)
             self.prepare(optimizer, buckets)

@@ -45,6 +45,7 @@ class Bucket(Member):
     t: Number = 0.0  # the same as one number, where it can be read
     pull: Number = 0.0  # the largest of the step
     _parts: list[Bucket] = field(default_factory=list)
+    _undivided: bool = False
 
     def take(self, grads: Sequence[Tensor]) -> None:
         """Take the gradients of this step."""
@@ -67,6 +68,8 @@ class Bucket(Member):
 
     def parts(self, elements: int, small: int) -> list[Bucket]:
         """Return the bucket cut into smaller ones of about so many elements, tensors of at most ``small`` apart."""
+        if self._undivided:
+            return [self]
         if not self._parts:
             rows: list[list[int]] = []
             sizes = [weight.numel() for weight in self.weight.tensors]
@@ -79,7 +82,10 @@ class Bucket(Member):
                             size = 0
                         rows[-1].append(i)
                         size += own
-            self._parts = [self] if len(rows) == 1 else [self.some(row) for row in rows]
+            if len(rows) == 1:
+                self._undivided = True
+                return [self]
+            self._parts = [self.some(row) for row in rows]
         if self._parts[0].grad is None:
             for part in self._parts:
                 part.weight = Bundle([self.weight.tensors[i] for i in part.places])
@@ -102,6 +108,7 @@ class Bucket(Member):
             grad=None,
             state={},
             _parts=[],
+            _undivided=False,
         )
 
     @property

@@ -200,8 +200,12 @@ def refusal_of_params(optimizer: Optimizer, group: Group) -> str | None:
     """Return why the kernels can never move the tensors of this group."""
     if kernel_of(optimizer) is None:
         return f"torch has no fused kernel of {type(optimizer).__name__}"
-    if optimizer.moments is not None or any(low_precision(p) for p in group["params"]):
-        return "the kernels keep moments in the weights' type, this optimizer in its own (16-bit weights, or moments=)"
+    if optimizer.moments is not None:
+        return "the kernels keep moments in the weights' type, this optimizer in its own (moments=)"
+    low = next((p for p in group["params"] if low_precision(p)), None)
+    if low is not None:
+        kind = str(low.dtype).removeprefix("torch.")
+        return f"the kernels keep moments in the weights' type, this optimizer not in 16-bit weights' ({kind})"
     if not all(torch.ops.aten.is_non_overlapping_and_dense(p) for p in group["params"]):
         return "a weight is a view with holes, and the kernels walk through memory without looking"
     return None

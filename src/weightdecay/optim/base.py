@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from weightdecay.checks import NON_NEGATIVE, POSITIVE, Ranges, check_mode, checked, flag, softly, whole
-from weightdecay.decay import Number, decay_of
+from weightdecay.decay import Decay, Number, decay_of
 from weightdecay.decay.base import checked_needs
 from weightdecay.optim import checkpoint, scalars
+from weightdecay.optim.alarm import PullAlarm
 from weightdecay.optim.groups import Reader
 from weightdecay.optim.member import COMPENSATION, Group, State, decays
 from weightdecay.optim.options import Options, check_values, engine_of, list_options, refuse_unknown, with_defaults
@@ -124,11 +125,14 @@ class Optimizer(torch.optim.Optimizer):
             max_grad_norm = float(checked("max_grad_norm", max_grad_norm, POSITIVE, "the optimizer"))
         self.nonfinite, self.rounding, self.moments = nonfinite, rounding, moments
         self.seed = whole(seed, "seed", "the optimizer")
+        if self.seed < 0:
+            raise ValueError(f"seed={seed}: a seed is a whole number, 0 or above.")
         self.max_grad_norm, self.process_group = max_grad_norm, process_group
         self.grad_norm: Number | None = None
         self.counters: dict[str, Number] = {"skipped": 0, "clamped": 0}
         self.state_names = (*self.slots, COMPENSATION)
         self._engine = engine
+        self._alarm = PullAlarm()
         self._forget()
         # Every group may overrule a default, so that ranges are the groups' business.
         plain = {name: softly(defaults[name], allowed, name) for name, allowed in self.ranges.items()}
@@ -205,10 +209,15 @@ class Optimizer(torch.optim.Optimizer):
     def record(self, pulls: Mapping[int, Number], mean_square: Number) -> None:
         """Keep what a step did: the largest pull of each group, by its place, and v̄ where it was read."""
         self._pulls, self._mean_square = pulls, mean_square
+        self._alarm.look(type(self).__name__, pulls, self._group_and_decay)
         over: bool | Tensor = False
         for pull in pulls.values():
             over = over | (pull > 1)
         self.count("clamped", over)
+
+    def _group_and_decay(self, place: int) -> tuple[Group, Decay]:
+        seen = self.readers[place].seen
+        return seen, seen["decay"]
 
     @property
     def pulls(self) -> list[float]:
@@ -317,15 +326,22 @@ class Optimizer(torch.optim.Optimizer):
 
         Leave plain numbers and a Decay in the group.
         """
+        for name, value in group.items():
+            if isinstance(self.ranges.get(name), tuple) and isinstance(value, list):
+                group[name] = tuple(value)
         self.check_written(group, group, where)
 
     def check_written(self, group: Group, names: Iterable[str], where: str) -> None:
-        """Check what somebody wrote into a group, and leave plain numbers and a Decay in it."""
+        """Check what somebody wrote into a group, and leave plain numbers and a Decay in it.
+
+        A list stays what it is: its owner may go on writing into it.
+        """
         names = set(names)
-        for name, allowed in (*self.ranges.items(), *((("peak_lr", NON_NEGATIVE),))):
+        for name, allowed in (*self.ranges.items(), ("peak_lr", NON_NEGATIVE)):
             value = group[name]
             if name in names and not scalars.on_accelerator(value) and not (name == "peak_lr" and value is None):
-                group[name] = checked(name, value, allowed, where)
+                plain = checked(name, value, allowed, where)
+                group[name] = value if isinstance(value, list) and isinstance(allowed, tuple) else plain
         for name in ("maximize", *self.hyper):
             if name in names:
                 group[name] = flag(group[name], name, where)
@@ -372,6 +388,7 @@ class Optimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         sums = state.pop("_sums", {})
+        self._alarm = PullAlarm()
         self._forget()
         super().__setstate__(state)
         self.runner.take_sums(self, sums)

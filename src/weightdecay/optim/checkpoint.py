@@ -48,7 +48,9 @@ def pack(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
         group["decay"] = repr(group["decay"])
     # Step counts of tensors that move together lie side by side in one memory; a checkpoint has each for itself.
     state = {
-        key: {**values, "step": torch.as_tensor(values["step"]).clone()} if "step" in values else values
+        key: {**values, "step": torch.as_tensor(values["step"]).clone()}
+        if isinstance(values, dict) and "step" in values
+        else values
         for key, values in state_dict["state"].items()
     }
     own = {"method": optimizer.method, "seed": optimizer.seed, V_SUM: optimizer.runner.sums(optimizer)}
@@ -114,9 +116,9 @@ def _matched(optimizer: Optimizer, saved_groups: list[dict[str, Any]]) -> dict[A
         if name not in by_name:
             near = difflib.get_close_matches(name, set(ours) - set(theirs), n=1)
             raise ValueError(
-                f"the checkpoint holds the state of {name!r}, and no parameter here has that name"
-                f"{f'; the nearest is {near[0]!r}' if near else ''}. Rename it there or here; without 'param_names' in "
-                "its groups a checkpoint is matched by the places of its parameters."
+                f"the checkpoint holds the state of {name!r}, and no parameter here has that name; "
+                f"{f'the nearest is {near[0]!r}' if near else f'the first here is {ours[0]!r}'}. Rename it there or "
+                "here; without 'param_names' in its groups a checkpoint is matched by the places of its parameters."
             )
     return dict(zip(ids, map(by_name.__getitem__, theirs), strict=True))
 

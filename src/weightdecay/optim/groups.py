@@ -30,6 +30,8 @@ class Reader:
         self._volatile: list[str] = []  # what can change without being written: tensors, lists, arrays
         self.changes = 0
         """How often something was found to have been written: others compare it to see whether they must look again."""
+        self.trusted = False
+        """Whether the decay is one of this package, which raises nothing once its group was checked."""
 
     def read(self, optimizer: Optimizer, where: str) -> Group:
         """Return the group's options. Raises: TypeError or ValueError, for what cannot be, naming it and the group."""
@@ -37,6 +39,7 @@ class Reader:
         if len(values) != len(self._values) or not all(map(is_, values, self._values)):
             self._check(optimizer, where)
         elif self._volatile:
+            optimizer.check_written(group, self._volatile, where)
             for name in self._volatile:
                 self.seen[name] = number(group[name])
             self._ask_decay(where)
@@ -54,6 +57,8 @@ class Reader:
             self.seen[name] = number(group[name]) if name in numbers else group[name]
         self._volatile = [name for name in numbers if volatile(group[name])]
         self._ask_decay(where)
+        if "decay" in changed:
+            self.trusted = type(self.seen["decay"]).__module__.startswith("weightdecay.decay.")
         self._names, self._values = list(group), list(group.values())
         self.changes += 1
 

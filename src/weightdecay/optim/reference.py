@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import Number, Step
+from weightdecay.optim import scalars
 from weightdecay.optim.groups import read_groups
 from weightdecay.optim.member import COMPENSATION, Group, Member, decays, kept_dtype, member
 from weightdecay.optim.parameters import low_precision
@@ -58,6 +59,7 @@ class Reference(Runner):
     def step(self, optimizer: Optimizer) -> None:
         """Take one step."""
         members = gather(optimizer, read_groups(optimizer))
+        try_decays(optimizer)
         scale = clipping(optimizer, members)
         if scale is None:
             return
@@ -123,6 +125,30 @@ def gather(optimizer: Optimizer, groups: list[Group]) -> list[Member]:
                 )
             members.append(member(index, param, grad, optimizer.state[param], seen, place))
     return members
+
+
+def try_decays(optimizer: Optimizer) -> None:
+    """Ask every decay that is not ours on a copy of the smallest tensor of its group: if it raises, nothing moves."""
+    for place, reader in enumerate(optimizer.readers):
+        if reader.trusted or not decays(reader.seen):
+            continue
+        live = [
+            p for p in reader.group["params"] if p.grad is not None and p.grad.layout == torch.strided and p.numel()
+        ]
+        if not live:
+            continue
+        param = min(live, key=Tensor.numel)
+        memory = {
+            name: value.clone() if isinstance(value, Tensor) else value
+            for name, value in optimizer.state.get(param, {}).items()
+        }
+        copy = member(0, param, param.grad, memory, reader.seen, place)  # type: ignore[arg-type]
+        copy.weight, copy.grad = copy.weight.clone(), copy.grad.clone()
+        init_state(optimizer, copy)
+        t = float(copy.memory["step"]) + 1 if scalars.readable(copy.memory["step"].device) else 1.0
+        copy.load_state(t, optimizer.state_names)
+        update_moments(optimizer, copy, 1.0)
+        apply_update(optimizer, copy, 1.0)
 
 
 def init_state(optimizer: Optimizer, m: Member) -> None:
