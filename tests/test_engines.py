@@ -306,3 +306,20 @@ def test_a_scaler_leaves_unscaling_to_the_engines():
             plain.step()
         assert_close([p.detach()], [q.detach()])
     assert ours.skipped_steps == 1
+
+
+@pytest.mark.parametrize("engine", ["reference", "foreach", "fused", "auto"])
+@pytest.mark.parametrize("cls", [wd.AdamS, wd.SGDS])
+@pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (0, 3, 0)])
+def test_a_tensor_may_have_no_elements(sizes, cls, engine):
+    """As the pieces of a sharded model have none, in processes that come away empty."""
+    params = [torch.nn.Parameter(torch.ones(size)) for size in sizes]
+    optimizer = cls([{"params": params[:1]}, {"params": params[1:]}], lr=0.1, weight_decay=0.1, engine=engine)
+    alone = torch.nn.Parameter(torch.ones(3))
+    other = cls([alone], lr=0.1, weight_decay=0.1, engine="reference")
+    for _ in range(3):
+        for p in (*params, alone):
+            p.grad = torch.ones_like(p)
+        optimizer.step()
+        other.step()
+    assert_close([p.detach() for p in params if p.numel()], [alone.detach()], 2e-6)

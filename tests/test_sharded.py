@@ -13,6 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from toys import TOYS
 
 pytestmark = [
     pytest.mark.slow,
@@ -239,6 +240,21 @@ def test_complex_numbers(law, world):
 def test_bf16_follows_float64(law, rounding, engine, world):
     """Within the spacing of bf16 numbers a few times over."""
     law(world, f"bf16/{rounding}/{engine}", 0.03, collectives=collectives("AdamS", engine))
+
+
+PORTS = [
+    pytest.param(f"{cls}-{toy}", int("mean_gain" in toy.decay.needs), id=f"{cls}-{toy}")
+    for toy in TOYS
+    for cls in ("Adam", "Sign")
+    if toy.elementwise and (cls == "Adam" or not {"mean_gain", "gain"} & toy.decay.needs)
+]
+
+
+@pytest.mark.parametrize("run", ["fsdp2/{}/reference", "fsdp2/{}/auto", "mixed/{}/auto"])
+@pytest.mark.parametrize(("toy", "reductions"), PORTS)
+def test_decays_of_ones_own(law, toy, reductions, run):
+    """Mask, anchor, constraint and all facts are this process's pieces; v̄ alone is of the whole model."""
+    law(2, f"ports-{run.format(toy)}", collectives=reductions * (2 if run.endswith("reference") else 1))
 
 
 @pytest.mark.parametrize("world", [2, 4])

@@ -75,7 +75,7 @@ class Bucket(Member):
             rows: list[list[int]] = []
             sizes = [weight.numel() for weight in self.weight.tensors]
             for kind in (True, False):
-                size = elements
+                size = elements + 1  # also a piece without elements opens a row
                 for i, own in enumerate(sizes):
                     if (own <= small) is kind:
                         if size + own > elements:

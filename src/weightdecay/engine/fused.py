@@ -215,8 +215,8 @@ def refusal_of_numbers(optimizer: Optimizer, group: Group) -> str | None:
     """Return why the kernels cannot move the group with the decay and the numbers that it has now."""
     if decays(group) and not group["decay"].plain:
         return f"{group['decay']!r} does more to a weight than to multiply it, the kernel does not"
-    if decays(group) and set(group["decay"].needs) - {"mean_gain", "gain"}:
-        return f"{group['decay']!r} looks at {sorted(group['decay'].needs)[-1]}, which the kernel does not show"
+    if decays(group) and (looked := set(group["decay"].needs) - {"mean_gain", "gain"}):
+        return f"{group['decay']!r} looks at {min(looked)}, which the kernel does not show"
     if decays(group) and not group["decay"].uniform:
         return f"{group['decay']!r} has a pull for every element, the kernel one for the tensor"
     if optimizer.couples(group) and not optimizer.linear_in_squares:
