@@ -17,7 +17,7 @@ from torch import Tensor
 
 from weightdecay.attaching.gains import Gain, find_gain
 from weightdecay.attaching.lineup import Lineup, Options
-from weightdecay.attaching.refusals import HOOKS, check_group, reads_mean_square, refuse, refuse_gradients
+from weightdecay.attaching.refusals import HOOKS, check_group, reads_mean_square, refuse, refuse_scaled, refuse_sparse
 from weightdecay.attaching.squares import Squares, step_of
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
@@ -262,9 +262,13 @@ class Handle:
         if not self.reads_mean_square:
             ok = True if found is None else found == 0
             return math.nan, bool(ok) if host else ok
-        refuse_gradients(optimizer, self.decay, lineup.live, lineup.sparse)
+        refuse_scaled(optimizer, self.decay)
         groups = [options.seen for options in self._options]
-        facts = self._squares.look(optimizer, lineup, grads, groups, self._all(optimizer), found, host)
+        try:
+            facts = self._squares.look(optimizer, lineup, grads, groups, self._all(optimizer), found, host)
+        except RuntimeError:  # of a sparse gradient there is no norm; to look for one in every step costs too much
+            refuse_sparse(lineup.live, self.decay)
+            raise
         self._mean_square = facts[0]
         return facts
 

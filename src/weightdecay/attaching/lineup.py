@@ -16,7 +16,7 @@ from weightdecay.optim.groups import number, volatile
 from weightdecay.optim.member import Group
 from weightdecay.optim.sharding import gradient_piece, piece
 
-_DTYPE, _LAYOUT = map(attrgetter, ("dtype", "layout"))
+_DTYPE = attrgetter("dtype")
 NUMBERS = ("lr", "weight_decay", "peak_lr", "betas", "momentum", "dampening")
 """What is read of a group, and may have been written as any kind of number."""
 
@@ -25,7 +25,7 @@ class Lineup:
     """The tensors with a gradient, in the order of the groups.
 
     What may change between two steps is looked at in every one: which tensors the groups hold; which of them have a
-    gradient, of what kind, size and type; the tensors' own type and device. No gradient is kept.
+    gradient, of what kind, size and type. No gradient is kept.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,6 @@ class Lineup:
         """Group, and place in the group, of every live tensor."""
         self.stamp = 0
         """Rises whenever the tensors are found anew."""
-        self.sparse = False
         self.bare = True  # neither DTensors nor complex numbers: weights and gradients are what the step sees
         self.device = torch.device("cpu")
         self._everyone: list[Tensor] = []
@@ -51,9 +50,7 @@ class Lineup:
             self._valid = False
             grads = self._find(optimizer)
             self._valid = True
-        if self.bare or self.sparse:
-            return grads
-        return [real(gradient_piece(p)) for p in self.live]
+        return grads if self.bare else [real(gradient_piece(p)) for p in self.live]
 
     def weights(self, members: slice) -> list[Tensor]:
         """Return this process's pieces of the weights of one group, sharing their memory."""
@@ -76,7 +73,7 @@ class Lineup:
             return None
         if self._missing:
             grads = list(compress(grads, self._present))
-        if list(map(_LAYOUT, grads)) != self._layouts or self._form(self.live, grads) != self._forms:
+        if self._form(grads) != self._forms:
             return None
         return grads if [len(group["params"]) for group in groups] == self._lengths else None
 
@@ -97,9 +94,7 @@ class Lineup:
         for i in range(len(groups)):
             self.groups.append(slice(first, first + counts[i]))
             first += counts[i]
-        self._layouts = list(map(_LAYOUT, kept))
-        self._forms = self._form(self.live, kept)
-        self.sparse = any(layout != torch.strided for layout in self._layouts)
+        self._forms = self._form(kept)
         self.bare = all(type(p) in BARE and not p.is_complex() for p in self.live)
         # v̄ and the pulls are on the accelerator, if any tensor is.
         devices = [p.device for p in self.live or self._everyone]
@@ -108,14 +103,9 @@ class Lineup:
         return kept
 
     @staticmethod
-    def _form(params: list[Tensor], grads: list[Tensor]) -> tuple[list[Any], ...]:
-        """Return type and device of every tensor, and size and type of its gradient."""
-        return (
-            list(map(_DTYPE, params)),
-            list(map(Tensor.get_device, params)),
-            list(map(Tensor.size, grads)),
-            list(map(_DTYPE, grads)),
-        )
+    def _form(grads: list[Tensor]) -> tuple[list[Any], ...]:
+        """Return size and type of every gradient, and the device of the first."""
+        return list(map(Tensor.size, grads)), list(map(_DTYPE, grads)), [grad.device for grad in grads[:1]]
 
 
 class Options:

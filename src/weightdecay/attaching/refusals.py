@@ -116,20 +116,25 @@ def check_group(optimizer: torch.optim.Optimizer, decay: Decay, gain: Gain | Non
         )
 
 
-def refuse_gradients(optimizer: torch.optim.Optimizer, decay: Decay, params: Sequence[Tensor], sparse: bool) -> None:
-    """Refuse gradients whose norms are not those of the step: scaled ones, and sparse ones."""
-    if getattr(optimizer, "grad_scale", None) is not None:
-        for name in ("grad_scale", "found_inf"):
-            # torch's GradScaler takes them off after the step, which will not be; left, they would spoil the next.
-            if hasattr(optimizer, name):
-                delattr(optimizer, name)
-        raise ValueError(
-            f"the gradients are still multiplied by the GradScaler's scale, and {decay!r} reads their norms. "
-            "Call scaler.unscale_(optimizer) before scaler.step(optimizer)."
-        )
-    if sparse:
-        shape = next(tuple(p.shape) for p in params if p.grad is not None and p.grad.layout != torch.strided)
+def refuse_scaled(optimizer: torch.optim.Optimizer, decay: Decay) -> None:
+    """Refuse gradients that a GradScaler has not unscaled: their norms are not those of the step."""
+    if getattr(optimizer, "grad_scale", None) is None:
+        return
+    for name in ("grad_scale", "found_inf"):
+        # torch's GradScaler takes them off after the step, which will not be; left, they would spoil the next.
+        if hasattr(optimizer, name):
+            delattr(optimizer, name)
+    raise ValueError(
+        f"the gradients are still multiplied by the GradScaler's scale, and {decay!r} reads their norms. "
+        "Call scaler.unscale_(optimizer) before scaler.step(optimizer)."
+    )
+
+
+def refuse_sparse(params: Sequence[Tensor], decay: Decay) -> None:
+    """Refuse sparse gradients."""
+    sparse = next((p for p in params if p.grad is not None and p.grad.layout != torch.strided), None)
+    if sparse is not None:
         raise RuntimeError(
-            f"a parameter of shape {shape} has a sparse gradient, and the mean that {decay!r} reads is over every "
-            "element. Use sparse=False in the layer, or Decoupled()."
+            f"a parameter of shape {tuple(sparse.shape)} has a sparse gradient, and the mean that {decay!r} reads is "
+            "over every element. Use sparse=False in the layer, or Decoupled()."
         )

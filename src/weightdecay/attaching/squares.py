@@ -46,6 +46,8 @@ class Squares:
         self._owned: list[Any] = []
         self._visible: list[int] = []
         self._all_visible = self._counted = False
+        self._in_place = False
+        """Whether v and step count of every tensor are tensors that the optimizer writes into, and does not replace."""
         self._written: tuple[list[Any], list[Any]] = [], []
 
     def look(
@@ -98,14 +100,17 @@ class Squares:
         values, counted = self.after
         self.after = None
         self.account.commit(values, counted)
-        known = self._same_entries(optimizer)
-        if not known:
+        if self._in_place:
+            self._written = self._versions()
+            return
+        if not self._same_entries(optimizer):
             self._note_entries(optimizer)
-        vs, self._steps = self._seen()
-        if not known or not same(vs, self._vs) or list(map(len, self._memories)) != self._lengths:
-            self._vs = vs
-            self.account.owners = self._owners()
+        before = self._vs, self._steps
+        self._vs, self._steps = self._seen()
+        self.account.owners = self._owners()
         self._note_marks()
+        kept = same(before[0], self._vs) and same(before[1], self._steps)
+        self._in_place = kept and self._all_visible and self._counted
 
     def take(self, param: Tensor, memory: Any, group: Group, row: Row, name: str) -> None:
         """Take S and t of a checkpoint where it is of the very step that the moments are at.
@@ -145,6 +150,7 @@ class Squares:
                 self._constants(lineup, betas, spread)
             return
         self.settle()
+        self._in_place = False
         self._note_entries(optimizer, lineup)
         self._vs, self._steps = self._seen()
         owners = self._owners()
@@ -200,12 +206,12 @@ class Squares:
     # ---------------------------------------------------------------- has anything changed?
 
     def _unchanged(self, optimizer: torch.optim.Optimizer) -> bool:
-        if not self._same_entries(optimizer) or list(map(len, self._memories)) != self._lengths:
+        if not self._same_entries(optimizer):
+            return False
+        if not self._in_place and list(map(len, self._memories)) != self._lengths:
             return False
         vs, steps = self._seen()
-        if not same(vs, self._vs) or not same(steps, self._steps):
-            return False
-        return self._versions() == self._written
+        return same(vs, self._vs) and same(steps, self._steps) and self._versions() == self._written
 
     def _same_entries(self, optimizer: torch.optim.Optimizer) -> bool:
         state = optimizer.state

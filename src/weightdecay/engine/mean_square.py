@@ -55,7 +55,7 @@ class Account:
         """1: S. 2: S and t, where nobody else counts the steps."""
         self.owners: list[Any] = []
         self.values = torch.zeros(rows, 0, dtype=torch.float64, device="cpu")
-        self.beta2 = self.share = self.elements = torch.empty(0)
+        self.beta2 = self.taken = self.share = self.elements = torch.empty(0)
         self.uncorrected: Tensor | None = None  # 0 for tensors without bias correction, else 1
         self.aside: Rows = {}
         """The same of tensors that are not in it."""
@@ -88,6 +88,7 @@ class Account:
     def constants(self, beta2: Sequence[float], share: Tensor, elements: Tensor) -> None:
         """Take β₂ of every tensor, and for how much of each and of the model this process answers."""
         self.beta2 = torch.tensor(beta2, dtype=torch.float64, device=share.device)
+        self.taken = 1 - self.beta2
         self.share, self.elements = share, elements
 
     def look(self, squares: Tensor, t: Tensor, spread: Spread, found: Tensor | None) -> Tensor:
@@ -95,7 +96,7 @@ class Account:
 
         ``t`` are the step counts after this step; Σ‖g‖² is infinite where a GradScaler ``found`` an inf.
         """
-        self._kept, self._added = self.beta2 * self.sums, (1 - self.beta2) * squares
+        self._kept, self._added = self.beta2 * self.sums, self.taken * squares
         power = self.beta2**t
         weight = self.share / (1 - (power if self.uncorrected is None else power * self.uncorrected))
         mine = (
@@ -377,9 +378,10 @@ class Norms:
     def __init__(self) -> None:
         self.stamp = -1
         self.alike = False  # whether all are of one type, and on the CPU
-        self.small: list[int] = []
+        self.small: list[list[int]] = []
         self.large: list[int] = []
-        self.lengths = self.back = torch.empty(0)
+        self.lengths = torch.empty(0)
+        self.back: Tensor | None = None
 
     def of(self, plan: Plan) -> Tensor:
         """Return ‖g‖² of this process's piece of every tensor of the plan, in the order of the buckets, float64."""
@@ -397,19 +399,34 @@ class Norms:
             return squares(grads, device)
         parts = []
         if self.small:
-            joined = torch._C._nn.flatten_dense_tensors([grads[i] for i in self.small]).double()
+            rows = [_join([grads[i] for i in row]) for row in self.small]
+            joined = (rows[0] if len(rows) == 1 else torch.cat(rows)).double()
             parts.append(torch.segment_reduce(joined.square(), "sum", lengths=self.lengths, unsafe=True))
         if self.large:
             parts.append(squares([grads[i] for i in self.large], device))
-        return parts[0] if len(parts) == 1 else torch.cat(parts)[self.back]
+        found = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return found if self.back is None else found[self.back]
 
     def _sort(self, grads: Sequence[Tensor]) -> None:
         self.alike = len({(grad.device, grad.dtype) for grad in grads}) == 1 and scalars.readable(grads[0].device)
         sizes = [grad.numel() for grad in grads]
-        self.small = [i for i, size in enumerate(sizes) if size <= SMALL]
+        # Those that differ in their first dimension only are joined as they are: ten times as fast as to flatten each.
+        rows: dict[Any, list[int]] = {}
+        for i, (grad, size) in enumerate(zip(grads, sizes, strict=True)):
+            if size <= SMALL:
+                rows.setdefault((grad.dim(), grad.shape[1:]), []).append(i)
+        self.small = list(rows.values())
         self.large = [i for i, size in enumerate(sizes) if size > SMALL]
-        self.lengths = torch.tensor([sizes[i] for i in self.small], dtype=torch.int64, device="cpu")
-        self.back = torch.argsort(torch.tensor([*self.small, *self.large], dtype=torch.int64, device="cpu"))
+        small = [i for row in self.small for i in row]
+        self.lengths = torch.tensor([sizes[i] for i in small], dtype=torch.int64, device="cpu")
+        order = [*small, *self.large]
+        back = torch.argsort(torch.tensor(order, dtype=torch.int64, device="cpu"))
+        self.back = None if order == sorted(order) else back
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    """Return all elements of tensors that differ at most in their first dimension, one tensor after the other."""
+    return torch.cat(tensors).reshape(-1) if tensors[0].dim() else torch.stack(tensors)
 
 
 def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
