@@ -196,7 +196,8 @@ _OPERATORS: dict[str, Any] = {
     "__invert__": torch.bitwise_not,
     "__abs__": torch.abs,
     "__rpow__": _raised,
-}.items():
+}
+for _name, _function in _OPERATORS.items():
     setattr(Bundle, _name, _operator(_function))
 
 
