@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,11 +73,13 @@ def zero_group() -> Any:
 class Claim:
     """What this process takes its optimizer's tensors for: the whole model, as the other processes do.
 
-    Every process writes the shapes of its tensors into the store that the processes met at, and looks, without waiting,
-    at those of its neighbour. Where none of the neighbour's optimizers has the same, the tensors are dealt out.
+    Every process writes the shapes of its tensors into the store that the processes met at, and looks at those of its
+    neighbour before its first step: two seconds at most, as the neighbour may never build an optimizer. Where none of
+    the neighbour's optimizers has the same shapes, the tensors are dealt out.
     """
 
     STEPS = 8  # after so many the neighbour has none that steps with ours
+    SECONDS = 2.0
 
     def __init__(self, params: Sequence[Tensor]) -> None:
         self.shapes = f"{len(params)} tensors of shapes {[tuple(p.shape) for p in params[:3]]} …"
@@ -101,6 +104,9 @@ class Claim:
         neighbour = (self.rank + 1) % self.world
         known: list[str] = []
         self.left -= 1
+        until = time.monotonic() + (self.SECONDS if self.left == self.STEPS - 1 else 0)
+        while not self.store.check([f"weightdecay/{neighbour}/1"]) and time.monotonic() < until:
+            time.sleep(0.002)
         while self.store.check([key := f"weightdecay/{neighbour}/{len(known) + 1}"]):
             known.append(self.store.get(key).decode())
         if self.digest in known:
