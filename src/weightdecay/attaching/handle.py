@@ -319,6 +319,8 @@ class Handle:
 
     def _count(self, name: str, hit: bool | Tensor) -> None:
         """Count without waiting; in place, so that a captured graph goes on counting."""
+        if hit is False:
+            return
         count = self._counters[name]
         if isinstance(hit, Tensor) and not isinstance(count, Tensor):
             count = self._counters[name] = torch.full((), count, dtype=torch.int64, device=hit.device)
