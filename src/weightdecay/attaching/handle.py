@@ -157,8 +157,14 @@ class Handle:
             optimizer.register_load_state_dict_pre_hook(self._before_loading),
             optimizer.register_load_state_dict_post_hook(self._loaded),
         ]
-        vars(optimizer)[HANDLE] = self
-        vars(optimizer)["__getstate__"] = functools.partial(_state_of, weakref.ref(optimizer))
+        reference = weakref.ref(optimizer)
+        vars(optimizer).update(
+            {
+                HANDLE: self,
+                "__getstate__": functools.partial(_state_of, reference),
+                "register_step_pre_hook": functools.partial(_register_before_ours, reference),
+            }
+        )
 
     @staticmethod
     def of(optimizer: torch.optim.Optimizer) -> Handle | None:
@@ -175,7 +181,7 @@ class Handle:
         self._cover.lift()
         optimizer = self.optimizer
         if optimizer is not None:
-            for name in (HANDLE, "__getstate__"):
+            for name in (HANDLE, "__getstate__", "register_step_pre_hook"):
                 vars(optimizer).pop(name, None)
         while self._hooks:
             self._hooks.pop().remove()
@@ -313,6 +319,8 @@ class Handle:
 
     def _count(self, name: str, hit: bool | Tensor) -> None:
         """Count without waiting; in place, so that a captured graph goes on counting."""
+        if hit is False:
+            return
         count = self._counters[name]
         if isinstance(hit, Tensor) and not isinstance(count, Tensor):
             count = self._counters[name] = torch.full((), count, dtype=torch.int64, device=hit.device)
@@ -497,6 +505,16 @@ def _state_of(reference: weakref.ref[torch.optim.Optimizer]) -> Any:
         stacklevel=3,
     )
     return state
+
+
+def _register_before_ours(reference: weakref.ref[torch.optim.Optimizer], hook: Any) -> Any:
+    """Register somebody's hook, which may clip or replace gradients, ahead of ours, which reads them."""
+    optimizer = reference()
+    assert optimizer is not None
+    registered = type(optimizer).register_step_pre_hook(optimizer, hook)
+    if (handle := Handle.of(optimizer)) is not None:
+        optimizer._optimizer_step_pre_hooks.move_to_end(handle._hooks[0].id)  # type: ignore[attr-defined]
+    return registered
 
 
 def _warn_of_rounding(group: Group, where: str) -> None:
