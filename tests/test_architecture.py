@@ -9,7 +9,19 @@ import pytest
 
 SRC = Path(__file__).parent.parent / "src" / "weightdecay"
 CORE_ROOMS = (
-    *("checks", "catalog", "decay", "optim", "engine", "named", "monitor", "theory", "transfer", "spectrum"),
+    *(
+        "checks",
+        "catalog",
+        "decay",
+        "optim",
+        "engine",
+        "attaching",
+        "named",
+        "monitor",
+        "theory",
+        "transfer",
+        "spectrum",
+    ),
     *("lab", "__init__", "__main__"),
 )
 
@@ -22,14 +34,17 @@ MAY_IMPORT = {
     "decay": ({"decay", "checks"}, {"torch"}),
     "optim": ({"optim", "decay", "checks"}, {"torch"}),
     "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
+    "attaching": ({"attaching", "engine", "optim", "decay", "checks"}, {"torch"}),
     "monitor": ({"optim"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
-    "__init__": ({"catalog", "named", "engine", "optim", "decay"}, set()),
+    "__init__": ({"catalog", "named", "attaching", "optim", "decay"}, set()),
 }
 WITHOUT_TORCH = ("checks", "catalog")
+# All that attach() takes of the engines is their account of v̄, and how a change is seen.
+OF_ENGINE = {"attaching": {"weightdecay.engine.mean_square", "weightdecay.engine.buckets"}}
 # Inside the lab, bottom to top: a file may import those before it, and the core.
 LAB_ORDER = [
     *("settings", "run", "weights", "source", "methods", "question", "place", "interrupt", "randomness", "lock"),
@@ -70,6 +85,8 @@ def test_the_core_imports_torch_and_the_standard_library_and_only_downwards(path
         if top == "weightdecay":
             assert rest
             assert rest[0] in rooms, f"{path.name} imports {name}"
+            if rest[0] == "engine" and room(path) in OF_ENGINE:
+                assert name in OF_ENGINE[room(path)], f"{path.name} imports {name}"
         else:
             assert top in third or top in sys.stdlib_module_names, f"{path.name} imports {name}"
 
@@ -119,6 +136,16 @@ from weightdecay.transfer import optimizers
 catalog.available(), catalog.optimizer("adams").lr, catalog.decay("stable").words, "lion" in optimizers.KNOWN
 assert "torch" not in sys.modules
 """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "first", ["weightdecay.attaching", "weightdecay.attaching.handle", "weightdecay.engine", "torch"]
+)
+def test_attach_is_the_function_whatever_is_imported_first(first):
+    code = (
+        f"import {first}, weightdecay as w; from weightdecay import attach; assert w.attach is attach; attach.__code__"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

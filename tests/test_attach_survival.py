@@ -115,7 +115,7 @@ def test_a_step_left_out_by_the_scaler_is_left_out_here(decay):
     handle = attach(optimizer, decay)
     run = gradients(6, missing=False)
     drive(optimizer, params, run[:3])
-    before, saved = flat(params), handle.account.values()
+    before, saved = flat(params), handle.squares()
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     scaler.scale(torch.zeros(()))
     set_gradients(params, run[3])
@@ -124,7 +124,7 @@ def test_a_step_left_out_by_the_scaler_is_left_out_here(decay):
     scaler.step(optimizer)
     scaler.update()
     assert all(torch.equal(p, q) for p, q in zip(flat(params), before, strict=True))
-    assert handle.account.values() == saved
+    assert handle.squares() == saved
     assert handle.skipped_steps == 1
     set_gradients(params, run[4])
     scaler.unscale_(optimizer)

@@ -27,7 +27,7 @@ CASES = {
     "AdamS-clipped": (wd.AdamS, {"lr": 1e-2, "weight_decay": 0.1, "max_grad_norm": 1.0}),
     "AdamW": (wd.AdamW, {"lr": 1e-2, "weight_decay": 0.1}),
     "AdamW-clipped": (wd.AdamW, {"lr": 1e-2, "weight_decay": 0.1, "max_grad_norm": 1.0}),
-    "SGDS": (wd.SGDS, {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.1}),
+    "SGDS": (wd.SGDS, {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.02}),
     "AMSGradS": (wd.AMSGradS, {"lr": 1e-2, "weight_decay": 0.1}),
     "AdaiS": (wd.AdaiS, {"lr": 0.1, "weight_decay": 0.1}),
 }

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from weightdecay.attaching import attach
     from weightdecay.catalog import available, create, register, unregister
     from weightdecay.decay import L2, Decay, Decoupled, Elementwise, Independent, Stable, Step, Vanilla
-    from weightdecay.engine.attach import attach
     from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW
     from weightdecay.optim import (
         SGD,
@@ -68,7 +68,7 @@ __all__ = [
     "unregister",
 ]
 
-ROOMS = ("catalog", "decay", "engine", "lab", "monitor", "optim", "spectrum", "theory", "transfer")
+ROOMS = ("attaching", "catalog", "decay", "engine", "lab", "monitor", "optim", "spectrum", "theory", "transfer")
 """Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
 
 EXTRAS = {"spectrum": ("numpy", "scipy", "curvlinops")}
@@ -80,7 +80,7 @@ def __getattr__(name: str) -> Any:
     if name in ROOMS:
         return _room(name)
     if name in __all__:
-        for home in ("catalog", "named", "optim", "decay", "engine.attach"):
+        for home in ("catalog", "named", "optim", "decay", "attaching"):
             module = importlib.import_module(f"weightdecay.{home}")
             if name in vars(module):
                 return vars(module)[name]

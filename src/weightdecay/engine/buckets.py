@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
 from operator import attrgetter, is_
@@ -40,7 +40,8 @@ class Bucket(Member):
     bare: bool = True  # whether the boxes see the parameters' own memory as it is: no DTensor, nothing complex
     mixed: bool = False  # whether the gradients are of several types
     crooked: bool = True  # whether some gradient may lie in memory in another order than its weight
-    counts: Tensor = field(default_factory=lambda: torch.empty(0))  # t of every tensor, which ``state["step"]`` views
+    # t of every tensor, which ``state["step"]`` views
+    counts: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
     written: list[Any] = field(default_factory=list)  # the version of the counts as the last step left them
     t: Number = 0.0  # the same as one number, where it can be read
     pull: Number = 0.0  # the largest of the step
@@ -95,7 +96,8 @@ class Bucket(Member):
 
     def some(self, row: Sequence[int]) -> Bucket:
         """Return the tensors at these places of the bucket as one of their own; its places are those in this one."""
-        params, memories, indices = ([column[i] for i in row] for column in (self.params, self.memories, self.indices))
+        params, memories = [self.params[i] for i in row], [self.memories[i] for i in row]
+        indices = [self.indices[i] for i in row]
         return replace(
             self,
             index=indices[0],
@@ -129,7 +131,8 @@ class Bucket(Member):
 
     def slot(self, name: str) -> Bundle:
         """Return this process's pieces of one state of all tensors."""
-        return Bundle([piece(memory[name]) for memory in self.memories])
+        tensors = [memory[name] for memory in self.memories]
+        return Bundle(tensors if self.bare else map(piece, tensors))
 
     def noise(self, seed: int, slot: int) -> Any:
         """Return uniform numbers, one an element."""
@@ -178,7 +181,12 @@ def where(condition: Tensor, yes: Any, no: Any) -> Any:
     return torch.where(condition, yes, no)
 
 
-_DTYPE, _LAYOUT, _VERSION = map(attrgetter, ("dtype", "layout", "_version"))
+_DTYPE, _VERSION = map(attrgetter, ("dtype", "_version"))
+
+
+def _lie(tensor: Tensor) -> object:
+    """Return how the elements lie in memory."""
+    return tensor.stride() if tensor.layout == torch.strided else tensor.layout
 
 
 def versions(tensors: Iterable[Tensor]) -> list[Any]:
@@ -273,23 +281,24 @@ class Plan:
             return None
         if self._missing:
             grads = list(compress(grads, self._present))
-        if list(map(_LAYOUT, grads)) != self._layouts or self._form(self._live, grads) != self._forms:
+        if self._form(self._live, grads) != self._forms:
             return None
         state = optimizer.state
         if len(state) != len(self._states) or not same(state.values(), self._states):
             return None
         return grads if self._states_unchanged() else None
 
-    @staticmethod
-    def _form(params: list[Tensor], grads: list[Tensor]) -> tuple[list[Any], ...]:
-        """Return shape, type, strides and device of every tensor, and strides and type of its gradient."""
+    def _form(self, params: list[Tensor], grads: list[Tensor]) -> tuple[list[Any], ...]:
+        """Return shape, type, layout and device of every tensor, and type and layout of its gradient."""
+        # Asked of strides, contiguous tensors take three times as long. What is not strided is not contiguous either.
+        lie: Callable[[Tensor], object] = Tensor.is_contiguous if self._contiguous else _lie
         return (
             list(map(Tensor.size, params)),
             list(map(_DTYPE, params)),
-            list(map(Tensor.stride, params)),
+            list(map(lie, params)),
             list(map(Tensor.get_device, params)),
             list(map(_DTYPE, grads)),
-            list(map(Tensor.stride, grads)),
+            list(map(lie, grads)),
         )
 
     def _states_unchanged(self) -> bool:
@@ -411,7 +420,7 @@ class Plan:
         self._missing = not all(self._present)
         self._live = list(compress(self._everyone, self._present))
         kept: list[Any] = list(compress(grads, self._present))
-        self._layouts = list(map(_LAYOUT, kept))
+        self._contiguous = all(map(Tensor.is_contiguous, (*self._live, *kept)))
         self._forms = self._form(self._live, kept)
         self._states = list(optimizer.state.values())
         self.hold()

@@ -176,11 +176,15 @@ class Bundle:
         return Bundle(results)
 
 
+def _raised(exponent: Tensor, base: float) -> Tensor:
+    return base**exponent
+
+
 def _operator(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, *others: Bundle._each(function, self, *others)
 
 
-for _name, _function in {
+_OPERATORS: dict[str, Any] = {
     "__ne__": torch.ne,
     "__gt__": torch.gt,
     "__ge__": torch.ge,
@@ -191,8 +195,9 @@ for _name, _function in {
     "__xor__": torch.bitwise_xor,
     "__invert__": torch.bitwise_not,
     "__abs__": torch.abs,
-    "__rpow__": lambda x, base: base**x,
-}.items():
+    "__rpow__": _raised,
+}
+for _name, _function in _OPERATORS.items():
     setattr(Bundle, _name, _operator(_function))
 
 

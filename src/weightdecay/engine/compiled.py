@@ -181,7 +181,9 @@ def numbers_of(buckets: Sequence[Bucket], more: Sequence[Any]) -> list[Tensor]:
         for b in buckets
         for n in (b.state["step"], b.group["lr"], b.group["weight_decay"], b.group.get("betas", (0.0,))[0])
     ]
-    return [n if isinstance(n, Tensor) else torch.tensor(n, dtype=torch.float64) for n in (*numbers, *more)]
+    return [
+        n if isinstance(n, Tensor) else torch.tensor(n, dtype=torch.float64, device="cpu") for n in (*numbers, *more)
+    ]
 
 
 def rebuild(buckets: Sequence[Bucket], optimizer: Optimizer, tensors: list[Tensor], numbers: list[Tensor]) -> Rebuilt:

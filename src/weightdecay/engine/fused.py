@@ -155,6 +155,9 @@ def scaled(
 
 def cachefuls(columns: Lists) -> Iterator[Lists]:
     """Yield the columns in rows of about so many elements, large tensors cut. The last column are step counts."""
+    if sum(map(Tensor.numel, columns[0])) <= CACHEFUL:
+        yield columns
+        return
     part: Lists = [[] for _ in columns]
     size = 0
     for *tensors, step in zip(*columns, strict=True):

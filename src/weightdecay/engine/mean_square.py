@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import working_dtype
 from weightdecay.optim.reference import gather, not_finite
 from weightdecay.optim.scalars import choose
-from weightdecay.optim.sharding import is_sharded, piece
+from weightdecay.optim.sharding import Spread, is_sharded, piece
 
 V = "exp_avg_sq"
 """The state whose sum follows from the norms of the gradients."""
@@ -33,16 +33,131 @@ class Facts:
     mean_square: Number = math.nan  # v̄
 
 
-class MeanSquare:
-    r"""Finds the facts of each step.
+Rows = dict[int, tuple[Any, list[Any], Tensor]]
+"""Owner, marks and values of tensors, by the owner's id."""
 
-    For a method whose v is linear in g², the sum of v over a tensor follows from the norms of its gradients,
+
+class Account:
+    r"""S of every tensor, the sum of its v, from the norms of its gradients; and from these v̄, the mean over the model.
 
     .. math:: S_t = \beta_2 S_{t-1} + (1-\beta_2)\,c_t^2\|g_t\|^2 = \textstyle\sum v_t, \qquad
               \bar v_t = \sum_i \frac{S_{t,i}}{1-\beta_{2,i}^{t_i}} \Big/ \sum_i n_i
 
-    where c_t is the clipping coefficient, itself a function of the same norms: one pass over the gradients and one
-    all-reduce give v̄, the norm and whether all is finite. S travels in checkpoints as ``v_sum``. Other methods
+    where c_t is what all gradients are multiplied by. It serves the engines and :func:`weightdecay.attach`.
+
+    What is remembered of a tensor belongs to its *owner*, an object known by identity (v itself, where it can be seen),
+    as long as the owner's *marks* are as they were then: how often it was written, for instance. The caller finds out
+    whether anything has changed, and then calls :meth:`bring`.
+    """
+
+    def __init__(self, rows: int = 1) -> None:
+        self.rows = rows
+        """1: S. 2: S and t, where nobody else counts the steps."""
+        self.owners: list[Any] = []
+        self.values = torch.zeros(rows, 0, dtype=torch.float64, device="cpu")
+        self.beta2 = self.taken = self.share = self.elements = torch.empty(0, device="cpu")
+        self.uncorrected: Tensor | None = None  # 0 for tensors without bias correction, else 1
+        self.aside: Rows = {}
+        """The same of tensors that are not in it."""
+        self._kept = self._added = torch.empty(0, device="cpu")
+
+    @property
+    def sums(self) -> Tensor:
+        """S of every tensor before this step."""
+        return self.values[0]
+
+    def bring(
+        self,
+        owners: list[Any],
+        marks: Sequence[Sequence[Any]],
+        start: Callable[[int], Tensor],
+        device: torch.device,
+    ) -> None:
+        """Let these be the tensors, in this order; ``start(i)`` returns the values of one that is not remembered.
+
+        ``marks`` are columns: one entry a tensor in each. Call :meth:`put_aside` before.
+        """
+        columns = []
+        for i, owner in enumerate(owners):
+            known = self.remembered(owner, [column[i] for column in marks])
+            columns.append((start(i) if known is None else known).to(device))
+        empty = torch.zeros(self.rows, 0, dtype=torch.float64, device=device)
+        self.values = torch.stack(columns, 1) if columns else empty
+        self.owners = owners
+
+    def constants(self, beta2: Sequence[float], share: Tensor, elements: Tensor) -> None:
+        """Take β₂ of every tensor, and for how much of each and of the model this process answers."""
+        self.beta2 = torch.tensor(beta2, dtype=torch.float64, device=share.device)
+        self.taken = 1 - self.beta2
+        self.share, self.elements = share, elements
+
+    def look(self, squares: Tensor, t: Tensor, spread: Spread, found: Tensor | None) -> Tensor:
+        """Return four numbers, in one all-reduce: Σ of what v̂ keeps, Σ of what c = 1 adds to it, Σ‖g‖² and Σn.
+
+        ``t`` are the step counts after this step; Σ‖g‖² is infinite where a GradScaler ``found`` an inf.
+        """
+        self._kept, self._added = self.beta2 * self.sums, self.taken * squares
+        power = self.beta2**t
+        weight = self.share / (1 - (power if self.uncorrected is None else power * self.uncorrected))
+        mine = (
+            torch.dot(self._kept, weight),
+            torch.dot(self._added, weight),
+            spoilt(torch.dot(squares, self.share), found),
+        )
+        return spread.sum(torch.stack([*mine, self.elements]))
+
+    def after(self, scale: Number) -> Tensor:
+        """Return S as this step will leave it, where the gradients are multiplied by ``scale``. To be asked once."""
+        return self._kept.add_(self._added * scale**2)
+
+    def commit(self, values: Tensor, where: bool | Tensor = True) -> None:
+        """Remember the values that the step which is now taken has made, for the tensors where it was taken."""
+        if isinstance(where, Tensor):
+            self.values.copy_(torch.where(where, values, self.values))  # a captured graph goes on with this memory
+        else:
+            self.values = values
+
+    # ---------------------------------------------------------------- what is remembered aside
+
+    def remembered(self, owner: Any, marks: list[Any], among: Rows | None = None) -> Tensor | None:
+        """Return what is remembered (aside); None where nothing is, or the owner has changed since."""
+        known = (self.aside if among is None else among).get(id(owner))
+        return known[2] if known is not None and known[0] is owner and _unmoved(known[1], marks) else None
+
+    def remember(self, owner: Any, marks: list[Any], values: Tensor) -> None:
+        """Put the values of one tensor aside."""
+        self.aside[id(owner)] = owner, marks, values
+
+    def put_aside(self, marks: Sequence[Sequence[Any]]) -> None:
+        """Put all values aside; ``marks`` are those of the time when they were right."""
+        for owner, column, *own in zip(self.owners, self.values.unbind(1), *marks, strict=True):
+            self.remember(owner, own, column.clone())
+        self.owners, self.values = [], self.values[:, :0].clone()
+
+    def forget(self, alive: Iterable[Any] = ()) -> None:
+        """Keep aside only what belongs to these owners, and is not in use."""
+        keep, mine = set(map(id, alive)), set(map(id, self.owners))
+        self.aside = {key: row for key, row in self.aside.items() if key in keep and key not in mine}
+
+
+def _unmoved(then: list[Any], now: list[Any]) -> bool:
+    """Whether marks are the same: numbers by their value, all else by identity."""
+    plain = (int, float)
+    return all(a is b or (type(a) in plain and type(b) in plain and a == b) for a, b in zip(then, now, strict=True))
+
+
+def marks_of(tensors: Sequence[Tensor]) -> list[Any]:
+    """Return how often each tensor has been written; where that is not counted, a mark that nothing equals."""
+    seen = versions(tensors)
+    return seen if len(seen) == len(tensors) else [object() for _ in tensors]
+
+
+class MeanSquare:
+    r"""Finds the facts of each step.
+
+    For a method whose v is linear in g², the sum of v over a tensor follows from the norms of its gradients
+    (:class:`Account`), and so does the clipping coefficient: one pass over the gradients and one all-reduce give v̄, the
+    norm and whether all is finite. S travels in checkpoints as ``v_sum``. Other methods
     (a maximum, a sign; a gradient coupled with the weight by L2) look ahead: they compute v_t on copies, from which
     follows too whether all is finite. In one process on the CPU the gradients are checked first, and v_t is computed in
     place.
@@ -55,9 +170,8 @@ class MeanSquare:
         self.stamp = -1
         self.vs: list[Tensor] = []  # v of every tensor of the plan
         self.versions: list[Any] = []  # how often each had been written when S was summed over it
-        self.sums = self.beta2 = self.share = self.elements = torch.empty(0)
         self.betas: list[Number] = []
-        self.aside: dict[int, tuple[Tensor, Any, Tensor]] = {}  # v, its version and S of tensors that are not in it
+        self.memory = Account()
         self.norms = Norms()
         self._after: tuple[Tensor, bool | Tensor] | None = None
 
@@ -94,26 +208,19 @@ class MeanSquare:
         if self._after is None:
             return
         after, ok = self._after
-        if isinstance(ok, Tensor):
-            self.sums.copy_(torch.where(ok, after, self.sums))  # in place: a captured graph goes on with this memory
-        else:
-            self.sums = after
+        self.memory.commit(after, ok if isinstance(ok, Tensor) else True)
         self.versions, self._after = versions(self.vs), None
 
     def _linear(self, optimizer: Optimizer, plan: Plan, unscale: Number, found: Tensor | None, host: bool) -> Facts:
         self._bring(optimizer, plan)
-        squares = self.norms.squares(plan)
-        kept, added = self.beta2 * self.sums, (1 - self.beta2) * squares
-        weight = self.share / (1 - self.beta2 ** (plan.counts() + 1))
-        mine = (torch.dot(kept, weight), torch.dot(added, weight), spoilt(torch.dot(squares, self.share), found))
-        total = optimizer.spread.sum(torch.stack([*mine, self.elements]))
+        total = self.memory.look(self.norms.of(plan), plan.counts() + 1, optimizer.spread, found)
         old, new, square, count = total.tolist() if host else total.unbind()
         facts = Facts(ok=math.isfinite(square) if host else torch.isfinite(square))
         facts.scale = clip(optimizer, unscale, square**0.5)
         refuse_or_count(optimizer, facts)
         mean = (old + facts.scale**2 * new) / count if not host or count else 0.0
         facts.mean_square = torch.where(facts.ok, mean, 0.0) if isinstance(facts.ok, Tensor) else mean
-        self._after = kept.add_(added * facts.scale**2), facts.ok
+        self._after = self.memory.after(facts.scale).unsqueeze(0), facts.ok
         return facts
 
     def _general(
@@ -130,7 +237,7 @@ class MeanSquare:
         ok = torch.ones((), dtype=torch.bool, device=device)
         share = shares(plan)
         if in_place or optimizer.max_grad_norm is not None or not optimizer.coupled:
-            norm = optimizer.spread.sum(spoilt(torch.dot(self.norms.squares(plan), share), found).reshape(1))[0] ** 0.5
+            norm = optimizer.spread.sum(spoilt(torch.dot(self.norms.of(plan), share), found).reshape(1))[0] ** 0.5
             ok = torch.isfinite(norm)  # the same in every process, so that none waits for another below
             facts.scale = clip(optimizer, unscale, norm.item() if host else norm)
         if optimizer.coupled and (not host or bool(ok)):
@@ -155,45 +262,31 @@ class MeanSquare:
                 self._constants(plan, betas)
             return
         self._put_aside()
-        memories = plan.memories()
-        self.vs = [piece(memory[V]) for memory in memories]
+        self.vs = [piece(memory[V]) for memory in plan.memories()]
+        marks = marks_of(self.vs)
         self.versions = versions(self.vs)
-        known = self.versions if len(self.versions) == len(self.vs) else [None] * len(self.vs)
-        sums = [self._sum(v, seen, plan.device) for v, seen in zip(self.vs, known, strict=True)]
-        self.sums = torch.stack(sums) if sums else torch.zeros(0, dtype=torch.float64, device=plan.device)
-        alive = {
-            id(piece(memory[V])) for memory in optimizer.state.values() if isinstance(memory, dict) and V in memory
-        }
-        mine = set(map(id, self.vs))
-        self.aside = {key: row for key, row in self.aside.items() if key in alive and key not in mine}
+        self.memory.bring(self.vs, [marks], lambda i: self.vs[i].sum(dtype=torch.float64).reshape(1), plan.device)
+        states = (memory for memory in optimizer.state.values() if isinstance(memory, dict) and V in memory)
+        self.memory.forget(piece(memory[V]) for memory in states)
         self._constants(plan, betas)
         self.stamp = plan.stamp
 
     def _constants(self, plan: Plan, betas: list[Number]) -> None:
-        device = plan.device
         each = [float(beta) for beta, bucket in zip(betas, plan.buckets, strict=True) for _ in bucket.params]
-        self.betas, self.beta2 = betas, torch.tensor(each, dtype=torch.float64, device=device)
-        self.share = shares(plan)
-        self.elements = elements(plan, self.share)
-
-    def _sum(self, v: Tensor, version: Any, device: torch.device) -> Tensor:
-        """Return Σ v before this step: as remembered where v is as it was then, else over v itself."""
-        known = self.aside.get(id(v))
-        if known is not None and known[0] is v and known[1] == version and version is not None:
-            return known[2].to(device)
-        return v.sum(dtype=torch.float64).to(device)
+        share = shares(plan)
+        self.memory.constants(each, share, elements(plan, share))
+        self.betas = betas
 
     def _put_aside(self) -> None:
-        if len(self.versions) == len(self.vs):
-            rows = zip(self.vs, self.versions, self.sums.unbind(), strict=True)
-            self.aside |= {id(v): (v, version, total.clone()) for v, version, total in rows}
-        self.stamp, self.vs, self.versions, self.sums = -1, [], [], torch.empty(0)
+        known = len(self.versions) == len(self.vs)
+        self.memory.put_aside([self.versions if known else [object() for _ in self.vs]])
+        self.stamp, self.vs, self.versions = -1, [], []
 
     def _drop(self) -> None:
         """Forget S: this step moves v without keeping account of it."""
-        if self.vs or self.aside:
+        if self.vs or self.memory.aside:
             self._put_aside()
-            self.aside = {}
+            self.memory.forget()
 
     def values(self, optimizer: Optimizer) -> dict[int, float]:
         """Return S of every tensor of which it is known, by its place in the model; not of a piece of a tensor."""
@@ -201,9 +294,9 @@ class MeanSquare:
         found: dict[int, Tensor] = {}
         for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
             v = optimizer.state[p].get(V) if p in optimizer.state and not is_sharded(p) else None
-            known = self.aside.get(id(v))
-            if known is not None and known[0] is v and versions([v]) == [known[1]]:
-                found[i] = known[2]
+            known = None if v is None else self.memory.remembered(v, marks_of([v]))
+            if known is not None:
+                found[i] = known[0]
         totals = torch.stack([*found.values()]).tolist() if found else []
         return dict(zip(found, totals, strict=True))
 
@@ -212,8 +305,7 @@ class MeanSquare:
         for i, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
             v = optimizer.state[p].get(V) if p in optimizer.state and not is_sharded(p) else None
             if v is not None and i in sums:
-                (version,) = versions([v])
-                self.aside[id(v)] = v, version, torch.tensor(sums[i], dtype=torch.float64, device=v.device)
+                self.memory.remember(v, marks_of([v]), torch.tensor([sums[i]], dtype=torch.float64, device=v.device))
 
 
 def shares(plan: Plan) -> Tensor:
@@ -281,40 +373,60 @@ SMALL = 1 << 11
 
 
 class Norms:
-    """‖g‖² of every tensor of a plan: one read of each, and nothing written."""
+    """‖g‖² of every tensor: one read of each, and nothing written."""
 
     def __init__(self) -> None:
         self.stamp = -1
-        self.small: list[int] = []
+        self.alike = False  # whether all are of one type, and on the CPU
+        self.small: list[list[int]] = []
         self.large: list[int] = []
-        self.lengths = self.back = torch.empty(0)
+        self.lengths = torch.empty(0, device="cpu")
+        self.back: Tensor | None = None
 
-    def squares(self, plan: Plan) -> Tensor:
-        """Return ‖g‖² of this process's piece of every tensor, in the order of the buckets, float64."""
+    def of(self, plan: Plan) -> Tensor:
+        """Return ‖g‖² of this process's piece of every tensor of the plan, in the order of the buckets, float64."""
         grads = [grad for bucket in plan.buckets for grad in bucket.grad.tensors]
+        return self.squares(grads, plan.device, plan.stamp)
+
+    def squares(self, grads: list[Tensor], device: torch.device, stamp: int) -> Tensor:
+        """Return ‖g‖² of each gradient, float64, on the device. ``stamp`` changes with their number, sizes or types."""
         if not grads:
-            return torch.zeros(0, dtype=torch.float64, device=plan.device)
-        devices = {bucket.counts.device for bucket in plan.buckets}
-        kinds = {bucket.dtype for bucket in plan.buckets}
-        if len(devices) > 1 or len(kinds) > 1 or not scalars.readable(plan.device):
-            return squares(grads, plan.device)
-        if plan.stamp != self.stamp:
+            return torch.zeros(0, dtype=torch.float64, device=device)
+        if stamp != self.stamp:
             self._sort(grads)
-            self.stamp = plan.stamp
+            self.stamp = stamp
+        if not self.alike or not scalars.readable(device):
+            return squares(grads, device)
         parts = []
         if self.small:
-            joined = torch._C._nn.flatten_dense_tensors([grads[i] for i in self.small]).double()
+            rows = [_join([grads[i] for i in row]) for row in self.small]
+            joined = (rows[0] if len(rows) == 1 else torch.cat(rows)).double()
             parts.append(torch.segment_reduce(joined.square(), "sum", lengths=self.lengths, unsafe=True))
         if self.large:
-            parts.append(torch.stack([_dot(grads[i]) for i in self.large]).double())
-        return parts[0] if len(parts) == 1 else torch.cat(parts)[self.back]
+            parts.append(squares([grads[i] for i in self.large], device))
+        found = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return found if self.back is None else found[self.back]
 
     def _sort(self, grads: Sequence[Tensor]) -> None:
+        self.alike = len({(grad.device, grad.dtype) for grad in grads}) == 1 and scalars.readable(grads[0].device)
         sizes = [grad.numel() for grad in grads]
-        self.small = [i for i, size in enumerate(sizes) if size <= SMALL]
+        # Those that differ in their first dimension only are joined as they are: ten times as fast as to flatten each.
+        rows: dict[Any, list[int]] = {}
+        for i, (grad, size) in enumerate(zip(grads, sizes, strict=True)):
+            if size <= SMALL:
+                rows.setdefault((grad.dim(), grad.shape[1:]), []).append(i)
+        self.small = list(rows.values())
         self.large = [i for i, size in enumerate(sizes) if size > SMALL]
-        self.lengths = torch.tensor([sizes[i] for i in self.small], dtype=torch.int64, device="cpu")
-        self.back = torch.argsort(torch.tensor([*self.small, *self.large], dtype=torch.int64, device="cpu"))
+        small = [i for row in self.small for i in row]
+        self.lengths = torch.tensor([sizes[i] for i in small], dtype=torch.int64, device="cpu")
+        order = [*small, *self.large]
+        back = torch.argsort(torch.tensor(order, dtype=torch.int64, device="cpu"))
+        self.back = None if order == sorted(order) else back
+
+
+def _join(tensors: list[Tensor]) -> Tensor:
+    """Return all elements of tensors that differ at most in their first dimension, one tensor after the other."""
+    return torch.cat(tensors).reshape(-1) if tensors[0].dim() else torch.stack(tensors)
 
 
 def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
@@ -322,7 +434,7 @@ def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
     kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for i, tensor in enumerate(tensors):
         kinds.setdefault((tensor.device, tensor.dtype), []).append(i)
-    values: list[Tensor] = [torch.empty(0)] * len(tensors)
+    values: list[Tensor] = [torch.empty(0, device="cpu")] * len(tensors)
     for (where, dtype), places in kinds.items():
         chosen = [tensors[i] for i in places]
         wide = working_dtype(chosen[0])

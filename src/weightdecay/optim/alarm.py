@@ -56,9 +56,9 @@ class PullAlarm:
                 self._count(name, place, pull, of)
         if self.coming is None and not self.said:
             now = [torch.as_tensor(pull, device=first.device).double() for pull in pulls.values()]
-            host = torch.empty(len(now), dtype=torch.float64, pin_memory=True)
+            host = torch.empty(len(now), dtype=torch.float64, device="cpu", pin_memory=True)
             host.copy_(torch.stack(now), non_blocking=True)
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self.coming = [*pulls], host, event
 

@@ -20,7 +20,7 @@ from weightdecay.optim.member import COMPENSATION, Group, State, decays
 from weightdecay.optim.options import Options, check_values, engine_of, list_options, refuse_unknown, with_defaults
 from weightdecay.optim.parameters import Held, check_parameters, low_precision
 from weightdecay.optim.reference import Runner, engines
-from weightdecay.optim.sharding import Spread
+from weightdecay.optim.sharding import Claim, Spread, zero_group
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -127,22 +127,26 @@ class Optimizer(torch.optim.Optimizer):
         self.seed = whole(seed, "seed", "the optimizer")
         if self.seed < 0:
             raise ValueError(f"seed={seed}: a seed is a whole number, 0 or above.")
-        self.max_grad_norm, self.process_group = max_grad_norm, process_group
+        self.max_grad_norm = max_grad_norm
+        self.process_group = zero_group() if process_group is None else process_group
         self.grad_norm: Number | None = None
         self.counters: dict[str, Number] = {"skipped": 0, "clamped": 0}
         self.state_names = (*self.slots, COMPENSATION)
         self._engine = engine
         self._alarm = PullAlarm()
+        self._claim: Claim | None = None
+        self._runner: Runner | None = None
         self._forget()
         # Every group may overrule a default, so that ranges are the groups' business.
         plain = {name: softly(defaults[name], allowed, name) for name, allowed in self.ranges.items()}
         super().__init__(params, {**defaults, **plain, "decay": decay_of(defaults["decay"], "the optimizer")})
         self._runner = engines()[engine](self)
+        self._claim = Claim.of([p for group in self.param_groups for p in group["params"]], self.process_group)
 
     def _forget(self) -> None:
         """Drop what is found again when it is next needed."""
         self.readers: list[Reader] = []
-        self._runner: Runner | None = None
+        self._runner = None
         self._spread: Spread | None = None
         self._mean_square: Number = math.nan
         self._pulls: Mapping[int, Number] = {}
@@ -194,8 +198,21 @@ class Optimizer(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self.runner.step(self)
+        self._take_step()
         return loss
+
+    @torch._disable_dynamo  # type: ignore[attr-defined]
+    def _take_step(self) -> None:
+        """Step, outside of a torch.compile around it: what a step finds once is not for a tracer to see."""
+        try:
+            if self._claim is not None and (self.coupled or self.max_grad_norm):
+                self._claim = None if self._claim.holds(type(self).__name__) else self._claim
+            self.runner.step(self)
+        except Exception:
+            for name in ("grad_scale", "found_inf"):
+                # torch's GradScaler takes them off after the step, which will not be; left, they would spoil the next.
+                vars(self).pop(name, None)
+            raise
 
     def describe(self, index: int) -> str:
         """Return what an error message calls the parameter of that index (the first is 1) in the model."""
@@ -388,7 +405,7 @@ class Optimizer(torch.optim.Optimizer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         sums = state.pop("_sums", {})
-        self._alarm = PullAlarm()
+        self._alarm, self._claim = PullAlarm(), None
         self._forget()
         super().__setstate__(state)
         self.runner.take_sums(self, sums)

@@ -186,7 +186,8 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
 
 def _all_slots(optimizer: Optimizer) -> set[str]:
     """Return the names of the state tensors of every method there is."""
-    kinds, found = [[kind for kind in type(optimizer).__mro__ if "slots" in vars(kind)][-1]], set[str]()
+    kinds: list[Any] = [[kind for kind in type(optimizer).__mro__ if "slots" in vars(kind)][-1]]
+    found = set[str]()
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()

@@ -80,7 +80,7 @@ def number(value: Any) -> Any:
         return value
     if isinstance(value, Tensor):
         return scalars.host_number(value.reshape(())) if value.numel() == 1 else tuple(map(float, value.tolist()))
-    if isinstance(value, (tuple, list)) or getattr(value, "ndim", 0):
+    if isinstance(value, (tuple, list)) or getattr(value, "ndim", None):
         return tuple(map(number, value))
     return float(value)
 

@@ -92,7 +92,7 @@ def clipping(optimizer: Optimizer, members: list[Member]) -> float | None:
     square = 0.0
     if most is not None and bad is None:
         square = sum(m.grad.double().square().sum().item() / optimizer.spread.copies(m.param) for m in members)
-    mine = torch.tensor([float(bad is not None), square], dtype=torch.float64)
+    mine = torch.tensor([float(bad is not None), square], dtype=torch.float64, device="cpu")
     bad_processes, square = optimizer.spread.sum(mine).tolist()
     if bad_processes:
         if optimizer.nonfinite == "raise":
@@ -117,6 +117,11 @@ def gather(optimizer: Optimizer, groups: list[Group]) -> list[Member]:
             grad = param.grad
             if grad is None:
                 continue
+            if type(grad).__name__ == "FakeTensor":
+                raise NotImplementedError(
+                    "the gradients are fake tensors, which hold no numbers, and a step reads some (t, v̄, whether "
+                    "all is finite). Plan memory with torch.optim's class of the same method: its state is as large."
+                )
             if grad.layout != torch.strided:
                 raise RuntimeError(
                     f"{type(optimizer).__name__} does not support sparse gradients ({optimizer.describe(index)}): "
@@ -142,7 +147,7 @@ def try_decays(optimizer: Optimizer) -> None:
             name: value.clone() if isinstance(value, Tensor) else value
             for name, value in optimizer.state.get(param, {}).items()
         }
-        copy = member(0, param, param.grad, memory, reader.seen, place)  # type: ignore[arg-type]
+        copy = member(0, param, param.grad, memory, reader.seen, place)
         copy.weight, copy.grad = copy.weight.clone(), copy.grad.clone()
         init_state(optimizer, copy)
         t = float(copy.memory["step"]) + 1 if scalars.readable(copy.memory["step"].device) else 1.0
@@ -170,7 +175,7 @@ def init_state(optimizer: Optimizer, m: Member) -> None:
 def _fit(optimizer: Optimizer, m: Member) -> None:
     """Keep the state in the type and the memory layout that belong to the weight, which may have been converted."""
     if not isinstance(m.memory["step"], Tensor):  # somebody wrote a number
-        m.memory["step"] = torch.tensor(float(m.memory["step"]))
+        m.memory["step"] = torch.tensor(float(m.memory["step"]), device="cpu")
     weight = m.weight
     for name in optimizer.state_names:
         if (kept := m.memory.get(name)) is None:
@@ -280,7 +285,8 @@ def model_mean_square(optimizer: Optimizer, members: list[Member]) -> float:
         optimizer.second_moment(m.state, m.group).sum().item() / k for m, k in zip(members, copies, strict=True)
     )
     count = sum(m.weight.numel() / k for m, k in zip(members, copies, strict=True))
-    total, count = optimizer.spread.sum(torch.tensor([total, count], dtype=torch.float64)).tolist()
+    mine = torch.tensor([total, count], dtype=torch.float64, device="cpu")
+    total, count = optimizer.spread.sum(mine).tolist()
     return total / count if count else 0.0
 
 

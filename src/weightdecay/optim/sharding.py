@@ -6,7 +6,9 @@ A number over the whole model must count every element once, however the element
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +55,71 @@ def like(param: Tensor, local: Tensor) -> Tensor:
     return spread
 
 
+def zero_group() -> Any:
+    """Return the processes of the ZeroRedundancyOptimizer that is building an optimizer right now; None: there is none.
+
+    It deals the tensors out and tells nobody: its constructor, a few frames up, is the only one who knows.
+    """
+    module = sys.modules.get("torch.distributed.optim.zero_redundancy_optimizer")
+    frame = sys._getframe(1) if module is not None else None
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, module.ZeroRedundancyOptimizer):  # type: ignore[union-attr]
+            return owner.process_group
+        frame = frame.f_back
+    return None
+
+
+class Claim:
+    """What this process takes its optimizer's tensors for: the whole model, as the other processes do.
+
+    Every process writes the shapes of its tensors into the store that the processes met at, and looks at those of its
+    neighbour before its first step: two seconds at most, as the neighbour may never build an optimizer. Where none of
+    the neighbour's optimizers has the same shapes, the tensors are dealt out.
+    """
+
+    STEPS = 8  # after so many the neighbour has none that steps with ours
+    SECONDS = 2.0
+
+    def __init__(self, params: Sequence[Tensor]) -> None:
+        self.shapes = f"{len(params)} tensors of shapes {[tuple(p.shape) for p in params[:3]]} …"
+        whole = repr([(tuple(p.shape), str(p.dtype)) for p in params])
+        self.digest = hashlib.sha256(whole.encode()).hexdigest()
+        self.rank, self.world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        self.left = self.STEPS
+        self.store: Any = torch.distributed.distributed_c10d._get_default_store()
+        place = self.store.add(f"weightdecay/{self.rank}", 1)
+        self.store.set(f"weightdecay/{self.rank}/{place}", self.digest)
+
+    @classmethod
+    def of(cls, params: Sequence[Tensor], process_group: Any) -> Claim | None:
+        """Return the claim of an optimizer; None where there is nobody to agree with, or the user has said."""
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if process_group is not None or not distributed or any(map(is_sharded, params)):
+            return None
+        return cls(params) if torch.distributed.get_world_size() > 1 else None
+
+    def holds(self, name: str) -> bool:
+        """Whether the neighbour has agreed, or never will. Raises: ValueError, where it holds other tensors."""
+        neighbour = (self.rank + 1) % self.world
+        known: list[str] = []
+        self.left -= 1
+        until = time.monotonic() + (self.SECONDS if self.left == self.STEPS - 1 else 0)
+        while not self.store.check([f"weightdecay/{neighbour}/1"]) and time.monotonic() < until:
+            time.sleep(0.002)
+        while self.store.check([key := f"weightdecay/{neighbour}/{len(known) + 1}"]):
+            known.append(self.store.get(key).decode())
+        if self.digest in known:
+            return True
+        if not known:
+            return self.left <= 0
+        raise ValueError(
+            f"{name} holds {self.shapes} in process {self.rank}, and process {neighbour} holds others: the tensors are "
+            "dealt out, and its step needs a number over all of them. Pass process_group= with the processes that hold "
+            "them (torch.distributed.group.WORLD), or process_group=False where each process trains a model of its own."
+        )
+
+
 class Spread:
     """How the tensors of one optimizer are spread over processes, and the sum over all of them.
 
@@ -63,6 +130,13 @@ class Spread:
     """
 
     def __init__(self, params: Sequence[Tensor], process_group: Any = None) -> None:
+        if process_group is None and (flat := next((p for p in params if _is_flat(p)), None)) is not None:
+            raise ValueError(
+                f"a parameter of shape {tuple(flat.shape)} is a flattened piece of FSDP's first version, and the step "
+                "needs a number over the whole model. Pass process_group= with the processes that hold the pieces, or "
+                "process_group=False where this process holds all of it."
+            )
+        process_group = process_group or None  # False: this process by itself
         self.group, self.processes = process_group, 1
         self.device = piece(params[0]).device if params else None  # where the backend of the group can reduce
         sharded: list[Any] = [p for p in params if is_sharded(p)]
@@ -109,6 +183,10 @@ class Spread:
         total = values.to(self.device or values.device)
         torch.distributed.all_reduce(total, group=self.group)
         return total.to(values.device)
+
+
+def _is_flat(param: Tensor) -> bool:
+    return bool(getattr(param, "_is_flat_param", False) or getattr(param, "_fsdp_flattened", False))
 
 
 def _ranks(mesh: Any) -> set[int]:

@@ -1,0 +1,141 @@
+"""Which tensors take part in a step of somebody else's optimizer, found once and kept until something changes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain, compress
+from operator import attrgetter, is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.engine.buckets import BARE
+from weightdecay.engine.buckets import same as same_objects
+from weightdecay.optim.groups import number, volatile
+from weightdecay.optim.member import Group
+from weightdecay.optim.sharding import gradient_piece, piece
+
+_DTYPE = attrgetter("dtype")
+NUMBERS = ("lr", "weight_decay", "peak_lr", "betas", "momentum", "dampening")
+"""What is read of a group, and may have been written as any kind of number."""
+
+
+class Lineup:
+    """The tensors with a gradient, in the order of the groups.
+
+    What may change between two steps is looked at in every one: which tensors the groups hold; which of them have a
+    gradient, of what kind, size and type. No gradient is kept.
+    """
+
+    def __init__(self) -> None:
+        self.live: list[Tensor] = []
+        self.groups: list[slice] = []
+        """Which of the live tensors belong to each group."""
+        self.places: list[int] = []
+        """Of the group of every live tensor."""
+        self.names: list[tuple[int, int]] = []
+        """Group, and place in the group, of every live tensor."""
+        self.stamp = 0
+        """Rises whenever the tensors are found anew."""
+        self.bare = True  # neither DTensors nor complex numbers: weights and gradients are what the step sees
+        self.device = torch.device("cpu")
+        self._everyone: list[Tensor] = []
+        self._valid = False
+
+    def follow(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+        """Return this process's pieces of the gradients, complex numbers as pairs of reals."""
+        grads = self._unchanged(optimizer)
+        if grads is None:
+            self._valid = False
+            grads = self._find(optimizer)
+            self._valid = True
+        return grads if self.bare else [real(gradient_piece(p)) for p in self.live]
+
+    def weights(self, members: slice) -> list[Tensor]:
+        """Return this process's pieces of the weights of one group, sharing their memory."""
+        some = self.live[members]
+        return some if self.bare else [piece(p.detach()) for p in some]
+
+    def elements(self) -> list[int]:
+        """Return the number of real elements of every piece."""
+        return [real(piece(p.detach())).numel() for p in self.live]
+
+    def _unchanged(self, optimizer: torch.optim.Optimizer) -> list[Tensor] | None:
+        groups, everyone = optimizer.param_groups, self._everyone
+        if not self._valid or len(groups) != len(self.groups):
+            return None
+        now = groups[0]["params"] if len(groups) == 1 else list(chain.from_iterable([g["params"] for g in groups]))
+        if len(now) != len(everyone) or not same_objects(now, everyone):
+            return None
+        grads: list[Any] = [p.grad for p in everyone]
+        if list(map(type, grads)) != self._kinds:
+            return None
+        if self._missing:
+            grads = list(compress(grads, self._present))
+        if self._form(grads) != self._forms:
+            return None
+        return grads if [len(group["params"]) for group in groups] == self._lengths else None
+
+    def _find(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+        groups = optimizer.param_groups
+        self._lengths = [len(group["params"]) for group in groups]
+        self._everyone = [p for group in groups for p in group["params"]]
+        grads: list[Any] = [p.grad for p in self._everyone]
+        self._kinds = list(map(type, grads))
+        self._present = [grad is not None for grad in grads]
+        self._missing = not all(self._present)
+        places = [(i, k) for i, group in enumerate(groups) for k in range(len(group["params"]))]
+        self.live, self.names = list(compress(self._everyone, self._present)), list(compress(places, self._present))
+        self.places = [i for i, _ in self.names]
+        kept: list[Tensor] = list(compress(grads, self._present))
+        counts, first = Counter(self.places), 0
+        self.groups = []
+        for i in range(len(groups)):
+            self.groups.append(slice(first, first + counts[i]))
+            first += counts[i]
+        self._forms = self._form(kept)
+        self.bare = all(type(p) in BARE and not p.is_complex() for p in self.live)
+        # v̄ and the pulls are on the accelerator, if any tensor is.
+        devices = [p.device for p in self.live or self._everyone]
+        self.device = next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
+        self.stamp += 1
+        return kept
+
+    @staticmethod
+    def _form(grads: list[Tensor]) -> tuple[list[Any], ...]:
+        """Return size and type of every gradient, and the device of the first."""
+        return list(map(Tensor.size, grads)), list(map(_DTYPE, grads)), [grad.device for grad in grads[:1]]
+
+
+class Options:
+    """One group as a step sees it: its numbers as floats, whatever somebody wrote; found anew where somebody did."""
+
+    def __init__(self, group: Group) -> None:
+        self.group = group
+        self.seen: Group = {}
+        self._values: list[Any] = []
+        self._volatile: list[str] = []  # what can change without being written: tensors, lists
+
+    def changed(self) -> bool:
+        """Whether something was written into the group, or may have been."""
+        values = list(self.group.values())
+        same = len(values) == len(self._values) and all(map(is_, values, self._values))
+        return not same or bool(self._volatile)
+
+    def read(self) -> None:
+        """Look at the group anew."""
+        group = self.group
+        there = [name for name in NUMBERS if name in group]
+        self.seen = {**group, **{name: number(group[name]) for name in there}}
+        self._volatile = [name for name in there if volatile(group[name])]
+        self._values = list(group.values())
+
+    def forget(self) -> None:
+        """Look at the group anew in the next step, whatever it holds."""
+        self._values = []
+
+
+def real(tensor: Tensor) -> Tensor:
+    """Return complex numbers as pairs of reals."""
+    return torch.view_as_real(tensor) if torch.is_complex(tensor) else tensor

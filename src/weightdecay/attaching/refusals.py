@@ -1,0 +1,140 @@
+"""What a decay can be attached to, and what is said where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.attaching.gains import AWAY, Gain
+from weightdecay.checks import NON_NEGATIVE, check_ranges
+from weightdecay.decay import Decay
+from weightdecay.optim import scalars
+from weightdecay.optim.base import Optimizer
+from weightdecay.optim.member import Group
+
+HOOKS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post")
+"""The hooks of a torch.optim.Optimizer through which a handle acts."""
+
+
+def reads_mean_square(decay: Decay, gain: Gain | None) -> bool:
+    """Whether the pull follows from v̄."""
+    return "mean_gain" in decay.needs and gain is not None and gain.reads_mean_square
+
+
+def refuse(optimizer: Any, decay: Any) -> None:
+    """Refuse what no group could mend."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"attach({type(optimizer).__name__}): expected a torch.optim.Optimizer.")
+    if not isinstance(decay, Decay):
+        raise TypeError(
+            f"decay={decay!r} is not a Decay. Pass an object: Vanilla(), Decoupled(), Independent() or Stable()."
+        )
+    if isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"{type(optimizer).__name__} takes any decay itself: pass decay={decay!r} instead of attaching."
+        )
+    _refuse_wrapper(optimizer)
+    if type(decay).couple is not Decay.couple:
+        raise TypeError(
+            f"attach() only shrinks weights before the step; {decay!r} enters the gradient, and p.grad is never "
+            "written. Use the optimizer's own weight_decay, where it means L2, or Adam(..., decay=...)."
+        )
+    if not decay.uniform:
+        raise TypeError(
+            f"attach() only shrinks weights before the step; {decay!r} needs {_more_than_a_number(decay)}. "
+            "Use Adam(..., decay=...)."
+        )
+
+
+def _more_than_a_number(decay: Decay) -> str:
+    kind = type(decay)
+    ports = {"mask": "a mask", "anchor": "an anchor", "constrain": "to see the weight after the step"}
+    for port, instead in ports.items():
+        if getattr(kind, port) is not getattr(Decay, port):
+            return instead
+    words = {
+        "gain": "the gain of every element",
+        "update": "the update",
+        "weight": "the weight",
+        "grad": "the gradient",
+    }
+    return next((words[need] for need in words if need in decay.needs), "more than one number a tensor")
+
+
+def _refuse_wrapper(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an object that has torch's class but hands its step to another optimizer, or makes weights anew."""
+    name = type(optimizer).__name__
+    inner = next(
+        ((key, value) for key, value in vars(optimizer).items() if isinstance(value, torch.optim.Optimizer)), None
+    )
+    out = f" Attach to the optimizer inside: attach(optimizer.{inner[0]}, ...)." if inner else ""
+    missing = [hook for hook in HOOKS if not hasattr(optimizer, f"_optimizer_{hook}_hooks")]
+    missing += [part for part in ("state", "param_groups", "defaults") if not hasattr(optimizer, part)]
+    if missing or not getattr(type(optimizer).step, "hooked", False):
+        raise TypeError(
+            f"{name} is a torch.optim.Optimizer by its class only: its step runs no hooks, through which attach() acts."
+            f"{out or ' Call super().__init__() in its constructor.'}"
+        )
+    if inner is not None and not _same_groups(optimizer, inner[1]):
+        raise TypeError(f"{name} hands its step to another optimizer, which has groups and a λ of its own.{out}")
+    if any("lr" not in group for group in optimizer.param_groups):
+        raise TypeError(f"the groups of {name} have no lr, to which the decay belongs.{out}")
+    if away := next((cls.__name__ for cls in type(optimizer).__mro__ if cls.__name__ in AWAY), None):
+        raise TypeError(
+            f"{away} keeps other weights in its state and makes the weights anew from them, so that shrinking the "
+            "weights before its step is undone in part. Use its own weight_decay."
+        )
+
+
+def _same_groups(a: torch.optim.Optimizer, b: torch.optim.Optimizer) -> bool:
+    mine, theirs = a.param_groups, getattr(b, "param_groups", [])
+    return len(mine) == len(theirs) and all(x is y for x, y in zip(mine, theirs, strict=True))
+
+
+def check_group(optimizer: torch.optim.Optimizer, decay: Decay, gain: Gain | None, group: Group, where: str) -> None:
+    """Refuse a group whose λ or gain is not known, or whose step is not the one that the decay takes it for."""
+    name = type(optimizer).__name__
+    if "weight_decay" not in group:
+        raise ValueError(f"{where} of {name} has no weight_decay, so λ is not known. Pass attach(weight_decay=...).")
+    if not scalars.on_accelerator(group["weight_decay"]):
+        check_ranges(group, {"weight_decay": NON_NEGATIVE}, where)
+    if group.get("differentiable"):
+        raise ValueError(f"differentiable=True in {where}: attach() shrinks weights outside of autograd.")
+    if reads_mean_square(decay, gain) and group.get("amsgrad"):
+        raise ValueError(
+            f"amsgrad=True in {where}: {decay!r} reads the mean of v, and its maximum does not follow from "
+            "the norms of the gradients. Use weightdecay.AMSGrad(..., decay=...)."
+        )
+    missing = [key for key in (gain.needs if "mean_gain" in decay.needs and gain else ()) if key not in group]
+    if missing:
+        raise ValueError(
+            f"{where} of {name} has no {missing[0]!r}, from which its gain follows. Pass gain= as a number, or a "
+            "function of the group."
+        )
+
+
+def refuse_scaled(optimizer: torch.optim.Optimizer, decay: Decay) -> None:
+    """Refuse gradients that a GradScaler has not unscaled: their norms are not those of the step."""
+    if getattr(optimizer, "grad_scale", None) is None:
+        return
+    for name in ("grad_scale", "found_inf"):
+        # torch's GradScaler takes them off after the step, which will not be; left, they would spoil the next.
+        if hasattr(optimizer, name):
+            delattr(optimizer, name)
+    raise ValueError(
+        f"the gradients are still multiplied by the GradScaler's scale, and {decay!r} reads their norms. "
+        "Call scaler.unscale_(optimizer) before scaler.step(optimizer)."
+    )
+
+
+def refuse_sparse(params: Sequence[Tensor], decay: Decay) -> None:
+    """Refuse sparse gradients."""
+    sparse = next((p for p in params if p.grad is not None and p.grad.layout != torch.strided), None)
+    if sparse is not None:
+        raise RuntimeError(
+            f"a parameter of shape {tuple(sparse.shape)} has a sparse gradient, and the mean that {decay!r} reads is "
+            "over every element. Use sparse=False in the layer, or Decoupled()."
+        )

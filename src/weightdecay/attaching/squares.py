@@ -1,0 +1,301 @@
+"""v̄ for somebody else's optimizer: the engines' account of Σv, tied to the moments and step counts in its state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightdecay.attaching.lineup import Lineup, real
+from weightdecay.decay import Number
+from weightdecay.engine.buckets import same, versions
+from weightdecay.engine.mean_square import Account, Norms, V, marks_of
+from weightdecay.optim.member import Group
+from weightdecay.optim.sharding import Spread, is_sharded, piece
+
+Row = list[float | None] | None
+"""S, t and the optimizer's own step count of a tensor, in a checkpoint."""
+NOTHING: dict[str, Any] = {}
+"""Stands for the entry of a tensor that has none."""
+
+
+class Squares:
+    r"""Keeps :math:`S_t = \sum v_t` and t of every tensor (:class:`~weightdecay.engine.mean_square.Account`).
+
+    The optimizer's own v will not do: before its step it is :math:`v_{t-1}`, and 8-bit optimizers round it. But where
+    it can be seen it is the truth: S belongs to v and to the step count as the optimizer's step left them. Whoever
+    edits them, puts others in their place, or empties the state finds the mean taken over what is there then, as by
+    :class:`weightdecay.AdamS`. Where v cannot be seen, S belongs to the tensor's entry in the state.
+    """
+
+    def __init__(self) -> None:
+        self.account, self.norms = Account(rows=2), Norms()
+        self.stamp = -1
+        self.betas: list[Any] = []
+        self.after: tuple[Tensor, bool | Tensor] | None = None
+        """S and t as the step will leave them, and for which tensors it counts."""
+        self._live: list[Tensor] = []
+        self._states: list[Any] = []  # the entries of the state, all of them
+        self._memories: list[Any] = []  # those of the tensors of the lineup
+        self._lengths: list[int] = []
+        self._vs: list[Any] = []
+        self._steps: list[Any] = []
+        self._owned: list[Any] = []
+        self._visible: list[int] = []
+        self._all_visible = self._counted = False
+        self._in_place = False
+        """Whether v and step count of every tensor are tensors that the optimizer writes into, and does not replace."""
+        self._written: tuple[list[Any], list[Any]] = [], []
+
+    def look(
+        self,
+        optimizer: torch.optim.Optimizer,
+        lineup: Lineup,
+        grads: list[Tensor],
+        groups: list[Group],
+        spread: Spread,
+        found: Tensor | None,
+        host: bool,
+    ) -> tuple[Number, bool | Tensor]:
+        """Return v̄ (NaN where not all is well) and whether all is well, in one all-reduce.
+
+        All is well where every gradient is finite and ``found``, the finding of a GradScaler, is 0. Nothing is
+        remembered before :meth:`commit`.
+        """
+        self.after = None
+        self._bring(optimizer, lineup, groups, spread)
+        counts = self.account.values[1] + 1
+        squares = self.norms.squares(grads, lineup.device, lineup.stamp)
+        total = self.account.look(squares, counts, spread, found)
+        old, new, square, elements = total.tolist() if host else total.unbind()
+        mean: Number
+        well: bool | Tensor
+        if host:
+            mean = (old + new) / elements if elements else 0.0
+            well = math.isfinite(square) and math.isfinite(mean)
+            mean = mean if well else math.nan
+        else:
+            mean = (old + new) / elements.clamp(min=1)
+            well = torch.isfinite(square) & torch.isfinite(mean)
+            mean = torch.where(well, mean, math.nan)
+        sums = self.account.after(1.0)
+        counted: bool | Tensor = True
+        if well is not True:
+            # A tensor whose gradient is not finite keeps its account; the others go on, as the optimizer's moments do.
+            counted = torch.isfinite(sums) if found is None else torch.isfinite(sums) & (found == 0)
+        self.after = torch.stack([sums, counts]), counted
+        return mean, well
+
+    def steps_after(self, members: slice) -> Tensor:
+        """Return t of some tensors, once the step is taken."""
+        return self.after[0][1, members] if self.after is not None else torch.empty(0)
+
+    def commit(self, optimizer: torch.optim.Optimizer) -> None:
+        """Remember what :meth:`look` saw, and which v and step count it belongs to now."""
+        if self.after is None:
+            return
+        values, counted = self.after
+        self.after = None
+        self.account.commit(values, counted)
+        if self._in_place:
+            self._written = self._versions()
+            return
+        if not self._same_entries(optimizer):
+            self._note_entries(optimizer)
+        before = self._vs, self._steps
+        self._vs, self._steps = self._seen()
+        self.account.owners = self._owners()
+        self._note_marks()
+        kept = same(before[0], self._vs) and same(before[1], self._steps)
+        self._in_place = kept and self._all_visible and self._counted
+
+    def take(self, param: Tensor, memory: Any, group: Group, row: Row, name: str) -> None:
+        """Take S and t of a checkpoint where it is of the very step that the moments are at.
+
+        Raises: ValueError, where steps have passed and neither the checkpoint nor the moments can tell.
+        """
+        at = step_of(memory, group)
+        if row is not None and row[2] == at:
+            values = torch.tensor(row[:2], dtype=torch.float64, device="cpu")
+            self.account.remember(owner_of(param, memory), marks_of_one(param, memory), values)
+        elif memory:
+            self._start(param, memory, group, name, torch.device("cpu"), only_check=True)
+
+    def values(self, optimizer: torch.optim.Optimizer) -> dict[Tensor, tuple[float, float]]:
+        """Return S and t of every tensor of which they are known."""
+        columns = zip(self.account.owners, self.account.values.unbind(1), *self._columns(), strict=True)
+        rows = {id(owner): (owner, marks, column) for owner, column, *marks in columns}
+        found: dict[Tensor, Tensor] = {}
+        for param in (p for group in optimizer.param_groups for p in group["params"]):
+            memory = optimizer.state.get(param)
+            owner, marks = owner_of(param, memory), marks_of_one(param, memory)
+            known = self.account.remembered(owner, marks, rows)
+            known = self.account.remembered(owner, marks) if known is None else known
+            if known is not None and (memory or known[1]):
+                found[param] = known
+        numbers = [each.to(self.account.values.device) for each in found.values()]
+        return dict(zip(found, map(tuple, torch.stack(numbers).tolist() if numbers else []), strict=True))
+
+    # ---------------------------------------------------------------- which tensors, and whose S
+
+    def _bring(self, optimizer: torch.optim.Optimizer, lineup: Lineup, groups: list[Group], spread: Spread) -> None:
+        """Bring S, t and the constants of the tensors of the lineup, in their order."""
+        betas = [(group["betas"][1], group.get("bias_correction", True)) for group in groups]
+        device = lineup.device
+        if lineup.stamp == self.stamp and self._unchanged(optimizer):
+            if betas != self.betas:
+                self._constants(lineup, betas, spread)
+            return
+        self.settle()
+        self._in_place = False
+        self._note_entries(optimizer, lineup)
+        self._vs, self._steps = self._seen()
+        owners = self._owners()
+        self._note_marks()
+
+        def start(i: int) -> Tensor:
+            place, k = lineup.names[i]
+            name = f"parameter {k} of group {place}"
+            return self._start(lineup.live[i], self._memories[i], groups[place], name, device)
+
+        try:
+            self.account.bring(owners, self._columns(), start, device)
+        except Exception:
+            self._vs, self._steps, self._written = [], [], ([], [])
+            raise
+        self.account.forget(_alive(optimizer))
+        self._constants(lineup, betas, spread)
+        self.stamp = lineup.stamp
+
+    def settle(self) -> None:
+        """Put S and t of all tensors aside."""
+        self.account.put_aside(self._columns())
+        self.stamp, self.after = -1, None
+        self._vs, self._steps, self._written = [], [], ([], [])
+
+    def _constants(self, lineup: Lineup, betas: list[Any], spread: Spread) -> None:
+        device, places = lineup.device, lineup.places
+        share = torch.tensor([1 / spread.copies(p) for p in lineup.live], dtype=torch.float64, device=device)
+        elements = torch.dot(torch.tensor(lineup.elements(), dtype=torch.float64, device=device), share)
+        self.account.constants([float(betas[place][0]) for place in places], share, elements)
+        corrects = [float(bool(betas[place][1])) for place in places]
+        self.account.uncorrected = None if all(corrects) else torch.tensor(corrects, dtype=torch.float64, device=device)
+        self.betas = betas
+
+    def _start(
+        self, param: Tensor, memory: Any, group: Group, name: str, device: torch.device, only_check: bool = False
+    ) -> Tensor:
+        """Return S and t from the state."""
+        if not memory:
+            return torch.zeros(2, dtype=torch.float64, device=device)
+        v, at = visible(param, memory), step_of(memory, group)
+        if v is None or at is None:
+            raise ValueError(
+                f"{name} has been stepped already, and its state {sorted(map(str, memory))} holds no exp_avg_sq in "
+                "full precision from which the mean could go on. Attach before the first step, or load a "
+                "checkpoint that was written with this decay attached."
+            )
+        if only_check:
+            return torch.empty(0)
+        total = real(v).sum(dtype=torch.float64).to(device)
+        return torch.stack([total, torch.full_like(total, at)])
+
+    # ---------------------------------------------------------------- has anything changed?
+
+    def _unchanged(self, optimizer: torch.optim.Optimizer) -> bool:
+        if not self._same_entries(optimizer):
+            return False
+        if not self._in_place and list(map(len, self._memories)) != self._lengths:
+            return False
+        vs, steps = self._seen()
+        return same(vs, self._vs) and same(steps, self._steps) and self._versions() == self._written
+
+    def _same_entries(self, optimizer: torch.optim.Optimizer) -> bool:
+        state = optimizer.state
+        return len(state) == len(self._states) and same(state.values(), self._states)
+
+    def _note_entries(self, optimizer: torch.optim.Optimizer, lineup: Lineup | None = None) -> None:
+        state = optimizer.state
+        if lineup is not None:
+            self._live = lineup.live
+        self._states = list(state.values())
+        self._memories = [NOTHING if (memory := state.get(p)) is None else memory for p in self._live]
+
+    def _seen(self) -> tuple[list[Any], list[Any]]:
+        """Return what stands for v and for the step count in the state of every tensor."""
+        return [m.get(V) for m in self._memories], [m.get("step") for m in self._memories]
+
+    def _owners(self) -> list[Any]:
+        pairs = zip(self._live, self._memories, strict=True)
+        self._visible = [i for i, (p, m) in enumerate(pairs) if visible(p, m) is not None]
+        pairs = zip(self._live, self._memories, strict=True)
+        self._owned = [owner_of(p, m) for p, m in pairs]
+        self._all_visible = len(self._visible) == len(self._live)
+        return self._owned
+
+    def _versions(self) -> tuple[list[Any], list[Any]]:
+        """Return how often every v that can be seen, and every step count that is a tensor, has been written."""
+        vs = self._owned if self._all_visible else [self._owned[i] for i in self._visible]
+        steps = self._steps if self._counted else [s for s in self._steps if isinstance(s, Tensor)]
+        return versions(vs), versions(steps)
+
+    def _note_marks(self) -> None:
+        self._counted = all(isinstance(s, Tensor) for s in self._steps)
+        self._lengths = list(map(len, self._memories))
+        self._written = self._versions()
+
+    def _columns(self) -> list[list[Any]]:
+        """Return the marks of all owners as :meth:`_note_marks` found them; see :func:`marks_of_one`."""
+        if not self._steps:
+            return [[], [], []]
+        of_vs, of_steps = iter(self._written[0]), iter(self._written[1])
+        seen = set(self._visible)
+        return [
+            [next(of_vs, object()) if i in seen else 0 for i in range(len(self._steps))],
+            self._steps,
+            [next(of_steps, object()) if isinstance(step, Tensor) else 0 for step in self._steps],
+        ]
+
+
+def visible(param: Tensor, memory: Any) -> Tensor | None:
+    """Return this process's piece of v where the state holds it in full; None where it does not."""
+    v = memory.get(V) if memory else None
+    if not isinstance(v, Tensor) or not (type(v) is Tensor or is_sharded(v)):
+        return None
+    return piece(v) if v.numel() == param.numel() else None
+
+
+def owner_of(param: Tensor, memory: Any) -> Any:
+    """Return what S belongs to: v where it can be seen, else the entry in the state, else the tensor itself."""
+    v = visible(param, memory)
+    return v if v is not None else memory or param
+
+
+def marks_of_one(param: Tensor, memory: Any) -> list[Any]:
+    """Return how often v was written, the step count, and how often that was written."""
+    v, step = visible(param, memory), memory.get("step") if memory else None
+    return [
+        *(marks_of([v]) if v is not None else [0]),
+        step,
+        *(marks_of([step]) if isinstance(step, Tensor) else [0]),
+    ]
+
+
+def step_of(memory: Any, group: Group) -> float | None:
+    """Return the optimizer's own step count of a tensor; some keep it in the group."""
+    count: Any = memory.get("step", group.get("step")) if memory else None
+    return None if count is None else float(count)
+
+
+def _alive(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
+    """Yield whatever may own an S."""
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            yield param
+    for param, memory in optimizer.state.items():
+        yield memory
+        if isinstance(param, Tensor) and (v := visible(param, memory)) is not None:
+            yield v
