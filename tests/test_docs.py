@@ -137,7 +137,10 @@ def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
             assert p.dtype == torch.bfloat16 or not torch.equal(before, p)
 
 
-@pytest.mark.parametrize("page", ["docs/lab/executors.md", "docs/lab/networks.md", "docs/lab/reproduce.md"])
+SAYING = ["docs/extending.md", "docs/lab/executors.md", "docs/lab/networks.md", "docs/lab/reproduce.md"]
+
+
+@pytest.mark.parametrize("page", SAYING)
 def test_a_page_says_what_its_code_prints(page, tmp_path, monkeypatch, capsys):
     run(page, tmp_path, monkeypatch)
     said = capsys.readouterr().out.splitlines()

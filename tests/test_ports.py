@@ -343,9 +343,17 @@ def one(cls=wd.Adam, **options):
 )
 def test_a_fact_that_needs_do_not_name_is_refused_with_what_to_write(decay, engines, says):
     for engine in engines:
-        _, optimizer = one(decay=decay, engine=engine)
+        p, optimizer = one(decay=decay, engine=engine)
+        before = p.detach().clone()
         with pytest.raises(TypeError, match=says):
             optimizer.step()
+        assert torch.equal(p, before)
+        assert not optimizer.state.get(p)
+        optimizer.param_groups[0]["decay"] = wd.Decoupled()
+        optimizer.step()
+        q, other = one(decay=wd.Decoupled(), engine="reference")
+        other.step()
+        assert_close([p.detach()], [q.detach()])
 
 
 @pytest.mark.parametrize("engine", ["reference", "foreach", "auto", "fused"])

@@ -152,3 +152,19 @@ def test_it_is_the_same_in_every_process():
         for seed in ("1", "2", "3")
     }
     assert len(said) == 1
+
+
+def test_a_class_of_an_optimizer_is_the_same_after_one_was_built():
+    """When the first one is built, torch puts its profiler around the step of the class."""
+    inherits = type("Inherits", (torch.optim.SGD,), {"__module__": "mine"})
+    own = type("Own", (torch.optim.SGD,), {"__module__": "mine", "step": lambda self, closure=None: None})
+    other = type("Own", (torch.optim.SGD,), {"__module__": "mine", "step": lambda self, closure=None: 1})
+    before = [digest(kind) for kind in (inherits, own, other)]
+    assert len(set(before)) == 3
+    weightdecays = typed("import weightdecay\nclass it(weightdecay.SGD):\n    def direction(self, *_): return 0")
+    fresh = digest(weightdecays)
+    for kind in (inherits, own, other, weightdecays):
+        kind([torch.nn.Parameter(torch.ones(2))], lr=0.1)
+        assert vars(kind).get("step") is None or vars(kind)["step"].hooked
+    assert [digest(kind) for kind in (inherits, own, other)] == before
+    assert digest(weightdecays) == fresh

@@ -21,8 +21,10 @@ from weightdecay.attaching.refusals import HOOKS, check_group, reads_mean_square
 from weightdecay.attaching.squares import Squares, step_of
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
+from weightdecay.optim.alarm import PullAlarm
 from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.reference import largest
 from weightdecay.optim.scalars import clip
 from weightdecay.optim.sharding import Spread, is_sharded
 
@@ -136,6 +138,7 @@ class Handle:
         self.reads_mean_square = reads_mean_square(self.decay, self.gain)
         self._squares, self._lineup = Squares(), Lineup()
         self._counters = counters
+        self._alarm = PullAlarm()
         self._mean_square: Number | None = None
         self._pulls: list[Number] = []
         self._options: list[Options] = []  # of the groups that were checked
@@ -281,6 +284,10 @@ class Handle:
     def _record(self, pulls: list[Number], ok: bool | Tensor, clamped: bool | Tensor) -> None:
         """Keep what the step does: the pull of each group and, in ``_mean_square``, v̄. Once a step."""
         self._pulls = pulls
+        largest_of = {place: largest(pull) for place, pull in enumerate(pulls)}
+        self._alarm.look(
+            type(self.optimizer).__name__, largest_of, lambda place: (self._options[place].seen, self.decay)
+        )
         self._count("skipped", ~ok if isinstance(ok, Tensor) else not ok)
         self._count("clamped", clamped)
 

@@ -110,8 +110,21 @@ def _class(kind: type) -> Iterator[Any]:
     yield f"{kind.__module__}.{kind.__qualname__}"
     for base in inspect.getmro(kind):
         if not _foreign(base.__module__):
-            own = {name: one for name, one in vars(base).items() if name not in SKIPPED}
+            own = {name: _unhooked(one) for name, one in vars(base).items() if not _foreign_to(base, name, one)}
             yield {name: getattr(one, "__func__", getattr(one, "fget", one)) for name, one in own.items()}
+
+
+def _foreign_to(kind: type, name: str, attribute: Any) -> bool:
+    """Whether an attribute of a class is none of its author's: made by Python, or put there by torch."""
+    if not getattr(attribute, "hooked", False):
+        return name in SKIPPED
+    inherited = next((vars(base)[name] for base in kind.__mro__[1:] if name in vars(base)), None)
+    return _unhooked(attribute) is _unhooked(inherited)
+
+
+def _unhooked(attribute: Any) -> Any:
+    """Return the step of an optimizer without torch's profiler: it is put around it when the first one is built."""
+    return getattr(attribute, "__wrapped__", attribute) if getattr(attribute, "hooked", False) else attribute
 
 
 SKIPPED = {
