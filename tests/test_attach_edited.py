@@ -140,7 +140,11 @@ def test_groups_that_do_not_decay_beside_others_stay_so(there, after):
 
 
 @pytest.mark.parametrize("key", ["lr", "weight_decay"])
-@pytest.mark.parametrize("kind", [np.float32, np.float64, lambda x: torch.tensor([x]), torch.tensor, int], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [np.float32, np.float64, lambda x: torch.tensor([x]), torch.tensor, int],
+    ids=["float32", "float64", "one element", "no dimensions", "int"],
+)
 @pytest.mark.parametrize("fused", [True, False])
 def test_a_scheduler_may_write_any_number(key, kind, fused):
     a, b = attached(weights(), fused=fused)[0], attached(weights(), fused=fused)[0]

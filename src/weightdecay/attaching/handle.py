@@ -285,11 +285,12 @@ class Handle:
         """Keep what the step does: the pull of each group and, in ``_mean_square``, v̄. Once a step."""
         self._pulls = pulls
         largest_of = {place: largest(pull) for place, pull in enumerate(pulls)}
-        self._alarm.look(
-            type(self.optimizer).__name__, largest_of, lambda place: (self._options[place].seen, self.decay)
-        )
+        self._alarm.look(type(self.optimizer).__name__, largest_of, self._options_of)
         self._count("skipped", ~ok if isinstance(ok, Tensor) else not ok)
         self._count("clamped", clamped)
+
+    def _options_of(self, place: int) -> tuple[Group, Decay]:
+        return self._options[place].seen, self.decay
 
     def _pull(self, group: Group, mean_square: Number, members: slice) -> Number:
         """Return the pull of a group before the clamp: a number, a 0-d tensor, or a vector with one a tensor."""
