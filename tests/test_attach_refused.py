@@ -144,3 +144,104 @@ def test_a_checkpoint_without_moments_in_full_precision_is_refused():
     attach(fresh, wd.Stable())
     with pytest.warns(UserWarning, match="no decay was attached"), pytest.raises(ValueError, match="no exp_avg_sq"):
         fresh.load_state_dict(plain.state_dict())
+
+
+# ---------------------------------------------------------------- decays that are more than one number a tensor
+
+
+class Masked(wd.Decoupled):
+    def mask(self, step):
+        return torch.ones(())
+
+
+class Anchored(wd.Decoupled):
+    def anchor(self, step):
+        return 1.0
+
+
+class Constrained(wd.Decoupled):
+    def constrain(self, step, old, new):
+        return new
+
+
+class Looking(wd.Decoupled):
+    needs = frozenset({"update"})
+
+
+@pytest.mark.parametrize(
+    ("decay", "says"),
+    [
+        (Masked, "a mask"),
+        (Anchored, "an anchor"),
+        (Constrained, "to see the weight after"),
+        (Looking, "the update"),
+    ],
+)
+def test_a_decay_that_does_more_than_multiply_the_weight(decay, says):
+    optimizer = torch.optim.AdamW(joined(weights()), weight_decay=0.1)
+    with pytest.raises(TypeError, match=rf"needs {says}.*Use Adam\(..., decay=...\)"):
+        attach(optimizer, decay(), weight_decay=0.5)
+    assert untouched(optimizer)
+
+
+# ---------------------------------------------------------------- wrappers
+
+
+def untouched(optimizer, strength=0.1):
+    hooks = [len(value) for name, value in vars(optimizer).items() if name.endswith("_hooks")]
+    inside = getattr(optimizer, "inner", optimizer)
+    return not any(hooks) and all(group["weight_decay"] == strength for group in inside.param_groups)
+
+
+class Wrapper(torch.optim.Optimizer):
+    """Accelerate's: of torch's class, without a constructor of torch's."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    state = property(lambda self: self.inner.state)
+    param_groups = property(lambda self: self.inner.param_groups)
+    defaults = property(lambda self: self.inner.defaults)
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+
+class Lookahead(Wrapper):
+    """timm's: the groups and hooks are there, but the step runs none."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks = {}, {}
+
+
+class OrthoGrad(torch.optim.Optimizer):
+    """Groups of its own, without any option; the step is another's."""
+
+    def __init__(self, inner):
+        super().__init__([p for group in inner.param_groups for p in group["params"]], {})
+        self.inner = inner
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+
+@pytest.mark.parametrize("decay", [wd.Stable(), wd.Decoupled()], ids=repr)
+@pytest.mark.parametrize("strength", [None, 0.5])
+@pytest.mark.parametrize("cls", [Wrapper, Lookahead, OrthoGrad])
+def test_a_wrapper_is_refused_before_anything_stays_behind(cls, strength, decay):
+    inner = torch.optim.AdamW(joined(weights()), weight_decay=0.1)
+    wrapper = cls(inner)
+    with pytest.raises(TypeError, match=rf"{cls.__name__} .*attach\(optimizer.inner, ...\)"):
+        attach(wrapper, decay, weight_decay=strength, gain="adam")
+    assert untouched(wrapper)
+    assert untouched(inner)
+    attach(inner, decay)
+
+
+@pytest.mark.parametrize("name", ["MADGRAD", "AdamWScheduleFree"])
+def test_weights_that_are_made_anew_are_not_shrunk(name):
+    optimizer = type(name, (Rounded,), {})(joined(weights()), weight_decay=0.1)
+    with pytest.raises(TypeError, match=rf"{name} keeps other weights in its state"):
+        attach(optimizer, wd.Decoupled())
+    assert untouched(optimizer)

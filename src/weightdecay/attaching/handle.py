@@ -21,8 +21,10 @@ from weightdecay.attaching.refusals import HOOKS, check_group, reads_mean_square
 from weightdecay.attaching.squares import Squares, step_of
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
+from weightdecay.optim.alarm import PullAlarm
 from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.reference import largest
 from weightdecay.optim.scalars import clip
 from weightdecay.optim.sharding import Spread, is_sharded
 
@@ -136,6 +138,7 @@ class Handle:
         self.reads_mean_square = reads_mean_square(self.decay, self.gain)
         self._squares, self._lineup = Squares(), Lineup()
         self._counters = counters
+        self._alarm = PullAlarm()
         self._mean_square: Number | None = None
         self._pulls: list[Number] = []
         self._options: list[Options] = []  # of the groups that were checked
@@ -157,8 +160,14 @@ class Handle:
             optimizer.register_load_state_dict_pre_hook(self._before_loading),
             optimizer.register_load_state_dict_post_hook(self._loaded),
         ]
-        vars(optimizer)[HANDLE] = self
-        vars(optimizer)["__getstate__"] = functools.partial(_state_of, weakref.ref(optimizer))
+        reference = weakref.ref(optimizer)
+        vars(optimizer).update(
+            {
+                HANDLE: self,
+                "__getstate__": functools.partial(_state_of, reference),
+                "register_step_pre_hook": functools.partial(_register_before_ours, reference),
+            }
+        )
 
     @staticmethod
     def of(optimizer: torch.optim.Optimizer) -> Handle | None:
@@ -175,7 +184,7 @@ class Handle:
         self._cover.lift()
         optimizer = self.optimizer
         if optimizer is not None:
-            for name in (HANDLE, "__getstate__"):
+            for name in (HANDLE, "__getstate__", "register_step_pre_hook"):
                 vars(optimizer).pop(name, None)
         while self._hooks:
             self._hooks.pop().remove()
@@ -275,6 +284,10 @@ class Handle:
     def _record(self, pulls: list[Number], ok: bool | Tensor, clamped: bool | Tensor) -> None:
         """Keep what the step does: the pull of each group and, in ``_mean_square``, v̄. Once a step."""
         self._pulls = pulls
+        largest_of = {place: largest(pull) for place, pull in enumerate(pulls)}
+        self._alarm.look(
+            type(self.optimizer).__name__, largest_of, lambda place: (self._options[place].seen, self.decay)
+        )
         self._count("skipped", ~ok if isinstance(ok, Tensor) else not ok)
         self._count("clamped", clamped)
 
@@ -313,6 +326,8 @@ class Handle:
 
     def _count(self, name: str, hit: bool | Tensor) -> None:
         """Count without waiting; in place, so that a captured graph goes on counting."""
+        if hit is False:
+            return
         count = self._counters[name]
         if isinstance(hit, Tensor) and not isinstance(count, Tensor):
             count = self._counters[name] = torch.full((), count, dtype=torch.int64, device=hit.device)
@@ -497,6 +512,16 @@ def _state_of(reference: weakref.ref[torch.optim.Optimizer]) -> Any:
         stacklevel=3,
     )
     return state
+
+
+def _register_before_ours(reference: weakref.ref[torch.optim.Optimizer], hook: Any) -> Any:
+    """Register somebody's hook, which may clip or replace gradients, ahead of ours, which reads them."""
+    optimizer = reference()
+    assert optimizer is not None
+    registered = type(optimizer).register_step_pre_hook(optimizer, hook)
+    if (handle := Handle.of(optimizer)) is not None:
+        optimizer._optimizer_step_pre_hooks.move_to_end(handle._hooks[0].id)  # type: ignore[attr-defined]
+    return registered
 
 
 def _warn_of_rounding(group: Group, where: str) -> None:

@@ -108,7 +108,8 @@ class Account:
 
     def after(self, scale: Number) -> Tensor:
         """Return S as this step will leave it, where the gradients are multiplied by ``scale``. To be asked once."""
-        return self._kept.add_(self._added * scale**2)
+        plain = isinstance(scale, float) and scale == 1
+        return self._kept.add_(self._added if plain else self._added * scale**2)
 
     def commit(self, values: Tensor, where: bool | Tensor = True) -> None:
         """Remember the values that the step which is now taken has made, for the tensors where it was taken."""
