@@ -13,7 +13,7 @@ import weightdecay as wd
 
 
 class Cautious(wd.Decay):
-    """Only where the update moves the weight away from 0 … or rather towards it: where u and θ have one sign."""
+    """Where the update moves the weight towards 0 as well: where u and θ have one sign."""
 
     needs = frozenset({"update", "weight"})
 
