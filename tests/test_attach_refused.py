@@ -245,3 +245,21 @@ def test_weights_that_are_made_anew_are_not_shrunk(name):
     with pytest.raises(TypeError, match=rf"{name} keeps other weights in its state"):
         attach(optimizer, wd.Decoupled())
     assert untouched(optimizer)
+
+
+class Later(wd.Decay):
+    """Reads which step it is."""
+
+    def pull(self, step):
+        return 0.001 * step.t
+
+
+def test_a_decay_that_reads_t_is_refused_before_anything_moves():
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.AdamW([p], lr=1e-3, weight_decay=0.1)
+    attach(optimizer, Later())
+    p.grad = torch.ones(2)
+    with pytest.raises(TypeError, match=r"does not know which step .* Adam\(\.\.\., decay=\.\.\.\)"):
+        optimizer.step()
+    assert torch.equal(p.detach(), torch.ones(2))
+    assert optimizer.param_groups[0]["weight_decay"] == 0.1

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from weightdecay.attaching.gains import Gain, find_gain
 from weightdecay.attaching.lineup import Lineup, Options
-from weightdecay.attaching.refusals import HOOKS, check_group, reads_mean_square, refuse, refuse_scaled, refuse_sparse
+from weightdecay.attaching.refusals import (
+    HOOKS,
+    Uncounted,
+    check_group,
+    reads_mean_square,
+    refuse,
+    refuse_scaled,
+    refuse_sparse,
+)
 from weightdecay.attaching.squares import Squares, step_of
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
@@ -30,6 +38,7 @@ from weightdecay.optim.sharding import Spread, is_sharded
 
 SAVED = "attached"
 """Where a saved group holds what the handle knows. In the group: there it passes through every loader."""
+UNCOUNTED: Any = Uncounted()
 HANDLE = "_weightdecay_handle"
 """Where an optimizer holds its handle; beside torch's attributes, so that it goes with every copy."""
 
@@ -302,6 +311,7 @@ class Handle:
             peak_lr=group["peak_lr"],
             mean_gain=functools.partial(self._mean_gain, group, mean_square, members),
             gain=self._elementwise_gain,
+            t=UNCOUNTED,
         )
         pull = self.decay.pull(step)
         return pull if isinstance(pull, Tensor) and pull.dim() else scalars.host_number(pull)

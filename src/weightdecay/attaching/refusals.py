@@ -138,3 +138,17 @@ def refuse_sparse(params: Sequence[Tensor], decay: Decay) -> None:
             f"a parameter of shape {tuple(sparse.shape)} has a sparse gradient, and the mean that {decay!r} reads is "
             "over every element. Use sparse=False in the layer, or Decoupled()."
         )
+
+
+class Uncounted:
+    """Stands where a step of one's own optimizer has its number t: whatever is computed with it is refused."""
+
+    def _refuse(self, *others: Any) -> Any:
+        raise TypeError(
+            "attach() does not know which step of a tensor it is: every optimizer counts in its own way. A decay that "
+            "reads step.t works with Adam(..., decay=...) and every other optimizer of weightdecay."
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __pow__ = __rpow__ = __lt__ = __le__ = __gt__ = __ge__ = __float__ = __int__ = __bool__ = __neg__ = _refuse
+    __mod__ = __rmod__ = __floordiv__ = __rfloordiv__ = _refuse
