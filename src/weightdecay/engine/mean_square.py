@@ -175,6 +175,7 @@ class MeanSquare:
         self.memory = Account()
         self.norms = Norms()
         self._after: tuple[Tensor, bool | Tensor] | None = None
+        self._shares: tuple[int, Tensor, Tensor] | None = None
 
     def facts(
         self,
@@ -236,14 +237,17 @@ class MeanSquare:
     ) -> Facts:
         facts, device = Facts(scale=unscale), plan.device
         ok = torch.ones((), dtype=torch.bool, device=device)
-        share = shares(plan)
+        # Made once for a plan: to bring numbers from the host to a device in every step would be to wait for it.
+        if self._shares is None or self._shares[0] != plan.stamp:
+            share = shares(plan)
+            self._shares = plan.stamp, share, elements(plan, share)
+        _, share, count = self._shares
         if in_place or optimizer.max_grad_norm is not None or not optimizer.coupled:
             norm = optimizer.spread.sum(spoilt(torch.dot(self.norms.of(plan), share), found).reshape(1))[0] ** 0.5
             ok = torch.isfinite(norm)  # the same in every process, so that none waits for another below
             facts.scale = clip(optimizer, unscale, norm.item() if host else norm)
         if optimizer.coupled and (not host or bool(ok)):
             mine = look_ahead(facts.scale)
-            count = elements(plan, share)
             mine = spoilt(torch.zeros_like(count) if mine is None else mine, found)
             total = optimizer.spread.sum(torch.stack([mine, count]))
             ok = ok if in_place else ok & torch.isfinite(total[0])

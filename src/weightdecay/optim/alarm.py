@@ -55,7 +55,10 @@ class PullAlarm:
             for place, pull in zip(places, arrived.tolist(), strict=True):
                 self._count(name, place, pull, of)
         if self.coming is None and not self.said:
-            now = [torch.as_tensor(pull, device=first.device).double() for pull in pulls.values()]
+            now = [
+                pull.to(first.device).double() if isinstance(pull, Tensor) else first.new_full((), pull).double()
+                for pull in pulls.values()
+            ]
             host = torch.empty(len(now), dtype=torch.float64, device="cpu", pin_memory=True)
             host.copy_(torch.stack(now), non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
