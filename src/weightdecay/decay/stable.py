@@ -45,6 +45,8 @@ class Stable(Decay):
 
     def pull(self, step: Step) -> Number:
         """Return λ η (v̄ + eps)^(−p), written with the gain v̄^(−1/2)."""
+        if not self.power:
+            return step.lr * step.strength
         gain = step.mean_gain()
         adapted = gain ** (2 * self.power)
         if self.eps:

@@ -1,4 +1,4 @@
-"""Says, once, that a decay takes so much of the weights in every step that it cannot be meant."""
+"""Says, once, that a decay by the gain takes so much of the weights in every step that it cannot be meant."""
 
 from __future__ import annotations
 
@@ -69,8 +69,10 @@ class PullAlarm:
         row = self.rows[place] = self.rows.get(place, 0) + 1 if pull > LARGE else 0
         if row < STEPS or self.said:
             return
-        self.said = True
         group, decay = of(place)
+        if not {"mean_gain", "gain"} & set(decay.needs):
+            return  # what it takes stands in the options, as λ or ηλ
+        self.said = True
         warnings.warn(warning(name, place, pull, group, decay), stacklevel=8)
 
 
@@ -85,8 +87,6 @@ def warning(name: str, place: int, pull: float, group: Group, decay: Decay) -> s
         f"{name}'s {decay!r} takes {100 * min(pull, 1.0):.3g} % of every weight of group {place} in each step "
         f"({half}), which destroys a training. "
     )
-    if "mean_gain" not in decay.needs:
-        return said + f"Lower its weight_decay={strength:g} or its lr={lr:g}."
     here = strength * strength * lr / pull
     return said + (
         f"λ has SGD's unit here, not AdamW's. If weight_decay={strength:g} is AdamW's value, write "

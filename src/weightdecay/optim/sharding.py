@@ -105,12 +105,14 @@ class Claim:
         known: list[str] = []
         self.left -= 1
         until = time.monotonic() + (self.SECONDS if self.left == self.STEPS - 1 else 0)
-        while not self.store.check([f"weightdecay/{neighbour}/1"]) and time.monotonic() < until:
+        while True:
+            while self.store.check([key := f"weightdecay/{neighbour}/{len(known) + 1}"]):
+                known.append(self.store.get(key).decode())
+            if self.digest in known:
+                return True
+            if time.monotonic() >= until:
+                break
             time.sleep(0.002)
-        while self.store.check([key := f"weightdecay/{neighbour}/{len(known) + 1}"]):
-            known.append(self.store.get(key).decode())
-        if self.digest in known:
-            return True
         if not known:
             return self.left <= 0
         raise ValueError(
