@@ -48,12 +48,9 @@ def ends(optimizer):
 # ---------------------------------------------------------------- devices
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("cls", ["AdamS", "SGDS", "AdaiS"])
+@pytest.mark.parametrize(("cls", "engine"), [("AdamS", "auto"), ("SGDS", "foreach"), ("AdaiS", "reference")])
 def test_the_first_use_under_another_default_device_poisons_nothing(cls, engine):
     """A model built on "meta", as large ones are; then the process goes on as any other."""
-    if (cls, engine) == ("AdaiS", "fused"):
-        return  # refused, as another test sees
     printed = program(f"""
 with torch.device("meta"):
     model = torch.nn.Linear(3, 2)
@@ -290,14 +287,13 @@ def test_the_engine_is_the_same_wherever_the_class_is_imported_from(line):
     assert done.stdout.split() == ["Auto"], done.stderr[-500:]
 
 
-@pytest.mark.parametrize("engine", ["foreach", "fused", "compiled"])
-def test_every_engine_is_known_wherever_the_class_is_imported_from(engine):
+def test_every_engine_is_known_wherever_the_class_is_imported_from():
     text = (
-        "import torch\nfrom weightdecay.optim.adam import Adam\n"
-        f"print(Adam([torch.zeros(2, requires_grad=True)], engine={engine!r}).engine)"
+        "import torch\nfrom weightdecay.optim.adam import Adam\nfor engine in ('foreach', 'fused', 'compiled'):\n"
+        "    print(Adam([torch.zeros(2, requires_grad=True)], engine=engine).engine)"
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=240, check=False)
-    assert done.stdout.split() == [engine], done.stderr[-500:]
+    assert done.stdout.split() == ["foreach", "fused", "compiled"], done.stderr[-500:]
 
 
 # ---------------------------------------------------------------- copies of an attached optimizer
