@@ -173,7 +173,7 @@ def zero_with_group_clipped() -> Measured:
 
 @scenario(2, 4)
 def zero_without_group() -> Measured:
-    """What the one number must not be: the mean over what this process happens to hold, as process_group=False asks."""
+    """Nothing is said: the optimizer finds the processes of the ZeroRedundancyOptimizer that builds it."""
     return zero(process_group=False)
 
 
