@@ -363,13 +363,3 @@ def test_the_command_trains_by_path(module, tmp_path, capsys):
     assert "this run has finished before" in capsys.readouterr().out
     assert main([*words[:-1], "decay=my_rules:Rul"]) == 2
     assert "Did you mean 'Rule'?" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_comparison_takes_ones_own(module, tmp_path, capsys):
-    module(1.0)
-    words = ["compare", "--optimizers", "my_rules:Mine", "sgds", "--weight-decays", "0.1", "--seeds", "1"]
-    assert main([*words, "--epochs", "1", "--train-size", "64", "--out", str(tmp_path / "c")]) == 0
-    assert " Mine " in capsys.readouterr().out
-    page = (tmp_path / "c" / "compare.html").read_text(encoding="utf-8")
-    assert "Mine" in page
