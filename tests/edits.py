@@ -274,6 +274,18 @@ def copy_groups(optimizer):
     optimizer.param_groups[1]["params"] = list(optimizer.param_groups[1]["params"])
 
 
+def move_the_border(optimizer):
+    """The last tensor of the first group becomes the first of the second: the order of the model stays as it is."""
+    first, second = (group["params"] for group in optimizer.param_groups)
+    second.insert(0, first.pop())
+
+
+def replace_groups(optimizer):
+    """As a library that copies groups does; the lr is written into the copy only."""
+    optimizer.param_groups[:] = [dict(group) for group in optimizer.param_groups]
+    optimizer.param_groups[0]["lr"] *= 0.5
+
+
 def move_to_other_group(optimizer):
     a, b = optimizer.param_groups
     b["params"].append(a["params"].pop())
@@ -313,6 +325,8 @@ GROUPS = {
     "the order of groups": {AT: [lambda o: o.param_groups.reverse()]},
     "groups copied": {AT: [copy_groups]},
     "a tensor moved to another group": {AT: [move_to_other_group]},
+    "the border between groups moved": {AT: [move_the_border]},
+    "groups replaced by copies": {AT: [replace_groups]},
     "clipping set": {AT: [setting("max_grad_norm", 1.0)]},
     "clipping off": {0: [setting("max_grad_norm", 1.0)], AT: [setting("max_grad_norm", None)]},
     "nonfinite set": {AT: [setting("nonfinite", "raise")]},

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain, compress
 from operator import attrgetter, is_
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from weightdecay.engine.buckets import BARE
-from weightdecay.engine.buckets import same as same_objects
+from weightdecay.engine.buckets import BARE, Attendance
 from weightdecay.optim.groups import number, volatile
 from weightdecay.optim.member import Group
 from weightdecay.optim.sharding import gradient_piece, piece
@@ -40,7 +38,7 @@ class Lineup:
         """Rises whenever the tensors are found anew."""
         self.bare = True  # neither DTensors nor complex numbers: weights and gradients are what the step sees
         self.device = torch.device("cpu")
-        self._everyone: list[Tensor] = []
+        self._there = Attendance()
         self._valid = False
 
     def follow(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
@@ -62,42 +60,23 @@ class Lineup:
         return [real(piece(p.detach())).numel() for p in self.live]
 
     def _unchanged(self, optimizer: torch.optim.Optimizer) -> list[Tensor] | None:
-        groups, everyone = optimizer.param_groups, self._everyone
-        if not self._valid or len(groups) != len(self.groups):
-            return None
-        now = groups[0]["params"] if len(groups) == 1 else list(chain.from_iterable([g["params"] for g in groups]))
-        if len(now) != len(everyone) or not same_objects(now, everyone):
-            return None
-        grads: list[Any] = [p.grad for p in everyone]
-        if list(map(type, grads)) != self._kinds:
-            return None
-        if self._missing:
-            grads = list(compress(grads, self._present))
-        if self._form(grads) != self._forms:
-            return None
-        return grads if [len(group["params"]) for group in groups] == self._lengths else None
+        grads = self._there.unchanged(optimizer) if self._valid else None
+        return None if grads is None or self._form(grads) != self._forms else grads
 
     def _find(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
-        groups = optimizer.param_groups
-        self._lengths = [len(group["params"]) for group in groups]
-        self._everyone = [p for group in groups for p in group["params"]]
-        grads: list[Any] = [p.grad for p in self._everyone]
-        self._kinds = list(map(type, grads))
-        self._present = [grad is not None for grad in grads]
-        self._missing = not all(self._present)
-        places = [(i, k) for i, group in enumerate(groups) for k in range(len(group["params"]))]
-        self.live, self.names = list(compress(self._everyone, self._present)), list(compress(places, self._present))
+        kept, there = self._there.note(optimizer), self._there
+        places = [(i, k) for i, length in enumerate(there.lengths) for k in range(length)]
+        self.live, self.names = there.live, there.of_live(places)
         self.places = [i for i, _ in self.names]
-        kept: list[Tensor] = list(compress(grads, self._present))
         counts, first = Counter(self.places), 0
         self.groups = []
-        for i in range(len(groups)):
+        for i in range(len(there.groups)):
             self.groups.append(slice(first, first + counts[i]))
             first += counts[i]
         self._forms = self._form(kept)
         self.bare = all(type(p) in BARE and not p.is_complex() for p in self.live)
         # v̄ and the pulls are on the accelerator, if any tensor is.
-        devices = [p.device for p in self.live or self._everyone]
+        devices = [p.device for p in self.live or there.everyone]
         self.device = next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
         self.stamp += 1
         return kept

@@ -31,8 +31,7 @@ class Engine(Runner):
     def step(self, optimizer: Optimizer) -> None:
         """Find the buckets and the facts of the whole model, and move the buckets."""
         groups, plan, taken = read_groups(optimizer), self.plan, False
-        if not all(reader.trusted for reader in optimizer.readers):
-            try_decays(optimizer)
+        try_decays(optimizer)
         try:
             buckets = plan.follow(optimizer, groups)
             self.prepare(optimizer, buckets)

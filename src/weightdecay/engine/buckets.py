@@ -202,6 +202,49 @@ def same(ours: Iterable[Any], theirs: Iterable[Any]) -> bool:
     return all(map(is_, ours, theirs))
 
 
+class Attendance:
+    """Which parameters the groups of an optimizer hold, and which of them have a gradient, and of what kind."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []  # the very dicts
+        self.lengths: list[int] = []
+        self.everyone: list[Tensor] = []
+        self.live: list[Tensor] = []
+        self._kinds: list[type] = []
+        self._present: list[bool] = []
+        self._missing = False
+
+    def unchanged(self, optimizer: torch.optim.Optimizer) -> list[Tensor] | None:
+        """Return the gradients, in the order of the model; None where something is not as it was."""
+        groups, everyone = optimizer.param_groups, self.everyone
+        if len(groups) != len(self.groups) or not same(groups, self.groups):
+            return None
+        lists = [group["params"] for group in groups]
+        now = lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
+        if list(map(len, lists)) != self.lengths or not same(now, everyone):
+            return None
+        grads: list[Any] = [p.grad for p in everyone]
+        if list(map(type, grads)) != self._kinds:
+            return None
+        return list(compress(grads, self._present)) if self._missing else grads
+
+    def note(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+        """Note how things are; return the gradients."""
+        self.groups = list(optimizer.param_groups)
+        self.lengths = [len(group["params"]) for group in self.groups]
+        self.everyone = [p for group in self.groups for p in group["params"]]
+        grads: list[Any] = [p.grad for p in self.everyone]
+        self._kinds = list(map(type, grads))
+        self._present = [grad is not None for grad in grads]
+        self._missing = not all(self._present)
+        self.live = self.of_live(self.everyone)
+        return self.of_live(grads)
+
+    def of_live(self, column: Iterable[Any]) -> list[Any]:
+        """Return of something that there is for every parameter what belongs to those with a gradient."""
+        return list(compress(column, self._present))
+
+
 class Plan:
     """The buckets of one optimizer, found anew in the step before which anything changed that they depend on.
 
@@ -218,7 +261,7 @@ class Plan:
         """Rises whenever the buckets are found anew."""
         self._fresh: list[State] = []
         self._valid = False
-        self._everyone: list[Tensor] = []
+        self._there = Attendance()
         self._labels: dict[int, tuple[Tensor, Tensor, list[Any], Any]] = {}  # a count, its memory, version and label
         self._clock = 0
 
@@ -270,18 +313,8 @@ class Plan:
 
     def _unchanged(self, optimizer: Optimizer) -> list[Tensor] | None:
         """Return the gradients, in the order of the model; None where something is not as it was."""
-        groups, everyone = optimizer.param_groups, self._everyone
-        if not self._valid or len(groups) != self._groups:
-            return None
-        now = groups[0]["params"] if len(groups) == 1 else list(chain.from_iterable([g["params"] for g in groups]))
-        if len(now) != len(everyone) or not same(now, everyone):
-            return None
-        grads: list[Any] = [p.grad for p in everyone]
-        if list(map(type, grads)) != self._kinds:
-            return None
-        if self._missing:
-            grads = list(compress(grads, self._present))
-        if self._form(self._live, grads) != self._forms:
+        grads = self._there.unchanged(optimizer) if self._valid else None
+        if grads is None or self._form(self._there.live, grads) != self._forms:
             return None
         state = optimizer.state
         if len(state) != len(self._states) or not same(state.values(), self._states):
@@ -411,17 +444,9 @@ class Plan:
 
     def _note(self, optimizer: Optimizer) -> None:
         """Note what the buckets were found from."""
-        groups = optimizer.param_groups
-        self._groups = len(groups)
-        self._everyone = [p for group in groups for p in group["params"]]
-        grads = [p.grad for p in self._everyone]
-        self._kinds = list(map(type, grads))
-        self._present = [grad is not None for grad in grads]
-        self._missing = not all(self._present)
-        self._live = list(compress(self._everyone, self._present))
-        kept: list[Any] = list(compress(grads, self._present))
-        self._contiguous = all(map(Tensor.is_contiguous, (*self._live, *kept)))
-        self._forms = self._form(self._live, kept)
+        grads, live = self._there.note(optimizer), self._there.live
+        self._contiguous = all(map(Tensor.is_contiguous, (*live, *grads)))
+        self._forms = self._form(live, grads)
         self._states = list(optimizer.state.values())
         self.hold()
 

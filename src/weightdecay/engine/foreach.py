@@ -78,7 +78,9 @@ class Foreach(Engine):
         if joins(optimizer, part):
             if self.stamp != self.plan.stamp:
                 self.joined, self.stamp = {}, self.plan.stamp
-            return self.joined.setdefault(id(part), Joined(part)).open(part, step)
+            if id(part) not in self.joined:
+                self.joined[id(part)] = Joined(part)
+            return self.joined[id(part)].open(part, step)
         part.load_state(step, optimizer.state_names)
         return part
 
@@ -96,6 +98,10 @@ def most(pulls: Sequence[Number]) -> Number:
     for pull in pulls[1:]:
         largest = scalars.choose(pull > largest, pull, largest)
     return largest
+
+
+WEIGHT, GRAD = "/weight", "/grad"
+"""Beside the states, whose names are the box's own."""
 
 
 class Joined:
@@ -132,13 +138,13 @@ class Joined:
     def open(self, part: Bucket, step: Number) -> Member:
         """Return the part as one tensor."""
         state = {name: self.gather(name, part.slot(name).tensors) for name in part.slots if name in part.memory}
-        weight, grad = self.gather("weight", part.weight.tensors), self.gather("grad", part.grad.tensors)
+        weight, grad = self.gather(WEIGHT, part.weight.tensors), self.gather(GRAD, part.grad.tensors)
         state["step"] = step  # type: ignore[assignment]
         return Member(part.index, part.param, weight, grad, part.memory, part.group, part.place, state)
 
     def close(self, part: Bucket, moved: Member) -> None:
         """Write weight and states back; a state that is new gets a memory of its own."""
-        self.scatter("weight", moved.weight, part.weight.tensors)
+        self.scatter(WEIGHT, moved.weight, part.weight.tensors)
         for name, value in moved.state.items():
             if name == "step":
                 continue

@@ -208,7 +208,7 @@ def refusal_of_params(optimizer: Optimizer, group: Group) -> str | None:
     low = next((p for p in group["params"] if low_precision(p)), None)
     if low is not None:
         kind = str(low.dtype).removeprefix("torch.")
-        return f"the kernels keep moments in the weights' type, this optimizer not in 16-bit weights' ({kind})"
+        return f"it holds 16-bit weights ({kind}), and the kernels would keep their moments in 16 bits too"
     if not all(torch.ops.aten.is_non_overlapping_and_dense(p) for p in group["params"]):
         return "a weight is a view with holes, and the kernels walk through memory without looking"
     return None
@@ -217,7 +217,7 @@ def refusal_of_params(optimizer: Optimizer, group: Group) -> str | None:
 def refusal_of_numbers(optimizer: Optimizer, group: Group) -> str | None:
     """Return why the kernels cannot move the group with the decay and the numbers that it has now."""
     if decays(group) and not group["decay"].plain:
-        return f"{group['decay']!r} does more to a weight than to multiply it, the kernel does not"
+        return f"{group['decay']!r} does more to a weight than multiply it, which the kernel cannot"
     if decays(group) and (looked := set(group["decay"].needs) - {"mean_gain", "gain"}):
         return f"{group['decay']!r} looks at {min(looked)}, which the kernel does not show"
     if decays(group) and not group["decay"].uniform:

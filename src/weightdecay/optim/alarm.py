@@ -88,6 +88,10 @@ def warning(name: str, place: int, pull: float, group: Group, decay: Decay) -> s
         f"({half}), which destroys a training. "
     )
     here = strength * strength * lr / pull
+    if math.isnan(here):  # on a device, where nothing is read
+        return (
+            said + "λ has SGD's unit here, not AdamW's: AdamW's λ times √v̄ for an Adam; 5e-4 is a value to start from."
+        )
     return said + (
         f"λ has SGD's unit here, not AdamW's. If weight_decay={strength:g} is AdamW's value, write "
         f"weight_decay={here:.2g} for gradients of the present size (AdamW's λ times √v̄ for an Adam); 5e-4 is a value "

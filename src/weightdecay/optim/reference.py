@@ -205,22 +205,21 @@ def apply_update(optimizer: Optimizer, m: Member, mean_square: Number) -> Number
     # The direction once, for the decay to look at and for the weight to take: some boxes move their state on the way.
     move = optimizer.displacement(m.state, m.grad, m.group, mean_square)
     decay = m.group["decay"]
-    if not decays(m.group):
-        pull, mask, anchor = 0.0, None, 0.0
-    else:
-        step = step_of(optimizer, m, mean_square, move)
-        pull, mask, anchor = decay.pull(step), decay.mask(step), decay.anchor(step)
-    at_zero = isinstance(anchor, (int, float)) and anchor == 0
-    if mask is None and at_zero and not low_precision(m.weight) and (decay.plain or not decays(m.group)):
+    step = step_of(optimizer, m, mean_square, move) if decays(m.group) else None
+    pull = 0.0 if step is None else decay.pull(step)
+    plain = step is None or decay.plain
+    if plain and not low_precision(m.weight):
         if not (isinstance(pull, float) and pull == 0):
             m.weight.mul_(1 - capped(pull))
         m.weight.sub_(move)
         return largest(pull)
     old = m.whole_weight()
-    share = capped(pull) if mask is None else capped(pull) * mask.to(m.dtype)
-    new = ((1 - share) * old if at_zero else old - share * (old - anchor)) - move
-    if decays(m.group) and not decay.plain:
-        new = decay.constrain(step, old, new)
+    if plain:
+        new = (1 - capped(pull)) * old - move
+    else:
+        mask = decay.mask(step)
+        share = capped(pull) if mask is None else capped(pull) * mask.to(m.dtype)
+        new = decay.constrain(step, old, old - share * (old - decay.anchor(step)) - move)
     m.write(new, optimizer.rounding, optimizer.seed)
     return largest(pull)
 

@@ -97,7 +97,9 @@ class Claim:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         if process_group is not None or not distributed or any(map(is_sharded, params)):
             return None
-        return cls(params) if torch.distributed.get_world_size() > 1 else None
+        if torch.distributed.get_world_size() == 1 or torch.distributed.distributed_c10d._get_default_store() is None:
+            return None  # some backends meet without a store
+        return cls(params)
 
     def holds(self, name: str) -> bool:
         """Whether the neighbour has agreed, or never will. Raises: ValueError, where it holds other tensors."""
