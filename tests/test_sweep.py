@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from weightdecay.lab.place import Place
 from weightdecay.lab.store import Store, StoreError
 from weightdecay.lab.sweep import RunError, sweep
 from weightdecay.lab.train import train
+from weightdecay.optim.alarm import StrongPullWarning
 
 HERE = executor("here")
 
@@ -209,3 +211,14 @@ def _alive_in_session(session):
             if int(fields[3]) == session and fields[0] != "Z":
                 return True
     return False
+
+
+def test_a_lambda_that_a_question_asks_for_too_large_is_no_warning(tmp_path):
+    """Alone it is one; in a grid it is what the grid is for, and the error says it."""
+    run = small(optimizer="adams", weight_decay=100.0, epochs=4, batch_size=32)
+    with pytest.warns(StrongPullWarning, match="AdamW's value"):
+        alone = train(run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (result,) = sweep([run], Store(tmp_path), HERE, Place(device="cpu"))
+    assert result.weights == alone.weights

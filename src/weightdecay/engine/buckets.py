@@ -56,11 +56,18 @@ class Bucket(Member):
                 own = Bundle([grad.to(self.dtype) for grad in own.tensors])
             self.grad = working(own, self.weight, bool(self.group["maximize"]))
             return
-        seen = [
-            member(0, p, grads[i], m, self.group)
-            for p, i, m in zip(self.params, self.places, self.memories, strict=True)
-        ]
-        self.weight, self.grad = Bundle([m.weight for m in seen]), Bundle([m.grad for m in seen])
+        self.show(
+            [
+                member(0, p, grads[i], m, self.group)
+                for p, i, m in zip(self.params, self.places, self.memories, strict=True)
+            ]
+        )
+
+    def show(self, members: Sequence[Member]) -> None:
+        """Take the gradients as their members show them: to ask a summand for its sum twice would be to sum twice."""
+        self.grad = Bundle([m.grad for m in members])
+        if not self.bare:
+            self.weight = Bundle([m.weight for m in members])
 
     def release(self) -> None:
         """Let go of gradients and of all that was computed: they are not ours to keep."""
@@ -270,10 +277,13 @@ class Plan:
         grads = self._unchanged(optimizer)
         if grads is None:
             self._valid = False
-            grads = self._find(optimizer, groups)
+            members = self._find(optimizer, groups)
             self._valid = True
-        for bucket in self.buckets:
-            bucket.take(grads)
+            for bucket in self.buckets:
+                bucket.show([members[i] for i in bucket.places])
+        else:
+            for bucket in self.buckets:
+                bucket.take(grads)
         return self.buckets
 
     def forget_fresh(self) -> None:
@@ -349,7 +359,7 @@ class Plan:
 
     # ---------------------------------------------------------------- find anew
 
-    def _find(self, optimizer: Optimizer, groups: list[Group]) -> list[Tensor]:
+    def _find(self, optimizer: Optimizer, groups: list[Group]) -> list[Member]:
         members = gather(optimizer, groups)
         self._fresh = [m.memory for m in members if "step" not in m.memory]
         fresh = set(map(id, self._fresh))
@@ -362,7 +372,7 @@ class Plan:
             raise
         self.stamp += 1
         self._note(optimizer)
-        return [m.param.grad for m in members]  # type: ignore[misc]
+        return members
 
     def _sort(self, optimizer: Optimizer, members: list[Member], fresh: set[int]) -> None:
         """Put the tensors into buckets."""

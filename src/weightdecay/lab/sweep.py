@@ -48,8 +48,11 @@ class Worker:
         """Train, or go on where an earlier process stopped; a signal ends it after the step, with a checkpoint."""
         from weightdecay.lab.interrupt import on_signals
         from weightdecay.lab.train import train
+        from weightdecay.optim.alarm import StrongPullWarning
 
-        with on_signals() as stop:
+        with on_signals() as stop, warnings.catch_warnings():
+            # The λ of a question reach from too small to too large on purpose, and the errors say which are which.
+            warnings.simplefilter("ignore", StrongPullWarning)
             return train(run, Store(self.folder), self.place, self.task, stop)
 
 

@@ -25,6 +25,10 @@ Of = Callable[[int], tuple[Group, Decay]]
 """The options and the decay of a group, by its place."""
 
 
+class StrongPullWarning(UserWarning):
+    """A decay by the gain takes so much of the weights in every step that it cannot be meant."""
+
+
 class PullAlarm:
     """Watches the pulls of one optimizer, and never waits for a device to see them."""
 
@@ -73,7 +77,7 @@ class PullAlarm:
         if not {"mean_gain", "gain"} & set(decay.needs):
             return  # what it takes stands in the options, as λ or ηλ
         self.said = True
-        warnings.warn(warning(name, place, pull, group, decay), stacklevel=8)
+        warnings.warn(warning(name, place, pull, group, decay), StrongPullWarning, stacklevel=8)
 
 
 def warning(name: str, place: int, pull: float, group: Group, decay: Decay) -> str:
