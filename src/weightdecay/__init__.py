@@ -17,7 +17,24 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from weightdecay.attaching import attach
     from weightdecay.catalog import available, create, register, unregister
-    from weightdecay.decay import L2, Decay, Decoupled, Elementwise, Independent, Stable, Step, Vanilla
+    from weightdecay.decay import (
+        L2,
+        Cautious,
+        Corrected,
+        Decay,
+        Decoupled,
+        Elementwise,
+        Hyperball,
+        Independent,
+        LogTime,
+        NormTarget,
+        RadialBrake,
+        Stable,
+        Step,
+        TouchedRows,
+        Toward,
+        Vanilla,
+    )
     from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW
     from weightdecay.optim import (
         SGD,
@@ -34,6 +51,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Cautious",
+    "Corrected",
+    "Hyperball",
+    "LogTime",
+    "NormTarget",
+    "RadialBrake",
+    "TouchedRows",
+    "Toward",
     "Decay",
     "Decoupled",
     "Elementwise",

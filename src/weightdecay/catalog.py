@@ -156,6 +156,14 @@ _decay("Stable", "ηλḡ", "stable: effective lr × λ", "λ as in L2 under any
 _decay("Vanilla", "λ", "vanilla: λ", "A fixed fraction a step, whatever the learning rate does.")
 _decay("Independent", "λ η/η_max", "independent: λ × lr/peak lr", "Follows the schedule of the lr, but not its peak.")
 _decay("Elementwise", "ληg", "elementwise: lr × gain × λ", "Stable with the gain of every element; an ablation.")
+_decay("Corrected", "λ η²/η_max", "corrected: λ × lr²/peak lr", "For weights before a norm: AdamC's.")
+_decay("LogTime", "λ (η/η_max)/(1 + t/T)", "log-time: falls as 1/t", "Independent, falling as 1/t after T steps.")
+_decay("Cautious", "masked", "cautious: where the update agrees", "Any decay, where the update shrinks the weight too.")
+_decay("Toward", "from an anchor", "toward: an anchor", "Any decay, towards a number or the weight at its start.")
+_decay("TouchedRows", "by rows", "touched rows: those with gradient", "Any decay, in rows that have a gradient only.")
+_decay("NormTarget", "pull (1 − R/‖θ‖)", "norm target: to a radius", "Any decay, of the norm of a tensor to a radius.")
+_decay("Hyperball", "0, and a sphere", "hyperball: norm kept", "Keeps the norm of a matrix and turns it by η a step.")
+_decay("RadialBrake", "0, and a brake", "radial brake: norm slowed", "Slows the change of the norm of a matrix.")
 # fmt: on
 
 BUILT_IN = frozenset(OPTIMIZERS) | frozenset(DECAYS)

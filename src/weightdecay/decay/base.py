@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from torch import Tensor
 
 Number = float | Tensor
 """A scalar: a Python float, or a 0-d tensor when an engine must not wait for the device."""
 
-FACTS = frozenset({"mean_gain", "gain", "update", "weight", "grad"})
+FACTS = frozenset({"mean_gain", "gain", "update", "weight", "grad", "start"})
 """What a decay may ask of a step, and names in its ``needs``."""
 
 
@@ -33,9 +33,10 @@ class Step:
     update()             :math:`u_t`              the whole direction, momentum included: η_t u_t will be subtracted
     weight()             :math:`\theta_{t-1}`     the weight before the step
     grad()               :math:`g_t`              the gradient that the moments have seen
+    start()              :math:`\theta_0`         the weight before its first step, which the state then keeps
     ===================  =======================  =============================================================
 
-    The last five are calls, not values: what a decay does not ask for costs nothing. It names those that it asks for in
+    The last six are calls, not values: what a decay does not ask for costs nothing. It names those that it asks for in
     :attr:`Decay.needs`. Tensors are this process's piece of the parameter, complex numbers as pairs of reals, and must
     not be written.
     """
@@ -49,6 +50,7 @@ class Step:
     update: Callable[[], Tensor] = _unknown
     weight: Callable[[], Tensor] = _unknown
     grad: Callable[[], Tensor] = _unknown
+    start: Callable[[], Tensor] = _unknown
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Decay:
 
     needs = frozenset[str]()
     """The facts of a :class:`Step` that this decay asks for: names in :data:`FACTS`."""
+    words: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that are words: written without quotes in a text, as in "toward(start, stable)"."""
 
     def couple(self, grad: Tensor, weight: Tensor, strength: Number) -> Tensor:
         """Return the gradient that the moments see. Never in place: ``p.grad`` belongs to the user."""

@@ -30,15 +30,20 @@ class Independent(Decay):
 
     def check(self, group: Mapping[str, Any], where: str) -> None:
         """Refuse a group whose peak lr is 0 or below its lr."""
-        peak = group["peak_lr"]
-        if peak == 0:
-            raise ValueError(
-                f"peak_lr=0 in {where}; Independent() divides by peak_lr. "
-                "Build the group with the highest lr of its schedule, or set peak_lr."
-            )
-        # A relative 1e-6 lets a schedule return to its peak through float32 arithmetic.
-        if group["lr"] > peak * (1 + 1e-6):
-            raise ValueError(
-                f"lr={float(group['lr']):g} exceeds peak_lr={peak:g} in {where}; Independent() divides by peak_lr. "
-                "Set peak_lr to the highest lr of the schedule when building the group."
-            )
+        check_peak(self, group, where)
+
+
+def check_peak(decay: Decay, group: Mapping[str, Any], where: str) -> None:
+    """Refuse a group whose peak lr is 0 or below its lr, for a decay that divides by the peak."""
+    peak = group["peak_lr"]
+    if peak == 0:
+        raise ValueError(
+            f"peak_lr=0 in {where}; {decay!r} divides by peak_lr. "
+            "Build the group with the highest lr of its schedule, or set peak_lr."
+        )
+    # A relative 1e-6 lets a schedule return to its peak through float32 arithmetic.
+    if group["lr"] > peak * (1 + 1e-6):
+        raise ValueError(
+            f"lr={float(group['lr']):g} exceeds peak_lr={peak:g} in {where}; {decay!r} divides by peak_lr. "
+            "Set peak_lr to the highest lr of the schedule when building the group."
+        )

@@ -93,10 +93,10 @@ def _decay(node: ast.expr, paths: dict[str, str], text: str) -> Decay:
     cls: type[Decay] = catalog.decay(paths.get(name.id, name.id)).cls
     args, kwargs = [], {}
     if call is not None:
-        args = [_argument(each, paths, text) for each in call.args]
+        args = [_argument(each, paths, text, cls.words) for each in call.args]
         if any(keyword.arg is None for keyword in call.keywords):
             raise ValueError(f"{text!r}: write every argument of {cls.__name__} by its name, without **.")
-        kwargs = {str(keyword.arg): _argument(keyword.value, paths, text) for keyword in call.keywords}
+        kwargs = {str(keyword.arg): _argument(keyword.value, paths, text, cls.words) for keyword in call.keywords}
     signature = inspect.signature(cls)
     try:
         signature.bind(*args, **kwargs)
@@ -110,8 +110,10 @@ def _decay(node: ast.expr, paths: dict[str, str], text: str) -> Decay:
         raise ValueError(f"{ast.unparse(node)} is no {cls.__name__}: {error}") from error
 
 
-def _argument(node: ast.expr, paths: dict[str, str], text: str) -> Any:
-    """A literal, or a decay."""
+def _argument(node: ast.expr, paths: dict[str, str], text: str, words: frozenset[str]) -> Any:
+    """A literal, a word that the class knows, or a decay."""
+    if isinstance(node, ast.Name) and node.id.lower() in words:
+        return node.id.lower()
     if isinstance(node, (ast.Name, ast.Call)):
         return _decay(node, paths, text)
     try:

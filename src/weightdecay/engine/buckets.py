@@ -16,7 +16,7 @@ from weightdecay.decay import Number
 from weightdecay.engine.bundle import Bundle
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import Group, Member, State, kept_dtype, member, working
+from weightdecay.optim.member import START, Group, Member, State, kept_dtype, member, working
 from weightdecay.optim.reference import gather, init_state
 from weightdecay.optim.rounding import noise, stochastic_round
 from weightdecay.optim.sharding import like, piece
@@ -345,6 +345,8 @@ class Plan:
         )
 
     def _states_unchanged(self) -> bool:
+        if any(START in b.group["decay"].needs and START not in b.slots for b in self.buckets):
+            return False  # written into a group in mid-run
         for bucket, held in zip(self.buckets, self._held, strict=True):
             memories = bucket.memories
             if versions([bucket.counts]) != bucket.written or list(map(len, memories)) != held[0]:

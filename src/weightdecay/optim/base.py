@@ -16,7 +16,7 @@ from weightdecay.decay.base import checked_needs
 from weightdecay.optim import checkpoint, scalars
 from weightdecay.optim.alarm import PullAlarm
 from weightdecay.optim.groups import Reader
-from weightdecay.optim.member import COMPENSATION, Group, State, decays
+from weightdecay.optim.member import COMPENSATION, START, Group, State, decays
 from weightdecay.optim.options import Options, check_values, engine_of, list_options, refuse_unknown, with_defaults
 from weightdecay.optim.parameters import Held, check_parameters, low_precision
 from weightdecay.optim.reference import Runner, engines
@@ -365,6 +365,8 @@ class Optimizer(torch.optim.Optimizer):
         if "decay" in names:
             group["decay"] = decay_of(group["decay"], where)
             self._check_needs(group, where)
+            if START in group["decay"].needs and START not in self.state_names:
+                self.state_names += (START,)
 
     def _check_needs(self, group: Group, where: str) -> None:
         decay, kind = group["decay"], type(self)

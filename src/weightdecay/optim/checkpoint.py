@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.checks import plain
-from weightdecay.optim.member import COMPENSATION, State, kept_dtype
+from weightdecay.optim.member import COMPENSATION, START, State, kept_dtype
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.sharding import like, piece
 
@@ -155,7 +155,7 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     weight = torch.view_as_real(weight) if torch.is_complex(weight) else weight
     present = {key: value for key, value in saved.items() if value is not None and key != V_SUM}
     needed = set(optimizer.start(weight, group))
-    known = {"step", COMPENSATION, *optimizer.slots, *needed}
+    known = {"step", COMPENSATION, START, *optimizer.slots, *needed}
     needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
     missing, extra = needed - set(present), set(present) - known
     if missing or extra & _all_slots(optimizer):

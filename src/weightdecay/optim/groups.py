@@ -58,13 +58,19 @@ class Reader:
         self._volatile = [name for name in numbers if volatile(group[name])]
         self._ask_decay(where)
         if "decay" in changed:
-            self.trusted = type(self.seen["decay"]).__module__.startswith("weightdecay.decay.")
+            self.trusted = ours(self.seen["decay"])
         self._names, self._values = list(group), list(group.values())
         self.changes += 1
 
     def _ask_decay(self, where: str) -> None:
         if not scalars.on_accelerator(self.seen["lr"]):
             self.seen["decay"].check(self.seen, where)
+
+
+def ours(decay: Any) -> bool:
+    """Whether a decay, and every decay inside it, is one of this package."""
+    inner = getattr(decay, "decay", None)
+    return type(decay).__module__.startswith("weightdecay.decay.") and (inner is None or ours(inner))
 
 
 def volatile(value: Any) -> bool:

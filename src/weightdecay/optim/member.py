@@ -19,6 +19,9 @@ Group = dict[str, Any]
 COMPENSATION = "compensation"
 """The state that holds what a 16-bit weight could not: θ is weight + compensation."""
 
+START = "start"
+"""The state that holds the weight before its first step, for a decay that needs it."""
+
 
 def decays(group: Group) -> bool:
     """Whether the group's λ is above 0. A tensor is taken as such: reading it could mean to wait for a device."""
@@ -28,7 +31,7 @@ def decays(group: Group) -> bool:
 
 def kept_dtype(slot: str, weight: Tensor, moments: torch.dtype | None) -> torch.dtype:
     """Return the type in which a state tensor is kept between steps."""
-    if slot == COMPENSATION:
+    if slot in (COMPENSATION, START):
         return weight.dtype
     return moments or working_dtype(weight)
 

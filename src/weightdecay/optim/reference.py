@@ -14,7 +14,7 @@ from torch import Tensor
 from weightdecay.decay import Number, Step
 from weightdecay.optim import scalars
 from weightdecay.optim.groups import read_groups
-from weightdecay.optim.member import COMPENSATION, Group, Member, decays, kept_dtype, member
+from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept_dtype, member
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.scalars import capped
 from weightdecay.optim.sharding import like, piece
@@ -160,6 +160,8 @@ def init_state(optimizer: Optimizer, m: Member) -> None:
     """Give a parameter that meets its first gradient its state; bring a state that is there into the right form."""
     if "step" in m.memory:
         _fit(optimizer, m)
+        if START in m.group["decay"].needs and START not in m.memory:  # a checkpoint or another decay had none
+            m.memory[START] = like(m.param, m.weight.clone())
         return
     for name in optimizer.state_names:
         m.memory.pop(name, None)  # half a state is none
@@ -169,6 +171,8 @@ def init_state(optimizer: Optimizer, m: Member) -> None:
         optimizer.state_names += tuple(undeclared)
     if optimizer.rounding == "compensated" and low_precision(m.weight):
         m.state[COMPENSATION] = torch.zeros_like(m.weight, dtype=m.dtype)
+    if START in m.group["decay"].needs:
+        m.state[START] = m.weight.to(m.dtype, copy=True)
     m.store_state(optimizer.moments, optimizer.seed)
 
 
@@ -251,6 +255,7 @@ def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor |
         update=fact("update", _direction_of, move, group["lr"]),
         weight=fact("weight", m.whole_weight),
         grad=fact("grad", getattr, m, "grad"),
+        start=fact("start", m.state.get, START),
     )
 
 

@@ -1,0 +1,37 @@
+"""new ← R · (old + ηR Δ/‖Δ‖) / ‖·‖ with R = ‖old‖."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from weightdecay.decay.base import Decay, Step
+from weightdecay.decay.norms import check_matrices
+
+
+@dataclass(frozen=True)
+class Hyperball(Decay):
+    r"""Keeps the norm of every matrix, and turns it by about η in each step, however long the update is.
+
+    .. math:: \theta' = \theta_{t-1} + \eta_t R\,\frac{\Delta}{\|\Delta\|}, \qquad
+              \theta_t = R\,\frac{\theta'}{\|\theta'\|}, \qquad R = \|\theta_{t-1}\|
+
+    Δ is the step that was about to be taken. λ is only a switch: above 0 the constraint acts, at 0 it is off.
+
+    Units:  the lr is an angle, in radians a step.
+    Raises: ValueError, for vectors, for a weight of norm 0, and for sharded parameters.
+    Source: arXiv:2606.16899.
+    """
+
+    def constrain(self, step: Step, old: Tensor, new: Tensor) -> Tensor:
+        """Return the weight on the sphere."""
+        radius, change = old.norm(), new - old
+        turned = old + change * (step.lr * radius / change.norm().clamp(min=1e-30))
+        return turned * (radius / turned.norm().clamp(min=1e-30))
+
+    def check(self, group: Mapping[str, Any], where: str) -> None:
+        """Refuse what has no direction."""
+        check_matrices(self, group, where)

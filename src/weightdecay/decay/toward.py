@@ -1,0 +1,60 @@
+"""r = a number, or the weight at its first step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from weightdecay.checks import nearest, number
+from weightdecay.decay.base import Decay, Number, Step
+from weightdecay.decay.cautious import Cautious
+from weightdecay.decay.decoupled import Decoupled
+from weightdecay.decay.modifier import Modifier
+
+
+@dataclass(frozen=True)
+class Toward(Modifier):
+    r"""Pulls towards ``target`` instead of 0: a number (1.0 for the gains of norms), or "start".
+
+    .. math:: \theta_t = r + (1 - \text{pull}_t)\,(\theta_{t-1} - r) - \eta_t u_t
+
+    "start" is the weight before the first step that this decay takes of it. It is kept in the state, in the weight's
+    type, and travels in checkpoints: one more tensor of the weight's size.
+
+    Raises: TypeError, for a target that is neither; ValueError, for one that is not finite, or a Cautious() inside.
+    Source: L2-Init (arXiv:2308.11958) for "start".
+    """
+
+    target: float | str = "start"
+    decay: Decay = Decoupled()
+    words: ClassVar[frozenset[str]] = frozenset({"start"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.target, str):
+            if self.target not in self.words:
+                raise ValueError(
+                    f"Toward({self.target!r}): the anchor is a number or 'start'.{nearest(self.target, self.words)}"
+                )
+        else:
+            value = float(number(self.target, "target", "Toward()"))
+            if not math.isfinite(value):
+                raise ValueError(f"Toward({value!r}): the anchor must be finite.")
+            object.__setattr__(self, "target", value)
+        inner: object = self.decay
+        while isinstance(inner, Modifier):
+            if isinstance(inner, (Cautious, Toward)):
+                raise ValueError(
+                    f"{self!r}: {type(inner).__name__} would not see this anchor. Write Cautious(Toward(…))."
+                )
+            inner = inner.decay
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The weight at its first step, for "start"."""
+        return frozenset(self.decay.needs) | ({"start"} if self.target == "start" else set())
+
+    def anchor(self, step: Step) -> Number:
+        """Return the target."""
+        return step.start() if isinstance(self.target, str) else self.target
