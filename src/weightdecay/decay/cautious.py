@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from weightdecay.decay.base import Decay, Step
-from weightdecay.decay.decoupled import Decoupled
-from weightdecay.decay.modifier import Modifier, both
+from weightdecay.decay.modifier import BASE, Modifier, both
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Cautious(Modifier):
     Source: arXiv:2510.12402, Algorithm 1.
     """
 
-    decay: Decay = Decoupled()
+    decay: Decay = BASE
     adds = frozenset({"update", "weight"})
 
     def mask(self, step: Step) -> Tensor:

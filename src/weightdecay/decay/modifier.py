@@ -8,6 +8,10 @@ from typing import Any
 from torch import Tensor
 
 from weightdecay.decay.base import Decay, Number, Step
+from weightdecay.decay.decoupled import Decoupled
+
+BASE: Decay = Decoupled()
+"""What a modifier modifies unless it is given another decay."""
 
 
 class Modifier(Decay):

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from weightdecay.checks import number
 from weightdecay.decay.base import Decay, Step
-from weightdecay.decay.decoupled import Decoupled
-from weightdecay.decay.modifier import Modifier, both
+from weightdecay.decay.modifier import BASE, Modifier, both
 from weightdecay.decay.norms import check_whole
 
 
@@ -29,7 +28,7 @@ class NormTarget(Modifier):
     """
 
     radius: float = 1.0
-    decay: Decay = Decoupled()
+    decay: Decay = BASE
     adds = frozenset({"weight"})
 
     def __post_init__(self) -> None:

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay.base import Decay, Step
-from weightdecay.decay.decoupled import Decoupled
-from weightdecay.decay.modifier import Modifier, both
+from weightdecay.decay.modifier import BASE, Modifier, both
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class TouchedRows(Modifier):
     Source: FBGEMM, pull requests 2498 and 2516.
     """
 
-    decay: Decay = Decoupled()
+    decay: Decay = BASE
     adds = frozenset({"grad"})
 
     def mask(self, step: Step) -> Tensor:

@@ -9,8 +9,7 @@ from typing import ClassVar
 from weightdecay.checks import nearest, number
 from weightdecay.decay.base import Decay, Number, Step
 from weightdecay.decay.cautious import Cautious
-from weightdecay.decay.decoupled import Decoupled
-from weightdecay.decay.modifier import Modifier
+from weightdecay.decay.modifier import BASE, Modifier
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Toward(Modifier):
     """
 
     target: float | str = "start"
-    decay: Decay = Decoupled()
+    decay: Decay = BASE
     words: ClassVar[frozenset[str]] = frozenset({"start"})
 
     def __post_init__(self) -> None:
