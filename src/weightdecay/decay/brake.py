@@ -43,7 +43,8 @@ class RadialBrake(Decay):
         before, after = old.norm(), new.norm()
         rises = (after > before).to(after.dtype)
         factor = rises * self.outward + (1 - rises) * self.inward
-        return new * ((before + factor * (after - before)) / torch.clamp(after, min=1e-30))
+        moved: Tensor = new * ((before + factor * (after - before)) / torch.clamp(after, min=1e-30))
+        return moved
 
     def check(self, group: Mapping[str, Any], where: str) -> None:
         """Refuse what has no direction."""

@@ -32,7 +32,8 @@ class Hyperball(Decay):
         """Return the weight on the sphere."""
         radius, change = old.norm(), new - old
         turned = old + change * (step.lr * radius / change.norm().clamp(min=1e-30))
-        return turned * (radius / turned.norm().clamp(min=1e-30))
+        moved: Tensor = turned * (radius / turned.norm().clamp(min=1e-30))
+        return moved
 
     def check(self, group: Mapping[str, Any], where: str) -> None:
         """Refuse what has no direction."""
