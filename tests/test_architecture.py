@@ -128,6 +128,28 @@ def test_importing_the_package_does_not_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_a_process_that_compiles_nothing_does_not_import_the_compiler():
+    """The methods of torch's base class import it at their first call: as much again as torch itself, in every process."""
+    code = """
+import copy, sys, torch, weightdecay as w
+ps = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+for engine in ("auto", "reference", "foreach", "fused"):
+    optimizer = w.AdamS(ps[:1], engine=engine)
+    optimizer.add_param_group({"params": ps[1:]})
+    for p in ps:
+        p.grad = torch.ones(3)
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(copy.deepcopy(optimizer).state_dict())
+assert "torch._dynamo" not in sys.modules
+compiled = torch.compile(optimizer.step, backend="eager")
+ps[0].grad = torch.ones(3)
+compiled()
+assert "torch._dynamo" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
+
+
 def test_the_table_and_the_checks_do_not_import_torch():
     code = """
 import sys
