@@ -129,7 +129,7 @@ def test_importing_the_package_does_not_import_torch():
 
 
 def test_a_process_that_compiles_nothing_does_not_import_the_compiler():
-    """The methods of torch's base class import it at their first call: as much again as torch itself, in every process."""
+    """The methods of torch's base class do at their first call: as much again as torch itself, in every process."""
     code = """
 import copy, sys, torch, weightdecay as w
 ps = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
