@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weightdecay.attaching.closures import Args, Kwargs, Once, closure_of, with_closure
 from weightdecay.attaching.gains import Gain, find_gain
 from weightdecay.attaching.lineup import Lineup, Options
 from weightdecay.attaching.refusals import (
@@ -155,6 +156,7 @@ class Handle:
         self._copied: list[dict[str, Any]] | None = None
         self._loading = False
         self._depth = 0  # of nested steps
+        self._once: Once | None = None
         self._cover = Cover()
         self._spread: Spread | None = None
 
@@ -225,29 +227,42 @@ class Handle:
 
     # ---------------------------------------------------------------- the step
 
-    def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         if self._depth and _inside_step(optimizer):
             self._depth += 1
-            return
+            return None
         self._depth = 1
         self._cover.lift()  # where the step before raised
-        self._squares.after = None
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if callable(closure):
-            raise TypeError(
-                f"{type(optimizer).__name__}.step(closure) with an attached {self.decay!r}: the weights shrink before "
-                "the closure has made the gradients. Call the closure yourself (loss = closure()), then step()."
-            )
+        self._squares.after = self._once = None
         self._adopt(optimizer)
-        with torch.no_grad():
-            self._shrink(optimizer, self._lineup.follow(optimizer))
+        closure = closure_of(args, kwargs)
+        if closure is None:
+            self._act(optimizer)
+            return None
+        for options in self._options:  # an optimizer that reads λ before it calls the closure reads 0
+            self._cover.hide(options.group, 0.0)
+        self._once = Once(type(optimizer).__name__, closure, functools.partial(self._made, optimizer))
+        return with_closure(args, kwargs, self._once)
 
-    def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _made(self, optimizer: torch.optim.Optimizer) -> None:
+        """Act when a closure has made the gradients."""
+        self._cover.lift()
+        self._adopt(optimizer)
+        self._act(optimizer)
+
+    @torch.no_grad()
+    def _act(self, optimizer: torch.optim.Optimizer) -> None:
+        self._shrink(optimizer, self._lineup.follow(optimizer))
+
+    def _after(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> None:
         self._depth -= 1
         if self._depth > 0 and _inside_step(optimizer):
             return
         self._depth = 0
         self._cover.lift()
+        once, self._once = self._once, None
+        if once is not None:
+            once.must_have_been_called()
         self._squares.commit(optimizer)  # now, not before: a step that raises is no step of the optimizer's either
 
     def _shrink(self, optimizer: torch.optim.Optimizer, grads: list[Tensor]) -> None:
