@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from weightdecay.checks import POSITIVE, check_mode
+from weightdecay.checks import POSITIVE, nearest
 from weightdecay.schedule.curves import Constant
 from weightdecay.schedule.shape import Moment, Number, Shape
 
@@ -44,7 +44,11 @@ class Budget(Shape):
         super().__post_init__()
         if self.shape.needs & {"lr", "metric"} or self.shape.replaces:
             raise ValueError(f"Budget cannot divide its total by {self.shape}: the sum over the training is not known.")
-        check_mode("decay", self.decay, PULLS)
+        if self.decay not in PULLS:
+            raise ValueError(
+                f"decay={self.decay!r} in Budget: the pull is known beforehand for {', '.join(PULLS)} only."
+                f"{nearest(self.decay, PULLS)}"
+            )
 
     @property
     def needs(self) -> frozenset[str]:

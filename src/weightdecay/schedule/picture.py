@@ -26,7 +26,7 @@ SHOWN = (
     "hold_drop(0.4, 0.65)",
     "sawtooth(0.65, 1, period=0.2)",
     "log_time(0.1)",
-    "follow",
+    "follow(2)",
     "anti_phase(0.65, 1)",
     "warmup(0.1, cosine)",
     "sequence(constant, linear(1, 0.65), sawtooth(0.65, 1.5, period=0.25), at=(0.4, 0.6))",

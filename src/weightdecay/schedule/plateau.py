@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from weightdecay.checks import NON_NEGATIVE, POSITIVE, Interval, check_mode, checked, whole
+from weightdecay.checks import NON_NEGATIVE, POSITIVE, Interval, checked, whole
 from weightdecay.schedule.shape import Moment, Number, Shape
 
 
@@ -40,7 +40,8 @@ class Plateau(Shape):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_mode("mode", self.mode, ("min", "max"))
+        if self.mode not in ("min", "max"):
+            raise ValueError(f"mode={self.mode!r} in Plateau: the metric gets better downwards (min) or upwards (max).")
         for name in ("patience", "cooldown"):
             object.__setattr__(self, name, whole(getattr(self, name), name, "Plateau"))
             checked(name, getattr(self, name), NON_NEGATIVE, "Plateau")

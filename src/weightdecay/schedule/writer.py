@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -79,10 +80,10 @@ class Writer:
 
     def value(self, shape: Shape, place: int, group: Group) -> Number:
         """Return λ of a group. Raises: ValueError, where a shape gives what is no λ."""
-        lr, peak = math.nan, math.nan
+        now = Moment(self.count, self.total, judged=self.judged)
         if "lr" in shape.needs:
-            lr, peak = on_host(group["lr"]), self.peak(place, group)
-        value = shape.value(self.bases[place], Moment(self.count, self.total, lr, peak, self.judged))
+            now = dataclasses.replace(now, lr=on_host(group["lr"]), peak_lr=self.peak(place, group))
+        value = shape.value(self.bases[place], now)
         if isinstance(value, Tensor):
             return value
         if not 0 <= value < math.inf:
