@@ -312,7 +312,6 @@ OPTIMIZERS = {
     "auto": (wd.AdamS, {"engine": "auto"}),
     "compiled": (wd.AdamS, {"engine": "compiled"}),
 }
-CASES = [pytest.param(name, marks=[pytest.mark.slow] if name == "compiled" else []) for name in OPTIMIZERS]
 SHAPES = {0: "warmup(4, cosine * follow)", 1: Rise(0.1, 1.0)}
 STEPS = 12
 
@@ -329,7 +328,7 @@ def by_hand(params, name, run, lrs):
     return flat(params)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "compiled"])
 def test_every_optimizer_takes_the_steps_of_one_whose_strength_is_written_by_hand(name):
     """Groups with shapes of their own, λ from 0 on, late joiners, missing gradients."""
     run, a, b = gradients(STEPS), weights(), weights()
@@ -353,6 +352,23 @@ def test_engines_follow_the_reference_under_a_schedule(name):
             drive(optimizer, params, [step])
             scheduler.step()
         paths.append(flat(params))
+    assert_close(*paths)
+
+
+@pytest.mark.slow
+def test_the_compiled_engine_builds_one_graph_for_a_schedule():
+    paths = []
+    for engine in ("reference", "compiled"):
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 8, dtype=torch.float64))
+        optimizer = wd.AdamS([weight], lr=0.1, weight_decay=0.1, engine=engine)
+        schedulers = Scheduler(optimizer, "rise * follow", total_steps=8), CosineAnnealingLR(optimizer, 9)
+        for t in range(8):
+            weight.grad = (weight.detach() + t).cos()
+            optimizer.step()
+            for each in schedulers:
+                each.step()
+        paths.append([weight.detach()])
+    assert len([key for key in optimizer.runner.programs if key[0] == "move"]) == 1
     assert_close(*paths)
 
 
@@ -548,11 +564,12 @@ def test_a_wrapped_optimizer_tells_of_its_steps():
 # -------------------------------------------------------------------- tensors
 
 
+@pytest.mark.parametrize("cls", [wd.AdamS, torch.optim.AdamW, attached])
 @pytest.mark.parametrize("text", ["cosine", "follow(2)", "budget(0.1)", "anti_phase(0.5, 1) * linear(1, 0)"])
-def test_a_tensor_is_written_in_place(text):
-    optimizer = adamw(cls=wd.AdamS, weight_decay=torch.tensor(0.1, dtype=torch.float64))
+def test_a_tensor_is_written_in_place(text, cls):
+    optimizer = adamw(cls=cls, weight_decay=torch.tensor(0.1, dtype=torch.float64))
     kept = optimizer.param_groups[0]["weight_decay"]
-    plain = adamw(cls=wd.AdamS)
+    plain = adamw(cls=cls)
     schedulers = [Scheduler(each, text, total_steps=T) for each in (optimizer, plain)]
     lrs = [CosineAnnealingLR(each, T) for each in (optimizer, plain)]
     for _ in range(5):
@@ -594,7 +611,9 @@ def test_an_lr_that_is_a_tensor_is_followed():
 def test_arithmetic_on_an_lr_of_a_device_is_that_on_a_number(shape):
     """What would wait for a device stays a tensor, and gives the same."""
     for lr in (0.05, 0.0):
-        on_host, on_device = (shape.value(0.2, Moment(3, 8, x, 0.1)) for x in (lr, torch.tensor(lr, dtype=torch.float64)))
+        on_host, on_device = (
+            shape.value(0.2, Moment(3, 8, x, 0.1)) for x in (lr, torch.tensor(lr, dtype=torch.float64))
+        )
         assert isinstance(on_device, torch.Tensor)
         assert on_device.item() == pytest.approx(on_host, rel=1e-12)
 
