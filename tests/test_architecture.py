@@ -20,6 +20,7 @@ CORE_ROOMS = (
         "monitor",
         "theory",
         "transfer",
+        "schedule",
         "spectrum",
     ),
     *("lab", "__init__", "__main__"),
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "monitor": ({"optim"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
+    "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
     "__init__": ({"catalog", "named", "attaching", "optim", "decay"}, set()),
@@ -115,6 +117,7 @@ import sys, torch, weightdecay
 p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
 for name in weightdecay.available():
     weightdecay.create(name, [p], lr=0.1, weight_decay=0.1).step()
+weightdecay.schedule.Scheduler(weightdecay.AdamS([p], weight_decay=0.1), "cosine", total_steps=9).step()
 extras = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'rich', 'tyro', 'joblib', 'torchvision', 'PIL'}
 extras |= {'cloudpickle', 'ray', 'submitit'}
 assert not extras & {name for name in sys.modules}, extras & set(sys.modules)
@@ -174,7 +177,7 @@ def test_attach_is_the_function_whatever_is_imported_first(first):
 def test_every_room_is_there_after_importing_the_package():
     code = """
 import sys, weightdecay
-for name in ("catalog", "decay", "lab", "monitor", "optim", "spectrum", "theory", "transfer"):
+for name in ("catalog", "decay", "lab", "monitor", "optim", "schedule", "spectrum", "theory", "transfer"):
     assert name in dir(weightdecay)
     assert getattr(weightdecay, name) is sys.modules[f"weightdecay.{name}"]
 """
