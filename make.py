@@ -21,7 +21,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
 PYTEST = ("-n", "2", "--dist", "loadfile", "--max-worker-restart", "0")
 """A worker that dies fails its test and ends the run: pytest-xdist may wait for ever for one that it replaces."""
-EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,test,docs", "docs": "lab,docs"}
+EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,peers,test,docs", "docs": "lab,docs"}
 
 
 def run(*command):

@@ -20,6 +20,7 @@ CORE_ROOMS = (
         "monitor",
         "theory",
         "transfer",
+        "schedule",
         "spectrum",
     ),
     *("lab", "__init__", "__main__"),
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "monitor": ({"optim"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
+    "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
     "__init__": ({"catalog", "named", "attaching", "optim", "decay"}, set()),
@@ -115,6 +117,7 @@ import sys, torch, weightdecay
 p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
 for name in weightdecay.available():
     weightdecay.create(name, [p], lr=0.1, weight_decay=0.1).step()
+weightdecay.schedule.Scheduler(weightdecay.AdamS([p], weight_decay=0.1), "cosine", total_steps=9).step()
 extras = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'rich', 'tyro', 'joblib', 'torchvision', 'PIL'}
 extras |= {'cloudpickle', 'ray', 'submitit'}
 assert not extras & {name for name in sys.modules}, extras & set(sys.modules)
@@ -126,6 +129,28 @@ def test_importing_the_package_does_not_import_torch():
     """`weightdecay --help` answers at once; the first name asked for loads the core."""
     code = "import sys, weightdecay as w; assert 'torch' not in sys.modules; w.AdamS; assert 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_process_that_compiles_nothing_does_not_import_the_compiler():
+    """The methods of torch's base class do at their first call: as much again as torch itself, in every process."""
+    code = """
+import copy, sys, torch, weightdecay as w
+ps = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+for engine in ("auto", "reference", "foreach", "fused"):
+    optimizer = w.AdamS(ps[:1], engine=engine)
+    optimizer.add_param_group({"params": ps[1:]})
+    for p in ps:
+        p.grad = torch.ones(3)
+    optimizer.step()
+    optimizer.zero_grad()
+    optimizer.load_state_dict(copy.deepcopy(optimizer).state_dict())
+assert "torch._dynamo" not in sys.modules
+compiled = torch.compile(optimizer.step, backend="eager")
+ps[0].grad = torch.ones(3)
+compiled()
+assert "torch._dynamo" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
 
 
 def test_the_table_and_the_checks_do_not_import_torch():
@@ -152,7 +177,7 @@ def test_attach_is_the_function_whatever_is_imported_first(first):
 def test_every_room_is_there_after_importing_the_package():
     code = """
 import sys, weightdecay
-for name in ("catalog", "decay", "lab", "monitor", "optim", "spectrum", "theory", "transfer"):
+for name in ("catalog", "decay", "lab", "monitor", "optim", "schedule", "spectrum", "theory", "transfer"):
     assert name in dir(weightdecay)
     assert getattr(weightdecay, name) is sys.modules[f"weightdecay.{name}"]
 """

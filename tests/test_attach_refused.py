@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from drive import assert_close, drive, flat, gradients, joined, set_gradients, weights
-from twins import AdamW8bit, Rounded, build
+from drive import drive, gradients, joined, set_gradients, weights
+from twins import AdamW8bit, Rounded
 
 import weightdecay as wd
 from weightdecay import attach
@@ -110,16 +110,6 @@ def test_what_was_refused_has_changed_nothing():
     assert [dict(group) for group in optimizer.param_groups] == before
     assert optimizer.defaults["weight_decay"] == 0.1
     attach(optimizer, wd.Decoupled())
-
-
-@pytest.mark.parametrize("how", ["positional", "keyword"])
-def test_a_closure_is_refused(how):
-    optimizer, _ = build(params := weights())
-    before = flat(params)
-    with pytest.raises(TypeError, match=r"Call the closure yourself"):
-        optimizer.step(lambda: 0.0) if how == "positional" else optimizer.step(closure=lambda: 0.0)
-    assert_close(flat(params), before, 0)
-    optimizer.step(None)
 
 
 def test_refused_in_the_step():

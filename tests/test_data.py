@@ -11,7 +11,7 @@ import torch
 from small_data import HERE, RUN, equal, photos, pictures, tokens
 
 from weightdecay.lab import data
-from weightdecay.lab.data import stream
+from weightdecay.lab.data import digits, stream
 from weightdecay.lab.data.folder import scan
 from weightdecay.lab.data.images import Images
 from weightdecay.lab.data.text import Text
@@ -116,6 +116,15 @@ def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="no data set is called 'images:'"):
         data.load(replace(RUN, data="images:"), HERE)
     assert "digits" in data.names()
+
+
+def test_the_scans_are_scikit_learns():
+    from sklearn.datasets import load_digits
+
+    images, labels = digits.scans()
+    known = load_digits()
+    assert torch.equal(images.squeeze(-1), torch.as_tensor(known.images).to(torch.uint8))
+    assert torch.equal(labels, torch.as_tensor(known.target, dtype=torch.int64))
 
 
 def test_importing_the_room_imports_none_of_its_extras():

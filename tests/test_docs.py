@@ -213,7 +213,8 @@ def listed():
 
 
 @pytest.mark.parametrize(
-    "module", ["weightdecay", "weightdecay.theory", "weightdecay.transfer", "weightdecay.spectrum"]
+    "module",
+    ["weightdecay", "weightdecay.schedule", "weightdecay.theory", "weightdecay.transfer", "weightdecay.spectrum"],
 )
 def test_every_public_name_is_on_a_page(module):
     home, there = import_module(module), {id(each) for each in listed()}

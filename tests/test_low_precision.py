@@ -42,18 +42,18 @@ ENGINES = ["reference", "foreach", pytest.param("compiled", marks=pytest.mark.sl
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_decay_with_zero_gradients_stands_near_its_float32_value(method, engine, dtype, rounding, moments):
-    """1.0, lr 1e-3, λ 1e-2, Decoupled, 1000 steps: 0.990, on average over 1024 weights, or in each when compensated."""
+    """1.0, lr 4e-3, λ 1e-2, Decoupled, 250 steps: 0.990, on average over 1024 weights, or in each when compensated."""
     graphs = [(None, "stochastic"), *([(torch.bfloat16, "compensated")] if method.cls in (wd.Adam, wd.SGD) else [])]
     if engine == "compiled" and not (dtype == torch.bfloat16 and (moments, rounding) in graphs):
         pytest.skip("a graph or two a method are enough: half a minute each")
     p = torch.nn.Parameter(torch.ones(1024, dtype=dtype))
     options = {"rounding": rounding, "moments": moments, "engine": engine}
-    optimizer = method.cls([p], lr=1e-3, weight_decay=1e-2, decay=wd.Decoupled(), **options)
+    optimizer = method.cls([p], lr=4e-3, weight_decay=1e-2, decay=wd.Decoupled(), **options)
     p.grad = torch.zeros_like(p)
-    for _ in range(1000):
+    for _ in range(250):
         optimizer.step()
-    expected = (1 - 1e-5) ** 1000
-    float32 = 1000 * 2.0**-24  # the rounding of the arithmetic itself, once a step
+    expected = (1 - 4e-5) ** 250
+    float32 = 250 * 2.0**-24  # the rounding of the arithmetic itself, once a step
     if rounding == "compensated":
         exact = p.detach().double() + optimizer.state[p]["compensation"].double()
         assert abs(exact.mean().item() - expected) < 5 * exact.std().item() / 1024**0.5 + float32

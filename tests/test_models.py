@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from weightdecay.lab import models
 from weightdecay.lab.data.base import Facts
+from weightdecay.lab.models import resnet
 from weightdecay.lab.run import options
 
 
@@ -224,6 +226,28 @@ def test_a_mistake_is_named_with_its_way_out(name, facts, given, words):
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the words are compared below)
         models.build(name, facts, 0, options(given))
     assert str(error.value).startswith(words)
+
+
+def test_the_blocks_of_the_small_networks_are_torchvisions():
+    from torchvision.models.resnet import BasicBlock, conv1x1
+
+    x = torch.randn(2, 4, 6, 6, requires_grad=True)
+    for inputs, outputs, stride in ((4, 4, 1), (4, 8, 2)):
+        ours = resnet.Block(inputs, outputs, stride, resnet.projection(inputs, outputs, stride) if stride > 1 else None)
+        shortcut = torch.nn.Sequential(conv1x1(inputs, outputs, stride), torch.nn.BatchNorm2d(outputs))
+        theirs = BasicBlock(inputs, outputs, stride, shortcut if stride > 1 else None)
+        theirs.load_state_dict(ours.state_dict())
+        for module in (ours, theirs):
+            (module(x) ** 2).sum().backward()
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            assert torch.equal(p.grad, q.grad)
+        assert [*ours.state_dict()] == [*theirs.state_dict()]
+
+
+def test_the_small_networks_cost_no_import_of_torchvision():
+    code = "from networks import DIGITS; from weightdecay.lab.models import build; build('resnet8', DIGITS, 0)"
+    code += "; assert not {'torchvision', 'torch._dynamo'} & set(__import__('sys').modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path(__file__).parent)
 
 
 def test_the_names_of_networks_cost_no_import_of_torchvision():

@@ -1,4 +1,4 @@
-"""Learning rates over time, against their formulas."""
+"""Learning rates of the lab over time, and λ, against their formulas."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import pytest
 import torch
 from lab import small
 
-from weightdecay.lab.schedule import check, lr_at
+from weightdecay.lab.schedule import check, lr_at, weight_decay_at
 
 STEPS = 5
 
@@ -70,6 +70,20 @@ def test_a_constant_is_one():
     assert set(lrs(small(lr=0.7, schedule="constant"))) == {0.7}
 
 
+def strengths(text, **more):
+    run = small(weight_decay=0.2, weight_decay_schedule=text, **more)
+    return [weight_decay_at(run, step, STEPS) for step in range(run.epochs * STEPS)]
+
+
+def test_the_strength_is_constant_or_the_shape_that_the_run_names():
+    run = small(epochs=4, lr=0.3, schedule="cosine", warmup=1.0)
+    steps = 4 * STEPS
+    assert strengths("") == [0.2] * steps
+    assert strengths("linear(1, 0)") == pytest.approx([0.2 * (1 - t / steps) for t in range(steps)])
+    followed = strengths("follow(2)", epochs=4, lr=0.3, schedule="cosine", warmup=1.0)
+    assert followed == pytest.approx([0.2 * (lr / 0.3) ** 2 for lr in lrs(run)])
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -80,6 +94,8 @@ def test_a_constant_is_one():
         ({"milestones": (80.0, 160.0)}, r"milestones=\(80.0, 160.0\): each is a fraction.*Epoch 80 of 200 is 0.4"),
         ({"schedule": "restarts", "restart_period": 0.0}, "restart_period=0"),
         ({"schedule": "restarts", "restart_factor": 0.5}, "restart_factor=0.5"),
+        ({"weight_decay_schedule": "cosin"}, r"weight_decay_schedule='cosin': no shape .* Did you mean 'cosine'"),
+        ({"weight_decay_schedule": "plateau"}, "waits for a metric"),
     ],
 )
 def test_a_schedule_that_cannot_be_followed_is_refused(wrong, message):

@@ -84,8 +84,8 @@ def test_a_run_comes_back_from_json_with_its_address():
 # ---------------------------------------------------------------- the naive loop
 
 
-@pytest.mark.parametrize("clip", [0.0, 0.7])
-def test_the_loop_is_the_naive_one(clip):
+@pytest.mark.parametrize(("clip", "strengths"), [(0.0, ""), (0.7, "follow(2)")])
+def test_the_loop_is_the_naive_one(clip, strengths):
     """torch.optim.SGD, float64, an epoch whose last batch is smaller, a cosine with warm-up, L2, momentum, clipping."""
     run = small(
         optimizer="sgd",
@@ -99,6 +99,7 @@ def test_the_loop_is_the_naive_one(clip):
         warmup=1.0,
         dtype="float64",
         max_grad_norm=clip,
+        weight_decay_schedule=strengths,
     )
     result = train(run, place=HERE)
     read = data.load(run, HERE)
@@ -109,7 +110,9 @@ def test_the_loop_is_the_naive_one(clip):
         model.train()
         losses, count = 0.0, 0
         for step, batch in enumerate(read.train(epoch)):
-            optimizer.param_groups[0]["lr"] = lr_at(run, (epoch - 1) * read.steps + step, read.steps)
+            lr = lr_at(run, (epoch - 1) * read.steps + step, read.steps)
+            strength = 1e-2 * (lr / 0.05) ** 2 if strengths else 1e-2
+            optimizer.param_groups[0].update(lr=lr, weight_decay=strength)
             optimizer.zero_grad()
             loss = loss_of(model(batch.inputs), batch.targets)
             loss.backward()
@@ -283,7 +286,7 @@ def test_a_run_stopped_after_any_step_continues_bit_for_bit(kind, tmp_path):
         run = small(data=f"images:{root}", network="smallcnn", network_options=(), batch_size=3, train_size=0, epochs=2)
         run = dataclasses.replace(run, data_digest=data.digest(run.data, HERE))
     else:
-        run = of_text() if kind == "text" else small(epochs=2, train_size=150)
+        run = of_text() if kind == "text" else small(epochs=2, train_size=150, weight_decay_schedule="rise")
     whole = train(run, place=HERE)
     steps = data.load(run, HERE).steps * run.epochs
     assert steps > 3

@@ -93,7 +93,10 @@ __all__ = [
     "unregister",
 ]
 
-ROOMS = ("attaching", "catalog", "decay", "engine", "lab", "monitor", "optim", "spectrum", "theory", "transfer")
+ROOMS = (
+    *("attaching", "catalog", "decay", "engine", "lab", "monitor", "optim", "schedule", "spectrum", "theory"),
+    "transfer",
+)
 """Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
 
 EXTRAS = {"spectrum": ("numpy", "scipy", "curvlinops")}

@@ -26,6 +26,21 @@ class Gain:
     reads_mean_square: bool = False
 
 
+def lr_of(group: Group) -> Number:
+    """Return η of the next step: the group's lr, times d where the optimizer finds its step size d itself.
+
+    Source: D-Adaptation (arXiv:2301.07733) and Prodigy (arXiv:2306.06101), whose groups hold d and the step count k.
+    """
+    lr: Number = group["lr"]
+    if "d" not in group:
+        return lr
+    rate: Number = lr * group["d"]
+    if group.get("use_bias_correction"):
+        beta1, beta2 = group["betas"][:2]
+        rate = rate * ((1 - beta2 ** (group["k"] + 1)) ** 0.5 / (1 - beta1 ** (group["k"] + 1)))
+    return rate
+
+
 def _adam(group: Group, mean_square: Number, t: Tensor) -> Number:
     return inverse_power(mean_square, 0.5)
 

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weightdecay.attaching.closures import Args, Kwargs, Once, closure_of, with_closure
 from weightdecay.attaching.gains import Gain, find_gain
 from weightdecay.attaching.lineup import Lineup, Options
+from weightdecay.attaching.probe import probe
 from weightdecay.attaching.refusals import (
     HOOKS,
     Uncounted,
@@ -50,6 +52,7 @@ def attach(
     weight_decay: float | None = None,
     gain: str | float | Callable[[Group], float] | None = None,
     process_group: Any = None,
+    check: bool = True,
 ) -> Handle:
     r"""Give an existing optimizer this decay; return the handle that takes it off again.
 
@@ -67,6 +70,9 @@ def attach(
         group. By default that of the optimizer's type, for the types in ``attaching/gains.py``.
     ``process_group``
         The processes over which the tensors are dealt out, where that cannot be read from them (ZeRO).
+    ``check``
+        Before the first step, let a twin of the optimizer step over one small tensor, and raise where it does not keep
+        what shrank, or steps with another lr than its groups say (``attaching/probe.py``; milliseconds, once).
 
     Shapes: pull is one number a group (with RAdam one a tensor); the mean is over every element with a gradient.
     Units:  λ as in the decay's own page.
@@ -83,7 +89,7 @@ def attach(
     >>> print(f"{handle.mean_square:.3f} {handle.pulls[0]:.3f} {weight[0].item():.3f}")
     4.000 0.025 0.875
     """
-    return Handle(optimizer, decay, weight_decay, gain, process_group)
+    return Handle(optimizer, decay, weight_decay, gain, process_group, check)
 
 
 class Cover:
@@ -115,7 +121,13 @@ class Handle:
     """
 
     def __init__(
-        self, optimizer: torch.optim.Optimizer, decay: Decay, weight_decay: float | None, gain: Any, process_group: Any
+        self,
+        optimizer: torch.optim.Optimizer,
+        decay: Decay,
+        weight_decay: float | None,
+        gain: Any,
+        process_group: Any,
+        check: bool = True,
     ) -> None:
         refuse(optimizer, decay)
         if Handle.of(optimizer) is not None:
@@ -124,6 +136,7 @@ class Handle:
             )
         self.decay, self.process_group, self.gain_given = decay, process_group, gain
         self._begin(optimizer, {"skipped": 0, "clamped": 0})
+        self._to_check = check
         before = [dict(group) for group in optimizer.param_groups]
         try:
             for group in optimizer.param_groups:
@@ -155,6 +168,8 @@ class Handle:
         self._copied: list[dict[str, Any]] | None = None
         self._loading = False
         self._depth = 0  # of nested steps
+        self._once: Once | None = None
+        self._to_check = False
         self._cover = Cover()
         self._spread: Spread | None = None
 
@@ -225,29 +240,58 @@ class Handle:
 
     # ---------------------------------------------------------------- the step
 
-    def _before(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _before(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         if self._depth and _inside_step(optimizer):
             self._depth += 1
-            return
+            return None
         self._depth = 1
         self._cover.lift()  # where the step before raised
-        self._squares.after = None
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if callable(closure):
-            raise TypeError(
-                f"{type(optimizer).__name__}.step(closure) with an attached {self.decay!r}: the weights shrink before "
-                "the closure has made the gradients. Call the closure yourself (loss = closure()), then step()."
-            )
+        self._squares.after = self._once = None
         self._adopt(optimizer)
-        with torch.no_grad():
-            self._shrink(optimizer, self._lineup.follow(optimizer))
+        if self._to_check:
+            self._check_by_a_twin(optimizer)
+        closure = closure_of(args, kwargs)
+        if closure is None:
+            self._act(optimizer)
+            return None
+        for options in self._options:  # an optimizer that reads λ before it calls the closure reads 0
+            self._cover.hide(options.group, 0.0)
+        self._once = Once(type(optimizer).__name__, closure, functools.partial(self._made, optimizer))
+        return with_closure(args, kwargs, self._once)
 
-    def _after(self, optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _check_by_a_twin(self, optimizer: torch.optim.Optimizer) -> None:
+        """Probe the optimizer with the smallest tensor of a group that decays."""
+        some = [
+            (p, options)
+            for options in self._options
+            if decays(options.seen) and not isinstance(options.seen["lr"], Tensor)
+            for p in options.group["params"]
+            if p.numel() > 1
+        ]
+        if some:
+            param, options = min(some, key=lambda pair: int(pair[0].numel()))
+            probe(optimizer, options.group, param, options.seen["lr"])
+            self._to_check = False
+
+    def _made(self, optimizer: torch.optim.Optimizer) -> None:
+        """Act when a closure has made the gradients."""
+        self._cover.lift()
+        self._adopt(optimizer)
+        self._act(optimizer)
+
+    @torch.no_grad()
+    def _act(self, optimizer: torch.optim.Optimizer) -> None:
+        self._shrink(optimizer, self._lineup.follow(optimizer))
+
+    def _after(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> None:
         self._depth -= 1
         if self._depth > 0 and _inside_step(optimizer):
             return
         self._depth = 0
         self._cover.lift()
+        once, self._once = self._once, None
+        if once is not None:
+            once.must_have_been_called()
         self._squares.commit(optimizer)  # now, not before: a step that raises is no step of the optimizer's either
 
     def _shrink(self, optimizer: torch.optim.Optimizer, grads: list[Tensor]) -> None:

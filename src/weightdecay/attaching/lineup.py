@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weightdecay.attaching.gains import lr_of
 from weightdecay.engine.buckets import BARE, Attendance
 from weightdecay.optim.groups import number, volatile
 from weightdecay.optim.member import Group
 from weightdecay.optim.sharding import gradient_piece, piece
 
 _DTYPE = attrgetter("dtype")
-NUMBERS = ("lr", "weight_decay", "peak_lr", "betas", "momentum", "dampening")
+NUMBERS = ("lr", "weight_decay", "peak_lr", "betas", "momentum", "dampening", "d")
 """What is read of a group, and may have been written as any kind of number."""
 
 
@@ -107,6 +108,9 @@ class Options:
         group = self.group
         there = [name for name in NUMBERS if name in group]
         self.seen = {**group, **{name: number(group[name]) for name in there}}
+        if "d" in group:  # in units of d: the schedule's part of it is the same
+            self.seen["peak_lr"] = self.seen["peak_lr"] * number(group["d"])
+            self.seen["lr"] = lr_of(self.seen)
         self._volatile = [name for name in there if volatile(group[name])]
         self._values = list(group.values())
 

@@ -99,6 +99,11 @@ def check_group(optimizer: torch.optim.Optimizer, decay: Decay, gain: Gain | Non
     name = type(optimizer).__name__
     if "weight_decay" not in group:
         raise ValueError(f"{where} of {name} has no weight_decay, so λ is not known. Pass attach(weight_decay=...).")
+    if group["lr"] is None:
+        raise ValueError(
+            f"lr=None in {where}: {name} makes a step size of its own, which is not known before its step, and the "
+            "decay is multiplied with it. Give the optimizer an lr."
+        )
     if not scalars.on_accelerator(group["weight_decay"]):
         check_ranges(group, {"weight_decay": NON_NEGATIVE}, where)
     if group.get("differentiable"):

@@ -39,7 +39,7 @@ class Progress:
         own = {"loss": self.loss.cpu(), "carried": whole(list(self.carried)) if self.carried is not None else None}
         return {
             "run": asdict(self.run),
-            "rule": rule(self.optimizer),
+            "rule": rule(self.optimizer, self.run),
             "model": whole(dict(bare(self.model).state_dict())),
             "optimizer": whole(self.optimizer.state_dict()),
             "epoch": self.epoch,
@@ -55,7 +55,7 @@ class Progress:
 
         Raises: StoreError, where the optimizer is no longer the one that made it.
         """
-        now = rule(self.optimizer)
+        now = rule(self.optimizer, self.run)
         if content["rule"] != now:
             changed = [name for name in now if now[name] != content["rule"].get(name)]
             what = ", ".join(f"{name} was {content['rule'].get(name)} and is {now[name]}" for name in changed)
@@ -83,10 +83,11 @@ class Progress:
         self.seconds = content["seconds"]
 
 
-def rule(optimizer: weightdecay.Optimizer) -> dict[str, str]:
-    """Return what decides an optimizer's steps, but for the lr, which the schedule moves."""
+def rule(optimizer: weightdecay.Optimizer, run: Run) -> dict[str, str]:
+    """Return what decides an optimizer's steps, but for what a schedule moves: the lr, and λ where it has one."""
     (group,) = optimizer.param_groups
-    values = {name: repr(value) for name, value in group.items() if name not in ("params", "param_names", "lr")}
+    left_out = {"params", "param_names", "lr", *(["weight_decay"] if run.weight_decay_schedule else [])}
+    values = {name: repr(value) for name, value in group.items() if name not in left_out}
     own = ("max_grad_norm", "nonfinite", "rounding", "moments")
     return {"optimizer": type(optimizer).__name__, **values, **{name: repr(getattr(optimizer, name)) for name in own}}
 

@@ -15,7 +15,7 @@ from weightdecay.lab.settings import SettingsError
 PROTOCOL = 2
 """Raised when training itself changes meaning, so that results of the old meaning are not taken for the new."""
 
-ADDED_LATER = ("test_size", "image_size", "optimizer_digest")
+ADDED_LATER = ("test_size", "image_size", "optimizer_digest", "weight_decay_schedule")
 """Fields that older runs do not have: at 0 or empty they are left out of the address: those runs keep theirs."""
 
 Option = bool | int | float | str
@@ -58,6 +58,7 @@ class Run:
     warmup: float = 0.0
     restart_period: float = 14.0
     restart_factor: float = 2.0
+    weight_decay_schedule: str = ""  # λ over time, as weightdecay.schedule reads it: "cosine"; empty: constant
     # the data; see data/
     data: str = "digits"
     data_digest: str = ""  # of data whose name does not fix its content: a folder, a text, a user's own

@@ -1,11 +1,16 @@
-"""The learning rate over time, as a function of the step: nothing to save, nothing to resume."""
+"""The learning rate and λ over time, as functions of the step: nothing to save, nothing to resume."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from weightdecay.lab.run import Run
+
+if TYPE_CHECKING:
+    from weightdecay.schedule import Shape
 
 
 def lr_at(run: Run, step: int, steps: int) -> float:
@@ -21,6 +26,35 @@ def lr_at(run: Run, step: int, steps: int) -> float:
     """
     warm = run.warmup * steps
     return run.lr * (min(1.0, (step + 1) / warm) if warm else 1.0) * SHAPES[run.schedule](run, step / steps)
+
+
+def weight_decay_at(run: Run, step: int, steps: int) -> float:
+    r"""Return λ of a step of the training, counted from 0, where an epoch has ``steps``.
+
+    .. math:: \lambda_t = \lambda\,f(t)
+
+    with f the shape of :mod:`weightdecay.schedule` that the run names. One that follows the lr reads that of this step.
+
+    >>> run = Run("adamw", lr=1.0, weight_decay=0.1, seed=0, epochs=4, weight_decay_schedule="linear(1, 0.5)")
+    >>> [round(weight_decay_at(run, epoch, 1), 4) for epoch in range(4)]
+    [0.1, 0.0875, 0.075, 0.0625]
+    """
+    if not run.weight_decay_schedule:
+        return run.weight_decay
+    from weightdecay.schedule import Moment
+
+    now = Moment(step, run.epochs * steps, lr=lr_at(run, step, steps), peak_lr=run.lr)
+    return float(_shape(run.weight_decay_schedule).value(run.weight_decay, now))
+
+
+@functools.lru_cache(maxsize=64)
+def _shape(text: str) -> Shape:
+    from weightdecay.schedule import parse
+
+    shape = parse(text)
+    if "metric" in shape.needs:
+        raise ValueError(f"{text!r} waits for a metric, and a run of the lab gives it none.")
+    return shape
 
 
 def constant(run: Run, passed: float) -> float:
@@ -67,6 +101,11 @@ def check(run: Run) -> None:
 
     if run.schedule not in SHAPES:
         raise ValueError(unknown("schedule", run.schedule, SHAPES))
+    if run.weight_decay_schedule:
+        try:
+            _shape(run.weight_decay_schedule)
+        except ValueError as error:
+            raise ValueError(f"weight_decay_schedule={run.weight_decay_schedule!r}: {error}") from error
     if run.epochs < 1:
         raise ValueError(f"epochs={run.epochs}: a run has at least one.")
     if not 0 <= run.warmup <= run.epochs:

@@ -197,9 +197,12 @@ class Training:
                     f"the data says that an epoch has {steps} steps, and ended after {progress.step}: "
                     "its length is wrong."
                 )
-            lr = schedule.lr_at(run, (progress.epoch - 1) * steps + progress.step, steps)
+            now = (progress.epoch - 1) * steps + progress.step
+            moved = {"lr": schedule.lr_at(run, now, steps)}
+            if run.weight_decay_schedule:
+                moved["weight_decay"] = schedule.weight_decay_at(run, now, steps)
             for group in progress.optimizer.param_groups:
-                group["lr"] = lr
+                group.update(moved)
             self.step(batch)
             progress.step += 1
             if progress.step % look == 0 and not self.finite():

@@ -21,6 +21,7 @@ from weightdecay.optim.options import Options, check_values, engine_of, list_opt
 from weightdecay.optim.parameters import Held, check_parameters, low_precision
 from weightdecay.optim.reference import Runner, engines
 from weightdecay.optim.sharding import Claim, Spread, zero_group
+from weightdecay.optim.untraced import Untraced, untraced
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -34,7 +35,7 @@ BOX = ("start", "observe", "second_moment", "multiplier", "direction", "gain", "
 """The methods that make up a box."""
 
 
-class Optimizer(torch.optim.Optimizer):
+class Optimizer(Untraced):
     r"""Base of every optimizer: :math:`\theta_t = (1 - \text{pull}_t)\,\theta_{t-1} - \eta_t u_t`.
 
     A method supplies the direction u_t (:meth:`observe`, :meth:`direction`) and by how much it multiplies a gradient
@@ -201,7 +202,7 @@ class Optimizer(torch.optim.Optimizer):
         self._take_step()
         return loss
 
-    @torch._disable_dynamo  # type: ignore[attr-defined]
+    @untraced
     def _take_step(self) -> None:
         """Step, outside of a torch.compile around it: what a step finds once is not for a tracer to see."""
         try:

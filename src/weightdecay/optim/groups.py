@@ -48,6 +48,7 @@ class Reader:
     def _check(self, optimizer: Optimizer, where: str) -> None:
         group, before = self.group, dict(zip(self._names, self._values, strict=True))
         changed = {name for name, value in group.items() if name not in before or value is not before[name]}
+        changed.update(name for name in self._volatile if name in group)  # filled meanwhile
         self._names, self._values = [], []  # if what follows raises, it will raise again
         optimizer.check_written(group, changed, where)
         numbers = {*optimizer.ranges, "peak_lr"}

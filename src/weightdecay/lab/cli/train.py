@@ -78,6 +78,8 @@ class TrainSettings:
     """restarts: epochs of the first cosine."""
     restart_factor: float = 2.0
     """restarts: how much longer each is than the one before."""
+    weight_decay_schedule: str = ""
+    """λ over time, as in cosine, rise(0.1, 1), follow or hold_drop(0.4, 0.65). Empty: constant."""
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
     """Arithmetic. bfloat16: autocast, weights stay float32."""
     channels_last: bool = True

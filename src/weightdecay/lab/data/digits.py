@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from weightdecay.lab.data.base import Data
 from weightdecay.lab.data.images import Pictures
@@ -26,6 +30,23 @@ class Digits:
         return pictures(run.train_size + run.validation_size if run.train_size else USUAL).data(run, place)
 
 
+def scans() -> tuple[Tensor, Tensor]:
+    """Return all scans, (n, 8, 8, 1) whole numbers from 0 to 16, and what they show.
+
+    scikit-learn's file is read without scikit-learn, which takes as long to import as torch does.
+    """
+    found = find_spec("sklearn")
+    folders = (found.submodule_search_locations if found else None) or []
+    for file in (Path(folder, "datasets", "data", "digits.csv.gz") for folder in folders):
+        if file.exists():
+            rows = torch.from_numpy(np.loadtxt(file, dtype=np.uint8, delimiter=","))
+            return rows[:, :-1].contiguous().view(-1, 8, 8, 1), rows[:, -1].long()
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    return torch.as_tensor(raw.images).to(torch.uint8).unsqueeze(-1), torch.as_tensor(raw.target, dtype=torch.int64)
+
+
 @lru_cache(maxsize=4)
 def pictures(train_size: int) -> Pictures:
     """Return a fixed split: the first ``train_size`` of a fixed order, and all the others for test.
@@ -34,11 +55,7 @@ def pictures(train_size: int) -> Pictures:
     Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; test part of it, as scikit-learn has it.
     Raises: ValueError, when nothing would be left for test.
     """
-    from sklearn.datasets import load_digits
-
-    raw = load_digits()
-    images = torch.as_tensor(raw.images).to(torch.uint8).unsqueeze(-1)
-    labels = torch.as_tensor(raw.target, dtype=torch.int64)
+    images, labels = scans()
     if not 0 < train_size < len(images):
         raise ValueError(f"train_size={train_size}: digits has {len(images)} scans, and some must be left for test.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
