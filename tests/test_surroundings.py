@@ -52,7 +52,7 @@ FIRST = [("AdamS", "auto"), ("SGDS", "foreach"), ("AdaiS", "reference")]
 
 
 def test_the_first_use_under_another_default_device_poisons_nothing():
-    """A model built on "meta", as large ones are; then the process goes on as any other. Each in a fork, as the first."""
+    """A model on "meta", as large ones begin; then the process goes on as any other. Each in a fork of its own."""
     printed = program(f"""
 import os, sys
 def first(cls, engine):
