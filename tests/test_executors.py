@@ -263,7 +263,7 @@ list(executor("local", jobs=1).map(read, [1]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_of_a_worker_outlives_the_driver(number, tmp_path):
     with started([sys.executable, "-c", LOADER, str(tmp_path)], stderr=subprocess.DEVNULL) as driver:
         while len(begins(tmp_path)) < 4 and driver.poll() is None:

@@ -46,6 +46,8 @@ def test_decay_with_zero_gradients_stands_near_its_float32_value(method, engine,
     graphs = [(None, "stochastic"), *([(torch.bfloat16, "compensated")] if method.cls in (wd.Adam, wd.SGD) else [])]
     if engine == "compiled" and not (dtype == torch.bfloat16 and (moments, rounding) in graphs):
         pytest.skip("a graph or two a method are enough: half a minute each")
+    if dtype == torch.float16 and engine == "foreach" and method.cls not in (wd.Adam, wd.SGD):
+        pytest.skip("the rounding of float16 is that of bfloat16 with another spacing: two methods tell")
     p = torch.nn.Parameter(torch.ones(1024, dtype=dtype))
     options = {"rounding": rounding, "moments": moments, "engine": engine}
     optimizer = method.cls([p], lr=4e-3, weight_decay=1e-2, decay=wd.Decoupled(), **options)

@@ -152,7 +152,7 @@ sweep(runs, Store(sys.argv[1]), executor("local", jobs=2), Place(checkpoint_seco
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "every"), [(signal.SIGKILL, 0), (signal.SIGINT, 3600)], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(("how", "every"), [(signal.SIGKILL, 0)], ids=["kill -9"])  # Ctrl-C: test_cli_train
 def test_a_sweep_stopped_in_the_middle_continues_and_equals_the_uninterrupted_one(tmp_path, how, every):
     script = tmp_path / "many.py"
     script.write_text(SWEEP)

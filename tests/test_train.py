@@ -364,7 +364,7 @@ def written(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["images", "text", "photos with workers"])
+@pytest.mark.parametrize("kind", ["text", "photos with workers"])
 def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(kind, tmp_path):
     """SIGKILL at moments that nobody chose, to the process alone: its workers must not keep the run locked."""
     import json

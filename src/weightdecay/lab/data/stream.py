@@ -247,11 +247,16 @@ class Stream(Data):
         )
         with held_back() if self.place.workers else contextlib.nullcontext():
             batches = iter(loader)
-        for images, indices, (low, high) in zip(batches, sampler, bounds, strict=True):
-            if isinstance(images, DataError):
-                raise images
-            targets = labels[indices].to(self.device, non_blocking=True)
-            yield Batch(self._standardised(images), targets, high - low)
+        try:
+            for images, indices, (low, high) in zip(batches, sampler, bounds, strict=True):
+                if isinstance(images, DataError):
+                    raise images
+                targets = labels[indices].to(self.device, non_blocking=True)
+                yield Batch(self._standardised(images), targets, high - low)
+        finally:
+            # An error's traceback would hold it, and whatever freed it later would wait for its workers, in vain where
+            # their pipes were freed first.
+            del batches
 
     def _standardised(self, images: Tensor) -> Tensor:
         pixels = images.to(self.device, non_blocking=True).to(self.mean.dtype, memory_format=format_of(self.run))
