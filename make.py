@@ -21,13 +21,17 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
 PYTEST = ("-n", "2", "--dist", "loadfile", "--max-worker-restart", "0")
 """A worker that dies fails its test and ends the run: pytest-xdist may wait for ever for one that it replaces."""
+CACHE = VENV / "pycache"
+"""Where Python keeps what it has compiled. Without one every process compiles torch anew, which takes as long as to
+import it; PYTHONDONTWRITEBYTECODE, which images for containers like to set, is there to keep a tree free of such files."""
 EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,peers,test,docs", "docs": "lab,docs"}
 
 
 def run(*command):
     """Run a program of the environment; stop with its exit status if it fails."""
     print("+", *command, flush=True)
-    status = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=ROOT, check=False).returncode
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(CACHE), "PYTHONDONTWRITEBYTECODE": ""}
+    status = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=ROOT, env=environment, check=False).returncode
     if status:
         sys.exit(status if status > 0 else 128 - status)
 

@@ -47,7 +47,7 @@ def parse(text: str) -> Decay:
     Stable(power=0.25, eps=0.0)
     >>> parse("Stabel")
     Traceback (most recent call last):
-    ValueError: no decay is called 'Stabel'. Did you mean 'stable'? Known: decoupled, elementwise, ...
+    ValueError: no decay is called 'Stabel'. Did you mean 'stable'? Known: cautious, corrected, ...
     """
     try:
         readable, paths = _without_paths(text.strip())
