@@ -22,8 +22,8 @@ DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
 PYTEST = ("-n", "2", "--dist", "loadfile", "--max-worker-restart", "0")
 """A worker that dies fails its test and ends the run: pytest-xdist may wait for ever for one that it replaces."""
 CACHE = VENV / "pycache"
-"""Where Python keeps what it has compiled. Without one every process compiles torch anew, which takes as long as to
-import it; PYTHONDONTWRITEBYTECODE, which images for containers like to set, is there to keep a tree free of such files."""
+"""Where Python keeps what it has compiled, whatever PYTHONDONTWRITEBYTECODE says, which container images like to set:
+without it every one of the suite's hundreds of processes would compile torch anew, 3 s and more each."""
 EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,peers,test,docs", "docs": "lab,docs"}
 
 
