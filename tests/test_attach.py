@@ -161,8 +161,9 @@ def test_independent_takes_its_peak_from_the_scheduler_or_the_group_or_the_lr():
     weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
     warming = torch.optim.SGD([weight], lr=0.5, weight_decay=0.1)
     torch.optim.lr_scheduler.LambdaLR(warming, lambda t: (t + 1) / 10)
-    attach(warming, wd.Independent())
-    assert warming.param_groups[0]["peak_lr"] == 0.5
+    handle = attach(warming, wd.Independent())
+    assert handle.peak_lrs == [0.5]
+    assert "peak_lr" not in warming.param_groups[0]  # a plain optimizer has no such option, and its checkpoint neither
     weight.grad = torch.zeros_like(weight)
     warming.step()
     assert weight.item() == pytest.approx(1 - 0.1 * 0.1, rel=1e-14)
@@ -170,6 +171,29 @@ def test_independent_takes_its_peak_from_the_scheduler_or_the_group_or_the_lr():
     attach(given, wd.Independent())
     given.step()
     assert given.param_groups[0]["peak_lr"] == 2.0
+
+
+def test_a_scheduler_that_is_built_after_attach_is_heard_until_the_first_step():
+    weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
+    optimizer = torch.optim.SGD([weight], lr=0.5, weight_decay=0.1)
+    handle = attach(optimizer, "independent")
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2.0, total_steps=10)
+    first = optimizer.param_groups[0]["lr"]
+    weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    assert handle.peak_lrs == [2.0]
+    assert weight.item() == pytest.approx(1 - 0.1 * first / 2.0, rel=1e-12)
+    scheduler.step()
+    copied = copy.deepcopy(optimizer)
+    optimizer.param_groups[0]["max_lr"] = 5.0  # too late: what λ means does not move in mid-run
+    optimizer.step()
+    assert handle.peak_lrs == [2.0]
+    assert type(handle).of(copied).peak_lrs == [2.0]
+    fresh = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5, weight_decay=0.1)
+    resumed = attach(fresh, wd.Independent(), peak_lr=3.0)
+    assert resumed.peak_lrs == [3.0]
+    fresh.load_state_dict(optimizer.state_dict())
+    assert resumed.peak_lrs == [2.0]
 
 
 # -------------------------------------------------------------------- several processes

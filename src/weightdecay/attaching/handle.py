@@ -1,4 +1,4 @@
-"""Any decay that is one number a tensor, for any optimizer of torch.optim's kind, through its step hooks."""
+"""Any decay for any optimizer of torch.optim's kind, through its step hooks."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ import torch
 from torch import Tensor
 
 from weightdecay.attaching.closures import Args, Kwargs, Once, closure_of, with_closure
-from weightdecay.attaching.gains import Gain, find_gain
-from weightdecay.attaching.lineup import Lineup, Options
+from weightdecay.attaching.gains import find_gain
+from weightdecay.attaching.lineup import Lineup, Options, real
+from weightdecay.attaching.moves import Move, Moved, Moves, refuse_gain
 from weightdecay.attaching.probe import probe
 from weightdecay.attaching.refusals import (
     HOOKS,
     Uncounted,
     check_group,
-    reads_mean_square,
     refuse,
+    refuse_decay,
     refuse_scaled,
     refuse_sparse,
 )
 from weightdecay.attaching.squares import Squares, step_of
+from weightdecay.checks import NON_NEGATIVE, check_ranges
 from weightdecay.decay import Decay, Number, Step
+from weightdecay.decay.parse import decay_of
 from weightdecay.optim import scalars
 from weightdecay.optim.alarm import PullAlarm
-from weightdecay.optim.member import Group, decays
+from weightdecay.optim.member import START, Group, decays
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.reference import largest
 from weightdecay.optim.scalars import clip
@@ -47,24 +50,32 @@ HANDLE = "_weightdecay_handle"
 
 def attach(
     optimizer: torch.optim.Optimizer,
-    decay: Decay,
+    decay: Decay | str,
     *,
     weight_decay: float | None = None,
+    peak_lr: float | None = None,
     gain: str | float | Callable[[Group], float] | None = None,
     process_group: Any = None,
     check: bool = True,
 ) -> Handle:
     r"""Give an existing optimizer this decay; return the handle that takes it off again.
 
-    .. math:: \theta_t = (1 - \text{pull}_t)\,\theta_{t-1} - \eta_t u_t
+    .. math:: \theta_t = r + (1 - \text{pull}_t \odot \text{mask}_t)\,(\theta_{t-1} - r) - \eta_t u_t
 
     Before every ``optimizer.step()`` the weights that have a gradient shrink by pull, and the optimizer's own
     ``weight_decay`` is 0 until the step is over; at all other times ``group["weight_decay"]`` is λ. The optimizer
-    supplies u_t; v̄, where the decay reads it, comes from the norms of the gradients.
+    supplies u_t; v̄, where the decay reads it, comes from the norms of the gradients. A decay that asks for the update
+    (``Cautious``) or constrains the weight (``Hyperball``) acts after the step, for which a copy of the weights of its
+    groups is kept through it. A group may name a decay of its own: ``group["decay"]``.
 
+    ``decay``
+        An object or its text: ``"cautious(stable)"``.
     ``weight_decay``
         λ of the groups, in place of theirs. Groups whose λ is 0 while another's is not keep 0: these are the biases and
         norms that somebody took out of the decay. Needed where the optimizer knows no such option.
+    ``peak_lr``
+        η_max of groups that have no ``"peak_lr"`` of their own. By default what a scheduler has written into the group
+        by the first step (``max_lr``, ``initial_lr``), else the lr at attach.
     ``gain``
         By how much the update multiplies a gradient: "adam", "radam", "sgd", "none", a number, or a function of the
         group. By default that of the optimizer's type, for the types in ``attaching/gains.py``.
@@ -89,7 +100,7 @@ def attach(
     >>> print(f"{handle.mean_square:.3f} {handle.pulls[0]:.3f} {weight[0].item():.3f}")
     4.000 0.025 0.875
     """
-    return Handle(optimizer, decay, weight_decay, gain, process_group, check)
+    return Handle(optimizer, decay_of(decay, "attach()"), weight_decay, gain, process_group, check, peak_lr)
 
 
 class Cover:
@@ -128,13 +139,17 @@ class Handle:
         gain: Any,
         process_group: Any,
         check: bool = True,
+        peak_lr: float | None = None,
     ) -> None:
         refuse(optimizer, decay)
+        if peak_lr is not None:
+            check_ranges({"peak_lr": peak_lr}, {"peak_lr": NON_NEGATIVE}, "attach()")
         if Handle.of(optimizer) is not None:
             raise ValueError(
                 f"this {type(optimizer).__name__} has a decay attached. Take it off first: handle.remove()."
             )
         self.decay, self.process_group, self.gain_given = decay, process_group, gain
+        self.peak_given = None if peak_lr is None else float(peak_lr)
         self._begin(optimizer, {"skipped": 0, "clamped": 0})
         self._to_check = check
         before = [dict(group) for group in optimizer.param_groups]
@@ -156,9 +171,9 @@ class Handle:
     def _begin(self, optimizer: torch.optim.Optimizer, counters: dict[str, Number]) -> None:
         """Set what starts anew with every optimizer, a copy among them."""
         self._optimizer = weakref.ref(optimizer)
-        self.gain: Gain | None = find_gain(optimizer, self.gain_given, self.decay)
-        self.reads_mean_square = reads_mean_square(self.decay, self.gain)
-        self._squares, self._lineup = Squares(), Lineup()
+        find_gain(optimizer, self.gain_given, self.decay)
+        self.reads_mean_square = False  # whether some group does
+        self._squares, self._lineup, self._moves = Squares(), Lineup(), Moves()
         self._counters = counters
         self._alarm = PullAlarm()
         self._mean_square: Number | None = None
@@ -210,6 +225,9 @@ class Handle:
         if optimizer is not None:
             for name in (HANDLE, "__getstate__", "register_step_pre_hook"):
                 vars(optimizer).pop(name, None)
+            for memory in optimizer.state.values():
+                if isinstance(memory, dict):
+                    memory.pop(START, None)
         while self._hooks:
             self._hooks.pop().remove()
 
@@ -222,6 +240,13 @@ class Handle:
     def pulls(self) -> list[float]:
         """By which fraction the weights of each group shrank in the last step (with RAdam the most of a group's)."""
         return [float(pull.max() if isinstance(pull, Tensor) else pull) for pull in self._pulls]
+
+    @property
+    def peak_lrs(self) -> list[float]:
+        """η_max of each group."""
+        if (optimizer := self.optimizer) is not None:
+            self._adopt(optimizer)
+        return [float(options.seen["peak_lr"]) for options in self._options]
 
     @property
     def skipped_steps(self) -> int:
@@ -247,6 +272,7 @@ class Handle:
         self._depth = 1
         self._cover.lift()  # where the step before raised
         self._squares.after = self._once = None
+        self._moves.forget()
         self._adopt(optimizer)
         if self._to_check:
             self._check_by_a_twin(optimizer)
@@ -292,6 +318,8 @@ class Handle:
         once, self._once = self._once, None
         if once is not None:
             once.must_have_been_called()
+        if self._moves.waiting or self._moves.starts:
+            self._finish(optimizer)
         self._squares.commit(optimizer)  # now, not before: a step that raises is no step of the optimizer's either
 
     def _shrink(self, optimizer: torch.optim.Optimizer, grads: list[Tensor]) -> None:
@@ -303,18 +331,55 @@ class Handle:
         mean_square, ok = self._facts(optimizer, grads, host)
         pulls: list[Number] = []
         clamped: bool | Tensor = False
-        for options, members in zip(self._options, lineup.groups, strict=True):
-            pull = self._pull(options.seen, mean_square, members) if members.stop > members.start else 0.0
+        for place, (options, members) in enumerate(zip(self._options, lineup.groups, strict=True)):
+            if options.peak_lr is None:
+                options.begin()
+            if not options.decay.uniform:
+                pull, over = self._move(optimizer, place, mean_square, ok, grads)
+                pulls.append(pull)
+                clamped = clamped | over
+                continue
+            pull = self._pull(options, mean_square, members) if members.stop > members.start else 0.0
             pull = scalars.choose(ok, pull, 0.0)
             over = (pull < 0) | (pull > 1)
             clamped = clamped | (over.any() if isinstance(over, Tensor) else over)
             pulls.append(clip(pull, 0.0, 1.0))
         self._record(pulls, ok, clamped)
         for options, members, pull in zip(self._options, lineup.groups, pulls, strict=True):
+            if not options.decay.uniform:
+                self._cover.hide(options.group, 0.0)
+                continue
             carried = self._carried(optimizer, options.seen, pull, host)
             self._cover.hide(options.group, carried or 0.0)
             if carried is None:
                 shrink(lineup.weights(members), pull)
+
+    def _move(
+        self, optimizer: torch.optim.Optimizer, place: int, mean_square: Number, ok: bool | Tensor, grads: list[Tensor]
+    ) -> tuple[Number, bool | Tensor]:
+        """Let a decay that is more than a number move a group, as far as it can before the step."""
+        lineup, options, members = self._lineup, self._options[place], self._lineup.groups[place]
+        if not decays(options.seen):
+            return 0.0, False
+        if "grad" in options.decay.needs:
+            refuse_sparse(lineup.live[members], options.decay, "gradient")
+        done = []
+        for i in range(members.start, members.stop):
+            param, weight = lineup.live[i], real(lineup.weights(slice(i, i + 1))[0])
+            gain = functools.partial(self._gain_of_one, options, mean_square, i)
+            move = Move(param, weight, grads[i], options, place, gain, UNCOUNTED)
+            done.append(self._moves.before(optimizer, move, ok))
+        return together([one for one in done if one is not None])
+
+    @torch.no_grad()
+    def _finish(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let the decays act that have waited for the update."""
+        by_place: dict[int, list[Moved]] = {}
+        for one in self._moves.after(optimizer):
+            by_place.setdefault(one.place, []).append(one)
+        for place, some in by_place.items():
+            self._pulls[place], over = together(some)
+            self._count("clamped", over)
 
     def _facts(self, optimizer: torch.optim.Optimizer, grads: list[Tensor], host: bool) -> tuple[Number, bool | Tensor]:
         """Return v̄ (NaN where nobody reads it) and whether to shrink at all."""
@@ -324,12 +389,12 @@ class Handle:
         if not self.reads_mean_square:
             ok = True if found is None else found == 0
             return math.nan, bool(ok) if host else ok
-        refuse_scaled(optimizer, self.decay)
+        refuse_scaled(optimizer, self._reader())
         groups = [options.seen for options in self._options]
         try:
             facts = self._squares.look(optimizer, lineup, grads, groups, self._all(optimizer), found, host)
         except RuntimeError:  # of a sparse gradient there is no norm; to look for one in every step costs too much
-            refuse_sparse(lineup.live, self.decay)
+            refuse_sparse(lineup.live, self._reader())
             raise
         self._mean_square = facts[0]
         return facts
@@ -343,30 +408,36 @@ class Handle:
         self._count("clamped", clamped)
 
     def _options_of(self, place: int) -> tuple[Group, Decay]:
-        return self._options[place].seen, self.decay
+        return self._options[place].seen, self._options[place].decay
 
-    def _pull(self, group: Group, mean_square: Number, members: slice) -> Number:
+    def _reader(self) -> Decay:
+        """Return a decay that reads v̄."""
+        return next((options.decay for options in self._options if options.reads_mean_square), self.decay)
+
+    def _pull(self, options: Options, mean_square: Number, members: slice) -> Number:
         """Return the pull of a group before the clamp: a number, a 0-d tensor, or a vector with one a tensor."""
+        group = options.seen
         if not decays(group):
             return 0.0
         step = Step(
             strength=group["weight_decay"],
             lr=group["lr"],
             peak_lr=group["peak_lr"],
-            mean_gain=functools.partial(self._mean_gain, group, mean_square, members),
-            gain=self._elementwise_gain,
+            mean_gain=functools.partial(self._mean_gain, options, mean_square, members),
+            gain=functools.partial(refuse_gain, options.decay),
             t=UNCOUNTED,
         )
-        pull = self.decay.pull(step)
+        pull = options.decay.pull(step)
         return pull if isinstance(pull, Tensor) and pull.dim() else scalars.host_number(pull)
 
-    def _mean_gain(self, group: Group, mean_square: Number, members: slice) -> Number:
-        if self.gain is None or "mean_gain" not in self.decay.needs:
-            raise TypeError(f"{self.decay!r} asks for the gain, but its needs do not name mean_gain.")
-        return self.gain.of(group, mean_square, self._squares.steps_after(members))
+    def _mean_gain(self, options: Options, mean_square: Number, members: slice) -> Number:
+        if options.gain is None or "mean_gain" not in options.decay.needs:
+            raise TypeError(f"{options.decay!r} asks for the gain, but its needs do not name mean_gain.")
+        return options.gain.of(options.seen, mean_square, self._squares.steps_after(members))
 
-    def _elementwise_gain(self) -> Number:
-        raise TypeError(f"{self.decay!r} asks for a gain an element, though its pull is said to be uniform.")
+    def _gain_of_one(self, options: Options, mean_square: Number, i: int) -> Number:
+        gain = self._mean_gain(options, mean_square, slice(i, i + 1))
+        return scalars.host_number(gain.reshape(())) if isinstance(gain, Tensor) else gain
 
     @staticmethod
     def _carried(optimizer: torch.optim.Optimizer, group: Group, pull: Number, host: bool) -> float | None:
@@ -412,21 +483,25 @@ class Handle:
         adopted: list[Options] = []
         said = False
         for i, group in enumerate(groups):
-            options = by_group.get(id(group)) or Options(group)
+            options = by_group.get(id(group)) or Options(group, self.decay, self.peak_given)
             saved: dict[str, Any] = (copied[i] if copied else group.pop(SAVED, None)) or {}
             old = known[i].group if i < len(known) and id(known[i].group) not in there else None
             brought = old is not None and (loading or bool(saved) or "decay" in group)
             if brought:
                 assert old is not None
-                said = self._keep_strength(old, group, saved, said)
+                said = self._keep_strength(known[i], group, saved, said)
+                options.peak_lr = saved.get("peak_lr", known[i].peak_lr)
                 self._counters = {name: saved.get(name, 0) for name in self._counters}
+            elif copied:
+                options.peak_lr = saved.get("peak_lr")
             self._check(optimizer, options, f"group {i}")
             if id(group) not in by_group and old is None and not copied:
                 _warn_of_rounding(group, f"group {i}")
-            if self.reads_mean_square and (brought or (id(group) not in by_group and old is None)):
+            if options.reads_mean_square and (brought or (id(group) not in by_group and old is None)):
                 self._remember(optimizer, group, saved, f"group {i}")
             adopted.append(options)
         self._options, self._copied, self._loading = adopted, None, False  # not before: what raised will raise again
+        self.reads_mean_square = any(options.reads_mean_square for options in adopted)
         self._entries = set(map(id, optimizer.state.values()))
 
     def _holds_other_entries(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -435,33 +510,35 @@ class Handle:
         return bool(entries) and not entries & self._entries
 
     def _check(self, optimizer: torch.optim.Optimizer, options: Options, where: str) -> None:
-        """Check a group in which something was written, set its peak lr, and read it."""
+        """Check a group in which something was written, and read it."""
         group = options.group
-        check_group(optimizer, self.decay, self.gain, group, where)
-        if group.get("peak_lr") is None:
-            peak = "initial_lr" if "initial_lr" in group else "lr"  # torch's schedulers set the first
-            group["peak_lr"] = float(group[peak])
+        options.decay = decay_of(group["decay"], where) if "decay" in group else self.decay
+        refuse_decay(options.decay)
+        options.gain = find_gain(optimizer, self.gain_given, options.decay)
+        check_group(optimizer, options, where)
         options.read()
+        self.reads_mean_square |= options.reads_mean_square
         if not scalars.on_accelerator(options.seen["lr"]):
             try:
-                self.decay.check(options.seen, where)
+                options.decay.check(options.seen, where)
             except Exception:
                 options.forget()  # what raised will raise again
                 raise
 
-    def _keep_strength(self, old: Group, new: Group, saved: dict[str, Any], said: bool) -> bool:
+    def _keep_strength(self, known: Options, new: Group, saved: dict[str, Any], said: bool) -> bool:
         """λ of another decay is another number: keep ours, and say so once. Return whether it was said."""
-        name = saved.get("decay")
-        if "decay" not in old and isinstance(new.get("decay"), str):  # written by weightdecay's own optimizers
+        old, name = known.group, saved.get("decay")
+        if isinstance(new.get("decay"), str):  # written by an own optimizer, or a group's own
             name = new.pop("decay")
-        new.setdefault("peak_lr", old["peak_lr"])
-        if name == repr(self.decay):
+        if "decay" in old:
+            new["decay"] = old["decay"]
+        if name == repr(known.decay):
             return said
         if not said:
             written = f"decay={name}" if name else "an optimizer to which no decay was attached"
             warnings.warn(
                 f"the checkpoint was written with {written}, weight_decay={new.get('weight_decay')}: its moments are "
-                f"taken over; {self.decay!r} keeps weight_decay={old['weight_decay']} of this optimizer.",
+                f"taken over; {known.decay!r} keeps weight_decay={old['weight_decay']} of this optimizer.",
                 stacklevel=6,
             )
         new["weight_decay"] = old["weight_decay"]
@@ -482,14 +559,19 @@ class Handle:
         """Add plain values to the saved groups."""
         for own, packed in zip(self._known(optimizer), state_dict["param_groups"], strict=True):
             packed[SAVED] = own
+            if "decay" in packed:
+                packed["decay"] = own["decay"]  # its text: plain values load everywhere
 
     def _known(self, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
         """Return for each group the decay's name, the counters, and (S, t, the optimizer's step) of its tensors."""
         self._adopt(optimizer)
         squares = self._squares.values(optimizer) if self.reads_mean_square else {}
         found = []
-        for group in optimizer.param_groups:
-            own: dict[str, Any] = {"decay": repr(self.decay)}
+        for options in self._options:
+            group = options.group
+            own: dict[str, Any] = {"decay": repr(options.decay)}
+            if options.peak_lr is not None:
+                own["peak_lr"] = options.peak_lr
             own.update({name: int(count) for name, count in self._counters.items()})
             if self.reads_mean_square:
                 own["squares"] = [_row(optimizer, param, group, squares.get(param)) for param in group["params"]]
@@ -513,6 +595,7 @@ class Handle:
             "optimizer": optimizer,
             "decay": self.decay,
             "gain": self.gain_given,
+            "peak_lr": self.peak_given,
             "process_group": self.process_group,
             "counters": {name: int(count) for name, count in self._counters.items()},
             "known": known,
@@ -521,6 +604,7 @@ class Handle:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         optimizer = state["optimizer"]
+        self.peak_given = state.get("peak_lr")
         self.decay, self.gain_given, self.process_group = state["decay"], state["gain"], state["process_group"]
         self._begin(optimizer, state["counters"])
         self._mean_square, self._pulls = state["last"]
@@ -543,6 +627,18 @@ class Handle:
             params = [p for group in optimizer.param_groups for p in group["params"]]
             self._spread = Spread(params, self.process_group)
         return self._spread
+
+
+def together(some: list[Moved]) -> tuple[Number, bool | Tensor]:
+    """Return the largest pull of several tensors, as it was applied, and whether one was clamped."""
+    pulls: list[Number] = [clip(one.pull, 0.0, 1.0) for one in some]
+    over: bool | Tensor = False
+    for one in some:
+        over = over | one.over
+    if any(isinstance(pull, Tensor) for pull in pulls):
+        first = next(pull for pull in pulls if isinstance(pull, Tensor))
+        return torch.stack([torch.as_tensor(p, dtype=first.dtype, device=first.device) for p in pulls]).amax(), over
+    return max(pulls, default=0.0), over
 
 
 def set_strength(optimizer: torch.optim.Optimizer, weight_decay: float) -> None:

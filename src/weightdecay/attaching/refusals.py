@@ -8,60 +8,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightdecay.attaching.gains import AWAY, Gain
+from weightdecay.attaching.gains import AWAY
+from weightdecay.attaching.lineup import Options
 from weightdecay.checks import NON_NEGATIVE, check_ranges
 from weightdecay.decay import Decay
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import Group
 
 HOOKS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post")
 """The hooks of a torch.optim.Optimizer through which a handle acts."""
-
-
-def reads_mean_square(decay: Decay, gain: Gain | None) -> bool:
-    """Whether the pull follows from v̄."""
-    return "mean_gain" in decay.needs and gain is not None and gain.reads_mean_square
 
 
 def refuse(optimizer: Any, decay: Any) -> None:
     """Refuse what no group could mend."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(f"attach({type(optimizer).__name__}): expected a torch.optim.Optimizer.")
-    if not isinstance(decay, Decay):
-        raise TypeError(
-            f"decay={decay!r} is not a Decay. Pass an object: Vanilla(), Decoupled(), Independent() or Stable()."
-        )
     if isinstance(optimizer, Optimizer):
         raise TypeError(
             f"{type(optimizer).__name__} takes any decay itself: pass decay={decay!r} instead of attaching."
         )
     _refuse_wrapper(optimizer)
-    if type(decay).couple is not Decay.couple:
+    refuse_decay(decay)
+
+
+def refuse_decay(decay: Decay) -> None:
+    """Refuse a decay that acts inside the optimizer's step."""
+    if decay.enters_gradient:
         raise TypeError(
-            f"attach() only shrinks weights before the step; {decay!r} enters the gradient, and p.grad is never "
+            f"attach() moves weights before and after the step; {decay!r} enters the gradient, and p.grad is never "
             "written. Use the optimizer's own weight_decay, where it means L2, or Adam(..., decay=...)."
         )
-    if not decay.uniform:
+    if "gain" in decay.needs:
         raise TypeError(
-            f"attach() only shrinks weights before the step; {decay!r} needs {_more_than_a_number(decay)}. "
-            "Use Adam(..., decay=...)."
+            f"attach() moves weights before and after the step; {decay!r} needs the gain of every element, which is "
+            "inside it. Use Adam(..., decay=...)."
         )
-
-
-def _more_than_a_number(decay: Decay) -> str:
-    kind = type(decay)
-    ports = {"mask": "a mask", "anchor": "an anchor", "constrain": "to see the weight after the step"}
-    for port, instead in ports.items():
-        if getattr(kind, port) is not getattr(Decay, port):
-            return instead
-    words = {
-        "gain": "the gain of every element",
-        "update": "the update",
-        "weight": "the weight",
-        "grad": "the gradient",
-    }
-    return next((words[need] for need in words if need in decay.needs), "more than one number a tensor")
 
 
 def _refuse_wrapper(optimizer: torch.optim.Optimizer) -> None:
@@ -94,9 +75,9 @@ def _same_groups(a: torch.optim.Optimizer, b: torch.optim.Optimizer) -> bool:
     return len(mine) == len(theirs) and all(x is y for x, y in zip(mine, theirs, strict=True))
 
 
-def check_group(optimizer: torch.optim.Optimizer, decay: Decay, gain: Gain | None, group: Group, where: str) -> None:
+def check_group(optimizer: torch.optim.Optimizer, options: Options, where: str) -> None:
     """Refuse a group whose λ or gain is not known, or whose step is not the one that the decay takes it for."""
-    name = type(optimizer).__name__
+    name, group, decay, gain = type(optimizer).__name__, options.group, options.decay, options.gain
     if "weight_decay" not in group:
         raise ValueError(f"{where} of {name} has no weight_decay, so λ is not known. Pass attach(weight_decay=...).")
     if group["lr"] is None:
@@ -108,7 +89,7 @@ def check_group(optimizer: torch.optim.Optimizer, decay: Decay, gain: Gain | Non
         check_ranges(group, {"weight_decay": NON_NEGATIVE}, where)
     if group.get("differentiable"):
         raise ValueError(f"differentiable=True in {where}: attach() shrinks weights outside of autograd.")
-    if reads_mean_square(decay, gain) and group.get("amsgrad"):
+    if options.reads_mean_square and group.get("amsgrad"):
         raise ValueError(
             f"amsgrad=True in {where}: {decay!r} reads the mean of v, and its maximum does not follow from "
             "the norms of the gradients. Use weightdecay.AMSGrad(..., decay=...)."
@@ -135,12 +116,12 @@ def refuse_scaled(optimizer: torch.optim.Optimizer, decay: Decay) -> None:
     )
 
 
-def refuse_sparse(params: Sequence[Tensor], decay: Decay) -> None:
+def refuse_sparse(params: Sequence[Tensor], decay: Decay, what: str = "mean") -> None:
     """Refuse sparse gradients."""
     sparse = next((p for p in params if p.grad is not None and p.grad.layout != torch.strided), None)
     if sparse is not None:
         raise RuntimeError(
-            f"a parameter of shape {tuple(sparse.shape)} has a sparse gradient, and the mean that {decay!r} reads is "
+            f"a parameter of shape {tuple(sparse.shape)} has a sparse gradient, and the {what} that {decay!r} reads is "
             "over every element. Use sparse=False in the layer, or Decoupled()."
         )
 

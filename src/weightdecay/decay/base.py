@@ -104,6 +104,11 @@ class Decay:
         return kind.mask is Decay.mask and kind.anchor is Decay.anchor and kind.constrain is Decay.constrain
 
     @property
+    def follows_update(self) -> bool:
+        """Whether it can act only when the update is known: it asks for the update, or changes the weight after it."""
+        return "update" in self.needs or type(self).constrain is not Decay.constrain
+
+    @property
     def enters_gradient(self) -> bool:
         """Whether the moments see another gradient than the loss has."""
         return type(self).couple is not Decay.couple

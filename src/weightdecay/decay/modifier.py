@@ -40,6 +40,12 @@ class Modifier(Decay):
         """What the inner decay needs, and what this one adds."""
         return frozenset(self.decay.needs) | self.adds
 
+    @property
+    def follows_update(self) -> bool:
+        """Whether this one or the inner decay can act only when the update is known."""
+        constrains = type(self).constrain is not Modifier.constrain
+        return "update" in self.needs or constrains or self.decay.follows_update
+
     def pull(self, step: Step) -> Number:
         """Return the inner decay's."""
         return self.decay.pull(step)

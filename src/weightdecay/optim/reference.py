@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from weightdecay.decay import Number, Step
+from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
 from weightdecay.optim.groups import read_groups
 from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept_dtype, member
@@ -238,13 +238,8 @@ def pull_of(optimizer: Optimizer, m: Member, mean_square: Number) -> Number:
 
 def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor | None) -> Step:
     """Return what the decay of this tensor may know of the step; ``move`` is η_t u_t."""
-    group, needs = m.group, m.group["decay"].needs
-
-    def fact(name: str, of: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-        if name in needs:
-            return functools.partial(of, *arguments)
-        return functools.partial(_undeclared, group["decay"], name)
-
+    group = m.group
+    fact = functools.partial(fact_of, group["decay"])
     return Step(
         strength=group["weight_decay"],
         lr=group["lr"],
@@ -252,11 +247,18 @@ def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor |
         mean_gain=fact("mean_gain", optimizer.mean_gain, m.state, group, mean_square),
         gain=fact("gain", optimizer.gain, m.state, group),
         t=m.state["step"],
-        update=fact("update", _direction_of, move, group["lr"]),
+        update=fact("update", direction_of, move, group["lr"]),
         weight=fact("weight", m.whole_weight),
         grad=fact("grad", getattr, m, "grad"),
         start=fact("start", m.state.get, START),
     )
+
+
+def fact_of(decay: Decay, name: str, of: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """Return what answers a decay that asks for a fact of the step: ``of(*arguments)``, where its needs name it."""
+    if name in decay.needs:
+        return functools.partial(of, *arguments)
+    return functools.partial(_undeclared, decay, name)
 
 
 def _undeclared(decay: Any, name: str) -> Any:
@@ -266,7 +268,7 @@ def _undeclared(decay: Any, name: str) -> Any:
     )
 
 
-def _direction_of(move: Any, lr: Number) -> Any:
+def direction_of(move: Any, lr: Number) -> Any:
     """Return u_t of η_t u_t; 0 where the lr is."""
     if isinstance(lr, Tensor):
         return move / torch.where(lr == 0, 1.0, lr)
