@@ -210,14 +210,22 @@ def test_what_cannot_be_is_refused_when_it_is_built(registered):
         build(weights(), "fused")
     with pytest.raises(ValueError, match=r"Leash\(to=0.0\) does more to a weight .* Use engine=\"foreach\""):
         wd.Adam(joined(weights()), weight_decay=0.1, decay="leash", engine="fused")
-    with pytest.raises(TypeError, match="Leash"):
-        wd.attach(torch.optim.SGD(joined(weights()), lr=0.1), Leash())
     with pytest.raises(ValueError, match=r"beta=1 in group 0 is outside \[0, 1\)"):
         wd.create("signmomentum", joined(weights()), beta=1)
     with pytest.raises(TypeError, match=r"'bta'. Did you mean 'beta'\?"):
         wd.create("signmomentum", joined(weights()), bta=0.5)
     with pytest.raises(ValueError, match="is taken by"):
         wd.register("adams", SignMomentum)
+
+
+def test_it_can_be_attached():
+    a, b = weights(), weights()
+    theirs = torch.optim.SGD(joined(a), lr=0.1, momentum=0.9, weight_decay=0.3)
+    wd.attach(theirs, Leash(0.5))
+    mine = wd.SGD(joined(b), lr=0.1, momentum=0.9, weight_decay=0.3, decay=Leash(0.5), engine="reference")
+    for optimizer, params in ((theirs, a), (mine, b)):
+        drive(optimizer, params, gradients(12))
+    assert_close(flat(a), flat(b))
 
 
 # ---------------------------------------------------------------- the lab

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from drive import assert_close, drive, flat, gradients, joined, schedule, set_gradients, weights
-from toys import TOYS, Cautious, Everything, Sign, Signs, Toy
+from toys import TOYS, Cautious, Everything, Sign, Toy
 
 import weightdecay as wd
 
@@ -400,8 +400,8 @@ def test_an_optimizer_without_a_gain_is_refused_before_anything_moves(decay, say
     assert not torch.equal(p, before)
 
 
-@pytest.mark.parametrize("decay", [Cautious(), Signs(), Everything(), NeedsGain()], ids=repr)
-def test_attach_refuses_what_does_more_than_multiply(decay):
+@pytest.mark.parametrize("decay", [Everything(), NeedsGain()], ids=repr)
+def test_attach_refuses_what_is_inside_the_step(decay):
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))], weight_decay=0.1)
     with pytest.raises(TypeError, match=type(decay).__name__):
         wd.attach(optimizer, decay)

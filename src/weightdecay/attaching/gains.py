@@ -50,6 +50,15 @@ def _radam(group: Group, mean_square: Number, t: Tensor) -> Number:
     return choose(rectified, factor * inverse_power(mean_square, 0.5), 1.0)
 
 
+def _ademamix(group: Group, mean_square: Number, t: Tensor) -> Number:
+    """(1 + α) v̄^(−1/2): the slow moment average is added α times; α rises over the first ``t_alpha_beta3`` steps."""
+    alpha, warmup = group["alpha"], group.get("t_alpha_beta3")
+    if warmup:
+        alpha = (t * alpha / warmup).clamp(max=alpha)
+    gain: Number = (1 + alpha) * inverse_power(mean_square, 0.5)
+    return gain
+
+
 def _sgd(group: Group, mean_square: Number, t: Tensor) -> Number:
     momentum: float = group["momentum"]
     return (1 - group.get("dampening", 0)) / (1 - momentum) if momentum else 1.0
@@ -57,6 +66,7 @@ def _sgd(group: Group, mean_square: Number, t: Tensor) -> Number:
 
 GAINS = {
     "adam": Gain(_adam, ("betas",), reads_mean_square=True),
+    "ademamix": Gain(_ademamix, ("betas", "alpha"), reads_mean_square=True),
     "radam": Gain(_radam, ("betas",), reads_mean_square=True),
     "sgd": Gain(_sgd, ("momentum",)),
 }
@@ -65,10 +75,11 @@ KNOWN = {
     **dict.fromkeys(("Adam", "AdamW", "NAdam", "NAdamW", "AdamWLegacy"), "adam"),
     **dict.fromkeys(("SGD", "SGDW"), "sgd"),
     "RAdam": "radam",
+    "AdEMAMix": "ademamix",
     # bitsandbytes, torchao: Adam with its moments kept in few bits
     **dict.fromkeys(("Adam8bit", "Adam32bit", "PagedAdam", "PagedAdam8bit", "PagedAdam32bit"), "adam"),
     **dict.fromkeys(("AdamW8bit", "AdamW32bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit"), "adam"),
-    **dict.fromkeys(("Adam4bit", "AdamW4bit", "AdamFp8", "AdamWFp8"), "adam"),
+    **dict.fromkeys(("Adam4bit", "AdamW4bit", "AdamFp8", "AdamWFp8", "_Adam", "_AdamW"), "adam"),
     **dict.fromkeys(("SGD8bit", "SGD32bit"), "sgd"),
     # apex, DeepSpeed, ColossalAI: Adam in one kernel
     **dict.fromkeys(("FusedAdam", "DeepSpeedCPUAdam", "CPUAdam", "HybridAdam"), "adam"),

@@ -28,6 +28,7 @@ from weightdecay.attaching.refusals import (
     refuse_decay,
     refuse_scaled,
     refuse_sparse,
+    unwrapped,
 )
 from weightdecay.attaching.squares import Squares, step_of
 from weightdecay.checks import NON_NEGATIVE, check_ranges
@@ -100,7 +101,7 @@ def attach(
     >>> print(f"{handle.mean_square:.3f} {handle.pulls[0]:.3f} {weight[0].item():.3f}")
     4.000 0.025 0.875
     """
-    return Handle(optimizer, decay_of(decay, "attach()"), weight_decay, gain, process_group, check, peak_lr)
+    return Handle(unwrapped(optimizer), decay_of(decay, "attach()"), weight_decay, gain, process_group, check, peak_lr)
 
 
 class Cover:
@@ -211,7 +212,8 @@ class Handle:
     @staticmethod
     def of(optimizer: torch.optim.Optimizer) -> Handle | None:
         """Return the handle of the decay attached to this optimizer; None where there is no decay."""
-        return vars(optimizer).get(HANDLE)
+        handle: Handle | None = vars(unwrapped(optimizer)).get(HANDLE)
+        return handle
 
     @property
     def optimizer(self) -> torch.optim.Optimizer | None:

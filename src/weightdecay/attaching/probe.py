@@ -91,7 +91,7 @@ def _check_the_lr(optimizer: torch.optim.Optimizer, group: Group, param: Tensor,
         raise ProbeError
     expected = known * STRENGTH / lr
     fixed = math.isclose(parts[0], STRENGTH / lr, rel_tol=CLOSE)  # λ, not η λ
-    if parts[0] == 0 or fixed or 1 / FAR < parts[0] / expected < FAR:
+    if parts[0] == 0 or fixed or 1 / FAR < abs(parts[0]) / expected < FAR:
         return
     raise TypeError(
         f"the lr of {type(optimizer).__name__}'s step is not that of its groups, which a decay would multiply λ with: "

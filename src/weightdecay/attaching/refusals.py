@@ -19,6 +19,13 @@ HOOKS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_sta
 """The hooks of a torch.optim.Optimizer through which a handle acts."""
 
 
+def unwrapped(optimizer: Any) -> Any:
+    """Return the optimizer inside that of ``accelerator.prepare``, which steps it and shows its groups and state."""
+    while type(optimizer).__name__ == "AcceleratedOptimizer":
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
 def refuse(optimizer: Any, decay: Any) -> None:
     """Refuse what no group could mend."""
     if not isinstance(optimizer, torch.optim.Optimizer):
