@@ -218,7 +218,7 @@ def refusal_of_numbers(optimizer: Optimizer, group: Group) -> str | None:
     """Return why the kernels cannot move the group with the decay and the numbers that it has now."""
     if decays(group) and not group["decay"].plain:
         return f"{group['decay']!r} does more to a weight than multiply it, which the kernel cannot"
-    if decays(group) and (looked := set(group["decay"].needs) - {"mean_gain", "gain"}):
+    if decays(group) and (looked := set(group["decay"].needs) - {"mean_gain", "gain", "t"}):
         return f"{group['decay']!r} looks at {min(looked)}, which the kernel does not show"
     if decays(group) and not group["decay"].uniform:
         return f"{group['decay']!r} has a pull for every element, the kernel one for the tensor"
