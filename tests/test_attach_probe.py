@@ -10,7 +10,8 @@ from twins import TWINS
 
 import weightdecay as wd
 from weightdecay import attach
-from weightdecay.attaching import gains, lineup
+from weightdecay.attaching import gains
+from weightdecay.attaching import options as groups_options
 
 # ---------------------------------------------------------------- kinds of optimizers, as small as they can be
 
@@ -249,7 +250,7 @@ def test_a_step_size_of_its_own_is_followed_or_caught(module, name, monkeypatch)
     kind = of(module)[name]
     own, ours = (_run_of_its_own(kind, attached) for attached in (False, True))
     assert ours == pytest.approx(own, rel=0.02)
-    monkeypatch.setattr(lineup, "lr_of", lambda group: group["lr"])
+    monkeypatch.setattr(groups_options, "lr_of", lambda group: group["lr"])
     assert gains.lr_of({"lr": 2.0, "d": 0.5}) == 1.0
     if name == "Prodigy":
         with pytest.raises(TypeError, match=r"the lr of Prodigy's step"):
