@@ -9,6 +9,7 @@ import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from types import FrameType
 from typing import Any, overload
 
 import torch
@@ -29,6 +30,7 @@ from weightdecay.decay import Decay, Number
 from weightdecay.decay.parse import decay_of
 from weightdecay.optim.member import START, Group, decays
 from weightdecay.optim.sharding import Spread
+from weightdecay.optim.untraced import untraced
 
 HANDLE = "_weightdecay_handle"
 """Where an optimizer holds its handle; beside torch's attributes, so that it goes with every copy."""
@@ -280,6 +282,7 @@ class Handle:
 
     # ---------------------------------------------------------------- the step
 
+    @untraced
     def _before(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
         if self._depth and _inside_step(optimizer):
             self._depth += 1
@@ -314,6 +317,7 @@ class Handle:
             probe(optimizer, options.group, param, options.seen["lr"])
             self.to_check = False
 
+    @untraced
     def _made(self, optimizer: torch.optim.Optimizer) -> None:
         """Act when a closure has made the gradients."""
         self._action.cover.lift()
@@ -328,6 +332,7 @@ class Handle:
         """Whether this process sees the whole model."""
         return self._pool.spread().alone
 
+    @untraced
     def _after(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> None:
         self._depth -= 1
         if self._depth > 0 and _inside_step(optimizer):
@@ -470,10 +475,10 @@ def _inside_step(optimizer: torch.optim.Optimizer) -> bool:
     torch runs the hooks twice where a subclass's ``step`` calls that of its base. A flag would not tell this from a
     step before that raised; the call stack does.
     """
-    caller = sys._getframe(2)
-    frame = caller.f_back
+    frame: FrameType | None = sys._getframe(2)
+    callers = []
     while frame is not None:
-        if frame.f_code is caller.f_code and frame.f_locals.get("self") is optimizer:
-            return True
+        if frame.f_locals.get("self") is optimizer:
+            callers.append(frame.f_code)
         frame = frame.f_back
-    return False
+    return callers[0] in callers[1:]  # the first is torch's own, which runs the hooks

@@ -62,6 +62,7 @@ def _refuse_wrapper(optimizer: torch.optim.Optimizer) -> None:
     inner = next(
         ((key, value) for key, value in vars(optimizer).items() if isinstance(value, torch.optim.Optimizer)), None
     )
+    _refuse_container(optimizer)
     out = f" Attach to the optimizer inside: attach(optimizer.{inner[0]}, ...)." if inner else ""
     missing = [hook for hook in HOOKS if not hasattr(optimizer, f"_optimizer_{hook}_hooks")]
     missing += [part for part in ("state", "param_groups", "defaults") if not hasattr(optimizer, part)]
@@ -79,6 +80,16 @@ def _refuse_wrapper(optimizer: torch.optim.Optimizer) -> None:
             f"{away} keeps other weights in its state and makes the weights anew from them, so that shrinking the "
             "weights before its step is undone in part. Use its own weight_decay."
         )
+
+
+def _refuse_container(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer that steps a list of others, as torchtitan's container of one for each part of a model."""
+    for key, value in vars(optimizer).items():
+        if isinstance(value, (list, tuple)) and value and all(isinstance(v, torch.optim.Optimizer) for v in value):
+            raise TypeError(
+                f"{type(optimizer).__name__} hands its step to {len(value)} optimizers, which have groups and a λ of "
+                f"their own. Attach to these: attach(optimizer.{key}, ...), and they share one mean."
+            )
 
 
 def _same_groups(a: torch.optim.Optimizer, b: torch.optim.Optimizer) -> bool:
