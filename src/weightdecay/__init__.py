@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         TensorFlowSGD,
         Yogi,
     )
-    from weightdecay.selecting import select
+    from weightdecay.selecting import audit, select
 
 __all__ = [
     "Cautious",
@@ -88,6 +88,7 @@ __all__ = [
     "SGDS",
     "SGDW",
     "attach",
+    "audit",
     "available",
     "create",
     "register",

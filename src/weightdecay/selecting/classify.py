@@ -82,7 +82,9 @@ def _by_type(place: Place, entry: Entry, heads: set[int]) -> Answer | None:
         if place.name.endswith("dt_proj.bias"):
             return "state_space", "Mamba's dt bias"
         return "bias", f"bias of {kind}"
-    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or (EMBEDDING.search(kind) and key == "weight" and len(long) > 1):
+    if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) or (
+        EMBEDDING.search(kind) and key == "weight" and len(long) > 1
+    ):
         return ("positional", f"{kind} of positions") if POSITIONAL.search(place.name) else ("embedding", kind)
     if isinstance(module, nn.modules.conv._ConvNd) or CONVOLUTION.search(kind):
         return ("convolution", kind) if key == "weight" or key.startswith("weight_") else None

@@ -135,7 +135,8 @@ def roles_of(model: nn.Module) -> Iterator[tuple[Entry, str, str]]:
         yield entry, role, reason
 
 
-Rule = tuple[Callable[[Entry], bool], str | None, Mapping[str, Any] | None, str]
+Rule = tuple[Callable[[Entry], bool], str | None, Mapping[str, Any], str]
+"""Which tensors, the role that is theirs, their options, and what the rule is called."""
 
 
 def _decide(
@@ -146,21 +147,24 @@ def _decide(
     settings: Mapping[str, Mapping[str, Any]],
     rules: Iterable[Rule],
 ) -> Chosen | None:
+    """Return what is decided for a tensor: by the first rule that fits, its role, the preset, the role's default."""
     known = role_of(entry, heads)
     role, reason = known or ("other", "no rule knows it")
-    for fits, named, options, said in rules:
+    options: Mapping[str, Any] = {}
+    for fits, named, more, said in rules:
         if fits(entry):
-            role, reason = named or role, said
-            if options is not None:
-                return Chosen(entry, role, reason, options)
-            known = role, reason
+            role, reason, options = named or role, said, more
+            known = known or (named and (role, reason)) or None
             break
-    if role in settings:
-        return Chosen(entry, role, reason, {"weight_decay": given if ROLES[role].decays else 0.0, **settings[role]})
+    options = {**settings.get(role, {}), **options}
+    if "weight_decay" in options:
+        return Chosen(entry, role, reason, options)
+    number: float | Tensor | None = given if ROLES[role].decays else 0.0
     if strength is not None:
         number = strength(entry, role, given)  # type: ignore[arg-type]
-        return None if number is None else Chosen(entry, role, reason, {"weight_decay": number})
-    return None if known is None else Chosen(entry, role, reason, {"weight_decay": given if ROLES[role].decays else 0.0})
+    elif known is None and role not in settings:
+        number = None
+    return None if number is None else Chosen(entry, role, reason, {"weight_decay": number, **options})
 
 
 def _rule(rule: Any, given: float | Tensor, place: int) -> Rule:
@@ -168,11 +172,9 @@ def _rule(rule: Any, given: float | Tensor, place: int) -> Rule:
     if not isinstance(rule, (tuple, list)) or len(rule) != 2:
         raise TypeError(f'{where}={rule!r} is no pair (where, what). Write ("embed", "embedding") or (nn.PReLU, 0.0).')
     spot, what = rule
-    if isinstance(what, str) and (what in ROLES or re.fullmatch(r"\w+", what) and not _is_decay(what)):
-        return _fits(spot, where), known_role(what, where), None, f"rule {_said(spot)}"
-    options = _options(what, given, where)
-    options = {"weight_decay": given, **options}
-    return _fits(spot, where), None, options, f"rule {_said(spot)}"
+    if isinstance(what, str) and (what in ROLES or (re.fullmatch(r"\w+", what) and not _is_decay(what))):
+        return _fits(spot, where), known_role(what, where), {}, f"rule {_said(spot)}"
+    return _fits(spot, where), None, _options(what, given, where), f"rule {_said(spot)}"
 
 
 def _is_decay(text: str) -> bool:
@@ -242,6 +244,6 @@ def _unmatched(strange: list[Entry], preset: str | Preset | None) -> str:
     who = "select()" if preset is None else f"the preset {preset_of(preset).name!r}"
     return (
         f"{who} knows no rule for {len(strange)} tensor{'s' * (len(strange) > 1)}: {names}{more}. Give a rule, as in "
-        f'rules=[(r"{example}$", "matrix")] or rules=[(r"{example}$", 0.0)], or let roles={{"other": 0.0}} take what no '
-        "rule knows."
+        f'rules=[(r"{example}$", "matrix")] or rules=[(r"{example}$", 0.0)], or let roles={{"other": 0.0}} take '
+        "what no rule knows."
     )

@@ -20,7 +20,9 @@ class Role:
 ROLES = {
     role.name: role
     for role in (
-        Role("matrix", True, "weights of linear layers, attention, recurrent layers, experts", "maps inputs to outputs"),
+        Role(
+            "matrix", True, "weights of linear layers, attention, recurrent layers, experts", "maps inputs to outputs"
+        ),
         Role("convolution", True, "kernels of convolutions", "maps inputs to outputs"),
         Role("head", True, "the last linear layer, tied to the embedding or not", "every row has a gradient"),
         Role("router", True, "the linear layer that chooses experts", "maps inputs to outputs"),

@@ -144,4 +144,3 @@ def _flattened_shapes(model: nn.Module) -> dict[int, tuple[int, ...]]:
         if pieces is not None:
             shapes.update({id(p): tuple(shape) for p, shape in zip(pieces, flat._shapes, strict=True)})
     return shapes
-
