@@ -72,7 +72,7 @@ def _adapter(place: Place) -> Answer | None:
 
 def _by_type(place: Place, entry: Entry, heads: set[int]) -> Answer | None:
     module, key = place.module, place.key
-    kind = type(module).__name__
+    kind = kind_of(module)
     if key == "magnitude" or (key == "weight_g" and hasattr(module, "weight_v")):
         return "magnitude", "weight_norm's magnitude"
     long = [size for size in entry.shape if size != 1]
@@ -104,7 +104,7 @@ def _by_type(place: Place, entry: Entry, heads: set[int]) -> Answer | None:
 def _by_shape_and_name(place: Place, entry: Entry) -> Answer | None:
     """Parameters that a module of no known type holds itself."""
     word = next((part for part in reversed(place.name.split(".")) if not part.isdigit()), place.key)
-    kind = type(place.module).__name__
+    kind = kind_of(place.module)
     long = [size for size in entry.shape if size != 1]
     if STATE_SPACE.fullmatch(word):
         return "state_space", f"{word} of {kind}"
@@ -115,6 +115,12 @@ def _by_shape_and_name(place: Place, entry: Entry) -> Answer | None:
     if len(long) < 2:
         return ("scale", f"{word} of {kind}") if SCALE.search(word) else None
     return ("matrix", f"{word} of {kind}, {len(entry.shape)} dimensions") if MATRIX.search(word) else None
+
+
+def kind_of(module: nn.Module) -> str:
+    """Return the name of the module's class, without the classes that FSDP2 and parametrizations derive from it."""
+    names = [cls.__name__ for cls in type(module).__mro__]
+    return next(name for name in names if not name.startswith(("FSDP", "Parametrized")))
 
 
 def _is_norm(module: nn.Module, key: str, dimensions: int) -> bool:

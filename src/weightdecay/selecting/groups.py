@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from weightdecay.checks import NON_NEGATIVE, checked
 from weightdecay.decay import Decay
 from weightdecay.decay.parse import decay_of
-from weightdecay.selecting.classify import role_of
+from weightdecay.selecting.classify import kind_of, role_of
 from weightdecay.selecting.heads import find_heads
 from weightdecay.selecting.presets import Preset, Strength, preset_of
 from weightdecay.selecting.roles import ROLES, known_role
@@ -238,7 +238,7 @@ def _same(group: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
 
 
 def _unmatched(strange: list[Entry], preset: str | Preset | None) -> str:
-    names = "; ".join(f"{e.name!r} {e.shape} of {type(e.module).__name__}" for e in strange[:5])
+    names = "; ".join(f"{e.name!r} {e.shape} of {kind_of(e.module)}" for e in strange[:5])
     more = f"; and {len(strange) - 5} more" if len(strange) > 5 else ""
     example = re.escape(strange[0].name.rsplit(".", 1)[-1])
     who = "select()" if preset is None else f"the preset {preset_of(preset).name!r}"

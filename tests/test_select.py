@@ -1,0 +1,367 @@
+"""select(): every tensor once, by type, then by shape before sharding, then by name; what nobody knows is named."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import weightdecay
+from weightdecay import Cautious, Decoupled, Stable, Toward, select
+from weightdecay.selecting import PRESETS, ROLES, Preset
+from weightdecay.selecting.groups import choose
+from weightdecay.selecting.tensors import entries
+
+
+def parameter(*shape):
+    return nn.Parameter(torch.ones(shape))
+
+
+def holding(kind="Block", **tensors):
+    """A module of a new type that holds parameters (and modules) itself."""
+    module = type(kind, (nn.Module,), {})()
+    for name, value in tensors.items():
+        setattr(module, name, value)
+    return module
+
+
+def roles(model, **options):
+    return {each.entry.name: each.role for each in choose(model, **options)}
+
+
+def strengths(model, *args, **options):
+    """λ by name, from the groups."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = select(model, *args, **options)
+    found = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+    assert len(found) == sum(len(group["params"]) for group in groups), "a tensor is in two groups"
+    return found
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(7, 4)
+        self.body = nn.Linear(4, 4)
+        self.lm_head = nn.Linear(4, 7, bias=False)
+        self.lm_head.weight = self.embed.weight
+
+
+def experts(name="gate"):
+    return holding("Moe", **{name: nn.Linear(4, 2)}, experts=nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)]))
+
+
+ONE = [
+    (nn.Linear(3, 2), "weight", "matrix"),
+    (nn.Linear(3, 2), "bias", "bias"),
+    (nn.Bilinear(3, 2, 2), "weight", "matrix"),
+    (nn.Conv2d(3, 2, 1), "weight", "convolution"),
+    (nn.ConvTranspose1d(3, 2, 1), "weight", "convolution"),
+    (nn.Embedding(3, 2), "weight", "embedding"),
+    (nn.EmbeddingBag(3, 2), "weight", "embedding"),
+    (nn.BatchNorm1d(3), "weight", "norm"),
+    (nn.BatchNorm1d(3), "bias", "bias"),
+    (nn.GroupNorm(1, 3), "weight", "norm"),
+    (nn.LayerNorm((3, 4)), "weight", "norm"),
+    (nn.RMSNorm(3), "weight", "norm"),
+    (nn.PReLU(), "weight", "scale"),
+    (nn.LSTM(3, 2), "weight_hh_l0", "matrix"),
+    (nn.LSTM(3, 2), "bias_ih_l0", "bias"),
+    (nn.MultiheadAttention(4, 2), "in_proj_weight", "matrix"),
+    (nn.MultiheadAttention(4, 2), "in_proj_bias", "bias"),
+    (holding("MyRMSNorm", gain=parameter(3)), "gain", "norm"),
+    (holding("ZeroCenteredRMSNorm", gamma=parameter(3)), "gamma", "norm"),
+    (holding("PreNormBlock", weight=parameter(3, 3)), "weight", "matrix"),
+    (holding("ColumnParallelLinear", weight=parameter(3, 3)), "weight", "matrix"),
+    (holding("MyExperts", up=parameter(2, 3, 4)), "up", "matrix"),
+    (holding("MyExperts", up_bias=parameter(2, 3)), "up_bias", "bias"),
+    (holding("VocabParallelEmbedding", weight=parameter(3, 3)), "weight", "embedding"),
+    (holding("TopKRouter", weight=parameter(2, 3)), "weight", "router"),
+    (experts("gate"), "gate.weight", "router"),
+    (experts("gate"), "gate.bias", "bias"),
+    (experts("gate"), "experts.1.weight", "matrix"),
+    (holding(gate=nn.Linear(3, 2)), "gate.weight", "matrix"),
+    (holding(A_log=parameter(3, 2)), "A_log", "state_space"),
+    (holding(dt_bias=parameter(3)), "dt_bias", "state_space"),
+    (holding(D=parameter(3)), "D", "state_space"),
+    (holding(dt_proj=nn.Linear(3, 2)), "dt_proj.bias", "state_space"),
+    (holding(time_decay=parameter(3)), "time_decay", "state_space"),
+    (holding(pos_embed=parameter(1, 5, 2)), "pos_embed", "positional"),
+    (holding(wpe=nn.Embedding(5, 2)), "wpe.weight", "positional"),
+    (holding(relative_position_bias_table=parameter(9, 2)), "relative_position_bias_table", "positional"),
+    (holding(relative_attention_bias=nn.Embedding(5, 2)), "relative_attention_bias.weight", "positional"),
+    (holding(cls_token=parameter(1, 1, 2)), "cls_token", "token"),
+    (holding(register_tokens=parameter(1, 4, 2)), "register_tokens", "token"),
+    (holding(gamma=parameter(3)), "gamma", "scale"),
+    (holding(layer_scale=parameter(3, 1, 1)), "layer_scale", "scale"),
+    (holding(logit_scale=parameter()), "logit_scale", "scale"),
+    (holding(resid_lambdas=parameter(3)), "resid_lambdas", "scale"),
+    (holding(q_bias=parameter(3)), "q_bias", "bias"),
+    (holding(w1=parameter(3, 2)), "w1", "matrix"),
+    (holding(experts=nn.ParameterList([parameter(3, 2)])), "experts.0", "matrix"),
+    (holding(lora_A=nn.ModuleDict({"default": nn.Linear(3, 2)})), "lora_A.default.weight", "lora_a"),
+    (holding(lora_b=nn.Linear(3, 2)), "lora_b.weight", "lora_b"),
+    (holding("DoRALinear", magnitude=parameter(3)), "magnitude", "magnitude"),
+    (nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), "parametrizations.weight.original0", "magnitude"),
+    (nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), "parametrizations.weight.original1", "matrix"),
+    (nn.utils.parametrizations.spectral_norm(nn.Conv1d(3, 2, 1)), "parametrizations.weight.original", "convolution"),
+    (nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)), "1.weight", "matrix"),
+    (holding(fc=nn.Linear(3, 2), layers=nn.Linear(3, 3)), "fc.weight", "head"),
+    (holding(block=holding(fc=nn.Linear(3, 2))), "block.fc.weight", "matrix"),
+    (holding(classifier=nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))), "classifier.0.weight", "matrix"),
+    (holding(classifier=nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2))), "classifier.1.weight", "head"),
+    (holding(decoder=nn.Linear(3, 2)), "decoder.weight", "head"),
+    (holding(decoder=nn.Sequential(nn.Linear(3, 2))), "decoder.0.weight", "matrix"),
+    (torch.nn.DataParallel(Tied()), "body.weight", "matrix"),
+    (torch.compile(Tied()), "embed.weight", "head"),
+]
+
+
+@pytest.mark.parametrize(("model", "name", "role"), ONE, ids=lambda each: each if isinstance(each, str) else "")
+def test_the_role_of_a_tensor(model, name, role):
+    assert roles(model)[name] == role
+
+
+def test_a_tied_weight_is_in_one_group_and_is_the_head():
+    found = strengths(Tied(), 0.3)
+    assert found == {"embed.weight": 0.3, "body.weight": 0.3, "body.bias": 0.0}
+    assert roles(Tied())["embed.weight"] == "head"
+
+
+def test_parameters_without_gradient_are_left_out():
+    model = Tied()
+    model.body.weight.requires_grad_(False)
+    assert set(strengths(model)) == {"embed.weight", "body.bias"}
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"Tied has 3 parameters, of which none requires a gradient"):
+        select(model)
+
+
+def test_what_no_rule_knows_is_named_and_never_guessed():
+    model = holding("Layer", theta=parameter(3, 2), inner=holding("Deep", psi=parameter(5)), fc=nn.Linear(3, 2))
+    says = r"no rule for 2 tensors: 'theta' \(3, 2\) of Layer; 'inner.psi' \(5,\) of Deep. Give a rule, as in rules="
+    with pytest.raises(ValueError, match=says):
+        select(model)
+    found = strengths(model, 0.1, rules=[("theta$", "matrix")], roles={"other": 0.02})
+    assert found == {"theta": 0.1, "inner.psi": 0.02, "fc.weight": 0.1, "fc.bias": 0.0}
+
+
+def test_roles_take_a_strength_a_decay_both_or_options():
+    norm, matrix = Toward(1.0, Stable()), Cautious(Decoupled())
+    model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3), nn.Embedding(3, 3))
+    settings = {"norm": norm, "matrix": (0.2, matrix), "bias": 0.01, "embedding": {"lr": 1e-4, "weight_decay": 0.03}}
+    groups = {group["role"]: group for group in select(model, 0.1, roles=settings)}
+    kept = {role: {k: v for k, v in g.items() if k not in ("params", "role", "name")} for role, g in groups.items()}
+    assert kept == {
+        "matrix": {"weight_decay": 0.2, "decay": matrix},
+        "norm": {"weight_decay": 0.1, "decay": norm},
+        "bias": {"weight_decay": 0.01},
+        "embedding": {"weight_decay": 0.03, "lr": 1e-4},
+    }
+    assert [group["role"] for group in groups.values()] == [role for role in ROLES if role in groups]
+
+
+def test_a_gain_is_pulled_towards_one_and_a_matrix_towards_zero():
+    """The groups do what they say: at a gradient of 0 each weight moves by pull × its distance from the anchor."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)).double()
+    with torch.no_grad():
+        model[1].weight.fill_(3.0)
+    before = model[0].weight.detach().clone()
+    groups = select(model, 0.5, roles={"norm": Toward(1.0, Decoupled())})
+    optimizer = weightdecay.Adam(groups, lr=0.1, decay=Decoupled())
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    torch.testing.assert_close(model[1].weight, torch.full((2,), 1 + 0.95 * 2, dtype=torch.float64))
+    torch.testing.assert_close(model[0].weight, 0.95 * before)
+
+
+def test_the_first_rule_that_fits_decides_before_roles_and_presets():
+    model = nn.Sequential(nn.Linear(4, 3), nn.LayerNorm(3), nn.PReLU(), nn.Linear(3, 2))
+    rules = [(r"^0\.weight", 0.7), (r"0\.|1\.", {"lr": 0.5}), (nn.PReLU, "bias"), (lambda e: e.shape == (2,), 0.4)]
+    found = {
+        each.entry.name: (each.role, dict(each.options))
+        for each in choose(model, 0.1, preset="nanogpt", roles={"bias": 0.2}, rules=rules)
+    }
+    assert found == {
+        "0.weight": ("matrix", {"weight_decay": 0.7}),
+        "0.bias": ("bias", {"weight_decay": 0.2, "lr": 0.5}),
+        "1.weight": ("norm", {"weight_decay": 0.0, "lr": 0.5}),
+        "1.bias": ("bias", {"weight_decay": 0.2, "lr": 0.5}),
+        "2.weight": ("bias", {"weight_decay": 0.2}),
+        "3.weight": ("matrix", {"weight_decay": 0.1}),
+        "3.bias": ("bias", {"weight_decay": 0.4}),
+    }
+    names = [group["name"] for group in select(model, 0.1, rules=rules)]
+    assert names == ["matrix_1", "matrix_2", "bias_1", "bias_2", "bias_3", "norm"]
+
+
+BAD = {
+    "parameters": (lambda m: select(m.parameters()), TypeError, "generator is no model. Pass the torch.nn.Module"),
+    "strength": (lambda m: select(m, -0.1), ValueError, r"weight_decay=-0.1 in select\(\) is outside \[0, inf\)"),
+    "role": (
+        lambda m: select(m, roles={"nrm": 0}),
+        ValueError,
+        r"roles=: no role is called 'nrm'. Did you mean 'norm'\?",
+    ),
+    "strength of a role": (lambda m: select(m, roles={"norm": -1}), ValueError, r"weight_decay=-1 in roles\['norm'\]"),
+    "decay of a role": (lambda m: select(m, roles={"norm": "stabel"}), ValueError, r"roles\['norm'\].*'stable'\?"),
+    "params of a role": (lambda m: select(m, roles={"norm": {"params": []}}), ValueError, r"Leave out 'params'"),
+    "preset": (lambda m: select(m, preset="tim"), ValueError, r"no preset is called 'tim'. Did you mean 'timm'\?"),
+    "no preset": (lambda m: select(m, preset=3), TypeError, r"preset=3 is neither a name nor a Preset"),
+    "rule": (lambda m: select(m, rules=["norm"]), TypeError, r"rules\[0\]='norm' is no pair"),
+    "role of a rule": (lambda m: select(m, rules=[("x", "matrx")]), ValueError, r"rules\[0\]: no role .* 'matrix'\?"),
+    "regex": (lambda m: select(m, rules=[("(", 0)]), ValueError, r"rules\[0\]: '\(' is no regular expression"),
+    "type": (lambda m: select(m, rules=[(int, 0)]), TypeError, r"rules\[0\]: int is no type of module"),
+    "spot": (lambda m: select(m, rules=[(3, 0)]), TypeError, r"rules\[0\]: 3 is neither a regular expression"),
+    "lazy": (lambda m: select(nn.LazyLinear(2)), ValueError, r"'weight' has no shape yet"),
+    "empty": (lambda m: select(nn.ReLU()), ValueError, r"ReLU has no parameters: there is nothing to select"),
+    "olmo": (lambda m: select(nn.PReLU(), preset="olmo"), ValueError, r"the preset 'olmo' knows no rule for 1 tensor:"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_named_with_the_way_out(case):
+    build, error, says = BAD[case]
+    with pytest.raises(error, match=says):
+        build(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)))
+
+
+# ---------------------------------------------------------------- presets
+
+
+class Network(nn.Module):
+    """A tensor for each line of the presets' rules, named as nanochat and Megatron name theirs."""
+
+    def __init__(self):
+        super().__init__()
+        block = holding(attn=nn.Linear(4, 4), q_layernorm=nn.LayerNorm(4))
+        self.transformer = nn.ModuleDict({"wte": nn.Embedding(5, 4), "h": nn.ModuleList([block])})
+        self.value_embeds = nn.ModuleDict({"0": nn.Embedding(5, 4)})
+        self.resid_lambdas, self.x0_lambdas, self.smear_lambda = parameter(2), parameter(2), parameter(1)
+        self.smear_gate = nn.Linear(4, 1, bias=False)
+        self.lm_head = nn.Linear(4, 5, bias=False)
+
+
+NAMES = [name for name, _ in Network().named_parameters()]
+BLOCK = "transformer.h.0."
+
+
+def decaying(*names):
+    """Return λ of every name: 0.1 for these, 0 for others."""
+    return {name: 0.1 * (name in names) for name in NAMES}
+
+
+MATRICES = ("lm_head.weight", "smear_gate.weight", BLOCK + "attn.weight")
+TABLES = ("transformer.wte.weight", "value_embeds.0.weight")
+SCALARS = ("resid_lambdas", "x0_lambdas", "smear_lambda")
+EXPECTED = {
+    "nanogpt": decaying(*MATRICES, *TABLES),
+    "megatron": decaying(*MATRICES, *TABLES),
+    "megatron_qk": decaying(*MATRICES, *TABLES, BLOCK + "q_layernorm.weight", BLOCK + "q_layernorm.bias"),
+    "olmo2": decaying(*MATRICES, *SCALARS, *(name for name in NAMES if name.startswith(BLOCK))),
+    "nanochat": {
+        **decaying(BLOCK + "attn.weight"),
+        "lm_head.weight": 0.01,
+        "transformer.wte.weight": 0.001,
+        "value_embeds.0.weight": 0.01,
+        "resid_lambdas": 0.05,
+    },
+    "timm": decaying(*MATRICES, *TABLES),
+    "transformers": decaying(*MATRICES, *TABLES, *SCALARS),
+}
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_preset_decays_what_the_published_code_decays(name):
+    assert strengths(Network(), 0.1, preset=name) == pytest.approx(EXPECTED[name])
+
+
+def test_olmo_decays_linear_layers_and_neither_norms_biases_nor_embeddings():
+    model = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 4), nn.LayerNorm(4))
+    found = strengths(model, 0.1, preset="olmo")
+    assert [name for name, strength in found.items() if strength] == ["1.weight"]
+    assert set(PRESETS) == {*EXPECTED, "olmo"}
+
+
+def test_a_preset_of_ones_own():
+    mine = Preset("mine", "here", "the first", lambda model: lambda entry, role, given: given * (entry.key == "weight"))
+    assert strengths(nn.Linear(2, 2), 0.5, preset=mine) == {"weight": 0.5, "bias": 0.0}
+
+
+# ---------------------------------------------------------------- shapes before sharding
+
+
+SHARDED = """
+import json, sys, torch, torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from weightdecay import select
+from weightdecay.selecting.groups import choose
+
+def model():
+    return nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 3))
+
+def split(model):
+    said = [[e.entry.name, e.role, list(e.entry.shape), e.options["weight_decay"]] for e in choose(model, 0.1)]
+    for preset in ("timm", "nanogpt", "megatron", "transformers"):
+        said += [[e.entry.name, preset, e.options["weight_decay"]] for e in choose(model, 0.1, preset=preset)]
+    return said
+
+def second(mesh):
+    whole = model()
+    fully_shard(whole[1], mesh=mesh)
+    return fully_shard(whole, mesh=mesh)
+
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+result = {"plain": split(model()), "one process": split(second(init_device_mesh("cpu", (1,))))}
+dist.destroy_process_group()
+dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+result["fully_shard"] = split(second(init_device_mesh("cpu", (2,))))
+cpu = torch.device("cpu")
+first = FullyShardedDataParallel(model(), use_orig_params=True, device_id=cpu)
+assert all(p.ndim == 1 for p in first.parameters())
+result["FSDP"] = split(first)
+try:
+    select(FullyShardedDataParallel(model(), device_id=cpu))
+except ValueError as error:
+    result["flat"] = str(error)
+try:
+    select(first[1])
+except ValueError as error:
+    result["a part"] = str(error)
+print(json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def sharded():
+    import json
+
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", SHARDED], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", ["one process", "fully_shard", "FSDP"])
+def test_a_sharded_model_is_split_as_the_whole_one(sharded, kind):
+    assert sharded[kind] == sharded["plain"]
+    assert ["1.weight", "matrix", [8, 4], 0.1] in sharded[kind]
+
+
+def test_flat_parameters_are_refused_with_the_way_out(sharded):
+    assert re.search(r"holds 0.weight, 1.weight.*use_orig_params=True", sharded["flat"])
+    assert re.search(r"'weight' is a flattened piece of FSDP.*Pass the module that FullyShardedData", sharded["a part"])
+
+
+def test_deepspeed_says_the_shape_of_what_it_took_away():
+    model = nn.Linear(3, 2)
+    for p in model.parameters():
+        p.ds_shape = p.shape
+        p.data = torch.empty(0)  # as ZeRO-3 leaves it
+    assert [entry.shape for entry in entries(model)] == [(2, 3), (2,)]
+    assert strengths(model, 0.1, preset="nanogpt") == {"weight": 0.1, "bias": 0.0}
