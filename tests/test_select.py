@@ -1,12 +1,15 @@
 """select(): every tensor once, by type, then by shape before sharding, then by name; what nobody knows is named."""
 
+import contextlib
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import weightdecay
 from weightdecay import Cautious, Decoupled, Stable, Toward, select
@@ -115,7 +118,7 @@ ONE = [
     (holding(decoder=nn.Linear(3, 2)), "decoder.weight", "head"),
     (holding(decoder=nn.Sequential(nn.Linear(3, 2))), "decoder.0.weight", "matrix"),
     (torch.nn.DataParallel(Tied()), "body.weight", "matrix"),
-    (torch.compile(Tied()), "embed.weight", "head"),
+    (holding("OptimizedModule", _orig_mod=Tied()), "embed.weight", "head"),  # as torch.compile wraps
 ]
 
 
@@ -294,63 +297,57 @@ def test_a_preset_of_ones_own():
 # ---------------------------------------------------------------- shapes before sharding
 
 
-SHARDED = """
-import json, sys, torch, torch.distributed as dist
-from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.testing._internal.distributed.fake_pg import FakeStore
-from weightdecay import select
-from weightdecay.selecting.groups import choose
-
-def model():
+def small():
     return nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 3))
 
+
 def split(model):
-    said = [[e.entry.name, e.role, list(e.entry.shape), e.options["weight_decay"]] for e in choose(model, 0.1)]
+    """Everything that select() decides of a model, by its own defaults and by presets that read shapes and names."""
+    found = [[e.entry.name, e.role, e.entry.shape, e.options["weight_decay"]] for e in choose(model, 0.1)]
     for preset in ("timm", "nanogpt", "megatron", "transformers"):
-        said += [[e.entry.name, preset, e.options["weight_decay"]] for e in choose(model, 0.1, preset=preset)]
-    return said
+        found += [[e.entry.name, preset, e.options["weight_decay"]] for e in choose(model, 0.1, preset=preset)]
+    return found
 
-def second(mesh):
-    whole = model()
-    fully_shard(whole[1], mesh=mesh)
-    return fully_shard(whole, mesh=mesh)
 
-dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-result = {"plain": split(model()), "one process": split(second(init_device_mesh("cpu", (1,))))}
-dist.destroy_process_group()
-dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
-result["fully_shard"] = split(second(init_device_mesh("cpu", (2,))))
-cpu = torch.device("cpu")
-first = FullyShardedDataParallel(model(), use_orig_params=True, device_id=cpu)
-assert all(p.ndim == 1 for p in first.parameters())
-result["FSDP"] = split(first)
-try:
-    select(FullyShardedDataParallel(model(), device_id=cpu))
-except ValueError as error:
-    result["flat"] = str(error)
-try:
-    select(first[1])
-except ValueError as error:
-    result["a part"] = str(error)
-print(json.dumps(result))
-"""
+def fully_sharded(processes):
+    model, mesh = small(), init_device_mesh("cpu", (processes,))
+    fully_shard(model[1], mesh=mesh)
+    return fully_shard(model, mesh=mesh)
+
+
+@contextlib.contextmanager
+def processes(backend, store, world_size):
+    dist.init_process_group(backend, store=store, rank=0, world_size=world_size)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def sharded():
-    import json
-
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", SHARDED], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    found = {}
+    with processes("gloo", dist.HashStore(), 1):
+        found["one process"] = split(fully_sharded(1))
+    with processes("fake", FakeStore(), 2):  # one of two processes, which does not wait for the other
+        found["fully_shard"] = split(fully_sharded(2))
+        first = FullyShardedDataParallel(small(), use_orig_params=True, device_id=torch.device("cpu"))
+        assert all(p.ndim == 1 for p in first.parameters())
+        found["FSDP"] = split(first)
+        for name, model in {
+            "flat": FullyShardedDataParallel(small(), device_id=torch.device("cpu")),
+            "a part": first[1],
+        }.items():
+            with pytest.raises(ValueError, match="flattened") as error:
+                select(model)
+            found[name] = str(error.value)
+    return found
 
 
 @pytest.mark.parametrize("kind", ["one process", "fully_shard", "FSDP"])
 def test_a_sharded_model_is_split_as_the_whole_one(sharded, kind):
-    assert sharded[kind] == sharded["plain"]
-    assert ["1.weight", "matrix", [8, 4], 0.1] in sharded[kind]
+    assert sharded[kind] == split(small())
+    assert ["1.weight", "matrix", (8, 4), 0.1] in sharded[kind]
 
 
 def test_flat_parameters_are_refused_with_the_way_out(sharded):
