@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -292,6 +293,13 @@ def test_olmo_decays_linear_layers_and_neither_norms_biases_nor_embeddings():
 def test_a_preset_of_ones_own():
     mine = Preset("mine", "here", "the first", lambda model: lambda entry, role, given: given * (entry.key == "weight"))
     assert strengths(nn.Linear(2, 2), 0.5, preset=mine) == {"weight": 0.5, "bias": 0.0}
+
+
+def test_the_page_says_of_roles_and_presets_what_the_tables_say():
+    page = (Path(__file__).parents[1] / "docs" / "select.md").read_text(encoding="utf-8")
+    rows = [f"| `{r.name}` | {'λ' if r.decays else '0'} | {r.what} | {r.why} |" for r in ROLES.values()]
+    rows += [f"| `{p.name}` | {p.what} | {p.source} |" for p in PRESETS.values()]
+    assert [row for row in rows if row not in page.splitlines()] == []
 
 
 # ---------------------------------------------------------------- shapes before sharding

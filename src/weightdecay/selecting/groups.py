@@ -64,10 +64,11 @@ def select(
         expression, searched in the name; a type of module; or a function of the :class:`Entry`. What: the name of a
         role, or as in ``roles``.
 
-    Returns groups with "params", "weight_decay", "role", "name" (which no other group has), and "decay" where one was
+    Returns: groups with "params", "weight_decay", "role", "name" (which no other group has), and "decay" where one was
     given. Only weightdecay's optimizers and :func:`weightdecay.attach` read "decay"; :func:`weightdecay.audit` says so.
-    Raises: ValueError, with the names, for tensors of no known role; for unknown roles and presets; for flattened
-            pieces of FSDP whose shape is not known.
+
+    Raises: TypeError, for what is no module; ValueError, with the names, for tensors of no known role, for unknown
+    roles and presets, and for flattened pieces of FSDP whose shape is not known.
 
     >>> import torch, weightdecay
     >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 2))
