@@ -77,6 +77,13 @@ ONE = [
     (nn.MultiheadAttention(4, 2), "in_proj_bias", "bias"),
     (holding("MyRMSNorm", gain=parameter(3)), "gain", "norm"),
     (holding("ZeroCenteredRMSNorm", gamma=parameter(3)), "gamma", "norm"),
+    (holding("KimiLinearRMSNorm", weight=parameter(3)), "weight", "norm"),  # of a model that is called Linear
+    (holding("NormalizedLinear", weight=parameter(3, 3)), "weight", "matrix"),
+    (holding("KimiLinearAttention", A_log=parameter(2, 3)), "A_log", "state_space"),
+    (holding("PosEmbedRel", height_rel=parameter(5, 2)), "height_rel", "positional"),
+    (holding(pos_embed_window=parameter(1, 2, 4, 4)), "pos_embed_window", "positional"),
+    (holding(cls_token_1=parameter(1, 1, 2)), "cls_token_1", "token"),
+    (holding(layer_scale_parameter=parameter(3)), "layer_scale_parameter", "scale"),
     (holding("PreNormBlock", weight=parameter(3, 3)), "weight", "matrix"),
     (holding("ColumnParallelLinear", weight=parameter(3, 3)), "weight", "matrix"),
     (holding("MyExperts", up=parameter(2, 3, 4)), "up", "matrix"),
@@ -132,6 +139,20 @@ def test_a_tied_weight_is_in_one_group_and_is_the_head():
     found = strengths(Tied(), 0.3)
     assert found == {"embed.weight": 0.3, "body.weight": 0.3, "body.bias": 0.0}
     assert roles(Tied())["embed.weight"] == "head"
+
+
+def test_a_model_that_names_its_head_is_believed():
+    class Asked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(3, 3)
+            self.last = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2))
+
+        def get_classifier(self):
+            return self.last
+
+    found = roles(Asked())
+    assert (found["fc.weight"], found["last.0.weight"], found["last.1.weight"]) == ("matrix", "norm", "head")
 
 
 def test_parameters_without_gradient_are_left_out():

@@ -14,30 +14,32 @@ STATE_SPACE = re.compile(
     r"time_(decay|first|faaaa|mix|maa|state|curve)\w*"
 )
 POSITIONAL = re.compile(
-    r"pos(ition)?(al)?_?(emb|embed|embeds|embedding|embeddings|encoding|encodings|bias|table)\b|\bwpe\b|position_emb|"
-    r"embed_positions|rel(ative)?_pos|relative_(position|attention)_bias|\brel_(h|w|emb)|attention_biases|"
-    r"(spatial|temporal|time)_pos|\bpos(ition)?s?$|rotary|\brope\b|freqs_?cis",
+    r"pos(ition)?(al)?_?(emb|embed|embeds|embedding|embeddings|encoding|encodings|bias|table)(?![a-z])|\bwpe\b|"
+    r"position_emb|embed_positions|rel(ative)?_pos|relative_(position|attention)_bias|\brel_(h|w|emb)|attention_biases|"
+    r"(^|[._])pos(ition)?s?$|(spatial|temporal|time)_pos|rotary|\brope\b|freqs_?cis",
     re.IGNORECASE,
 )
+POSITIONAL_TYPE = re.compile(r"Pos(ition(al)?)?_?(Emb|Enc|Bias)|RelPos")
 TOKEN = re.compile(
-    r"(cls|class|dist|distill\w*|mask|masked_spec|reg|register|storage|query|prompt|mem|memory|sep|pad|pool|latent)"
-    r"_?(tokens?|embed|embeds|embedding|embeddings|query|queries)$|^(query_tokens|latents?|probe|soft_prompt|registers|"
-    r"prompt|queries)$",
+    r"(cls|class|dist|distill\w*|mask|masked_spec|reg|register|storage|query|prompt|mem|memory|seg|sep|bos|pad|pool|"
+    r"latent)_?(tokens?|emb|embed|embeds|embedding|embeddings|query|queries)$|^(query_tokens|latents?|probe|soft_prompt|"
+    r"registers|prompt|queries)$",
     re.IGNORECASE,
 )
 BIAS = re.compile(r"(^|_)bias(es)?(_|$)|^(beta|shift|sinks|b|b\d)$", re.IGNORECASE)
 SCALE = re.compile(
-    r"(^|_)(gamma|scales?|gain|alpha|temperature|tau|layer_?scale|ls\d?)(_?\d+|_[a-z])?$|(^|_)lambdas?(_|\d|$)",
+    r"(^|_)(gamma|scales?|gain|alpha|temp|temperature|tau|layer_?scale|ls)(_[a-z]\w*)?$|(^|_)lambdas?(_|$)",
     re.IGNORECASE,
 )
 MATRIX = re.compile(
-    r"(^|_)(weights?|kernel|proj|projection|projections|matrix|experts?|w\d*|w[_qkvoig]\w?|qkv)(_?\d+|_[a-z]\w*)?$",
+    r"(^|_)(weights?|kernel|proj|projection|projections|matrix|experts?|w|w[_qkvoig]\w?|qkv|[qkvor])(_[a-z]\w*)?$",
     re.IGNORECASE,
 )
 CONVOLUTION = re.compile(r"Conv(Transpose)?[123]d")
 EMBEDDING = re.compile(r"Embedding|^Embed$")
 ROUTER = re.compile(r"Router$|Top\dGate$|TopKGate$|MoE?Gate$")
 ROUTER_NAMES = ("gate", "router", "wg", "gating")
+NORM = re.compile(r"Norm(?!.*Linear)|GRN$")
 NORM_KEYS = ("weight", "gain", "scale", "gamma", "g", "alpha", "bias", "beta")
 
 Answer = tuple[str, str]
@@ -62,7 +64,9 @@ def _adapter(place: Place) -> Answer | None:
     parts = {part.lower() for part in place.name.split(".")}
     if place.key == "bias":
         return None
-    if "lora_magnitude_vector" in parts or (place.key == "magnitude" and _called(place.module, "DoRA")):
+    if "lora_magnitude_vector" in parts or (
+        place.key == "magnitude" and any("DoRA" in cls.__name__ for cls in type(place.module).__mro__)
+    ):
         return "magnitude", "DoRA's magnitude"
     for letter in "ab":
         if parts & {f"lora_{letter}", f"lora_embedding_{letter}"}:
@@ -92,7 +96,7 @@ def _by_type(place: Place, entry: Entry, heads: set[int]) -> Answer | None:
         return "scale", "slope of PReLU"
     if _is_router(place):
         return "router", f"{kind} that chooses experts"
-    if linear(module) and len(entry.shape) > 1:
+    if linear(module) and key == "weight" and len(entry.shape) > 1:
         return ("head", f"{kind}, the last layer") if id(module) in heads else ("matrix", kind)
     if isinstance(module, (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Bilinear)) and "weight" in key:
         return "matrix", kind
@@ -104,11 +108,12 @@ def _by_type(place: Place, entry: Entry, heads: set[int]) -> Answer | None:
 def _by_shape_and_name(place: Place, entry: Entry) -> Answer | None:
     """Parameters that a module of no known type holds itself."""
     word = next((part for part in reversed(place.name.split(".")) if not part.isdigit()), place.key)
+    word = re.sub(r"_?\d+$", "", word)  # one of several
     kind = kind_of(place.module)
     long = [size for size in entry.shape if size != 1]
     if STATE_SPACE.fullmatch(word):
         return "state_space", f"{word} of {kind}"
-    if POSITIONAL.search(word):
+    if POSITIONAL.search(word) or POSITIONAL_TYPE.search(kind):
         return "positional", f"{word} of {kind}"
     if TOKEN.search(word):
         return "token", f"{word} of {kind}"
@@ -127,11 +132,7 @@ def _is_norm(module: nn.Module, key: str, dimensions: int) -> bool:
     """Whether the module normalises: torch's types, or those that call themselves so and hold one number a channel."""
     if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)):
         return True
-    return key in NORM_KEYS and dimensions < 2 and not linear(module) and _called(module, "Norm")
-
-
-def _called(module: nn.Module, word: str) -> bool:
-    return any(word in cls.__name__ for cls in type(module).__mro__)
+    return key in NORM_KEYS and dimensions < 2 and any(NORM.search(cls.__name__) for cls in type(module).__mro__)
 
 
 def _is_router(place: Place) -> bool:
