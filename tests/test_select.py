@@ -1,47 +1,18 @@
-"""select(): every tensor once, by type, then by shape before sharding, then by name; what nobody knows is named."""
-
-import contextlib
-import re
-from pathlib import Path
+"""select(): every tensor once, by type, then by shape, then by name; what nobody knows is named."""
 
 import pytest
 import torch
-import torch.distributed as dist
+from selecting import holding, parameter, strengths
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
-from torch.testing._internal.distributed.fake_pg import FakeStore
 
 import weightdecay
 from weightdecay import Cautious, Decoupled, Stable, Toward, select
-from weightdecay.selecting import PRESETS, ROLES, Preset
+from weightdecay.selecting import ROLES
 from weightdecay.selecting.groups import choose
-from weightdecay.selecting.tensors import entries
-
-
-def parameter(*shape):
-    return nn.Parameter(torch.ones(shape))
-
-
-def holding(kind="Block", **tensors):
-    """A module of a new type that holds parameters (and modules) itself."""
-    module = type(kind, (nn.Module,), {})()
-    for name, value in tensors.items():
-        setattr(module, name, value)
-    return module
 
 
 def roles(model, **options):
     return {each.entry.name: each.role for each in choose(model, **options)}
-
-
-def strengths(model, *args, **options):
-    """λ by name, from the groups."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    groups = select(model, *args, **options)
-    found = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
-    assert len(found) == sum(len(group["params"]) for group in groups), "a tensor is in two groups"
-    return found
 
 
 class Tied(nn.Module):
@@ -252,142 +223,3 @@ def test_a_mistake_is_named_with_the_way_out(case):
     build, error, says = BAD[case]
     with pytest.raises(error, match=says):
         build(nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)))
-
-
-# ---------------------------------------------------------------- presets
-
-
-class Network(nn.Module):
-    """A tensor for each line of the presets' rules, named as nanochat and Megatron name theirs."""
-
-    def __init__(self):
-        super().__init__()
-        block = holding(attn=nn.Linear(4, 4), q_layernorm=nn.LayerNorm(4))
-        self.transformer = nn.ModuleDict({"wte": nn.Embedding(5, 4), "h": nn.ModuleList([block])})
-        self.value_embeds = nn.ModuleDict({"0": nn.Embedding(5, 4)})
-        self.resid_lambdas, self.x0_lambdas, self.smear_lambda = parameter(2), parameter(2), parameter(1)
-        self.smear_gate = nn.Linear(4, 1, bias=False)
-        self.lm_head = nn.Linear(4, 5, bias=False)
-
-
-NAMES = [name for name, _ in Network().named_parameters()]
-BLOCK = "transformer.h.0."
-
-
-def decaying(*names):
-    """Return λ of every name: 0.1 for these, 0 for others."""
-    return {name: 0.1 * (name in names) for name in NAMES}
-
-
-MATRICES = ("lm_head.weight", "smear_gate.weight", BLOCK + "attn.weight")
-TABLES = ("transformer.wte.weight", "value_embeds.0.weight")
-SCALARS = ("resid_lambdas", "x0_lambdas", "smear_lambda")
-EXPECTED = {
-    "nanogpt": decaying(*MATRICES, *TABLES),
-    "megatron": decaying(*MATRICES, *TABLES),
-    "megatron_qk": decaying(*MATRICES, *TABLES, BLOCK + "q_layernorm.weight", BLOCK + "q_layernorm.bias"),
-    "olmo2": decaying(*MATRICES, *SCALARS, *(name for name in NAMES if name.startswith(BLOCK))),
-    "nanochat": {
-        **decaying(BLOCK + "attn.weight"),
-        "lm_head.weight": 0.01,
-        "transformer.wte.weight": 0.001,
-        "value_embeds.0.weight": 0.01,
-        "resid_lambdas": 0.05,
-    },
-    "timm": decaying(*MATRICES, *TABLES),
-    "transformers": decaying(*MATRICES, *TABLES, *SCALARS),
-}
-
-
-@pytest.mark.parametrize("name", EXPECTED)
-def test_a_preset_decays_what_the_published_code_decays(name):
-    assert strengths(Network(), 0.1, preset=name) == pytest.approx(EXPECTED[name])
-
-
-def test_olmo_decays_linear_layers_and_neither_norms_biases_nor_embeddings():
-    model = nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 4), nn.LayerNorm(4))
-    found = strengths(model, 0.1, preset="olmo")
-    assert [name for name, strength in found.items() if strength] == ["1.weight"]
-    assert set(PRESETS) == {*EXPECTED, "olmo"}
-
-
-def test_a_preset_of_ones_own():
-    mine = Preset("mine", "here", "the first", lambda model: lambda entry, role, given: given * (entry.key == "weight"))
-    assert strengths(nn.Linear(2, 2), 0.5, preset=mine) == {"weight": 0.5, "bias": 0.0}
-
-
-def test_the_page_says_of_roles_and_presets_what_the_tables_say():
-    page = (Path(__file__).parents[1] / "docs" / "select.md").read_text(encoding="utf-8")
-    rows = [f"| `{r.name}` | {'λ' if r.decays else '0'} | {r.what} | {r.why} |" for r in ROLES.values()]
-    rows += [f"| `{p.name}` | {p.what} | {p.source} |" for p in PRESETS.values()]
-    assert [row for row in rows if row not in page.splitlines()] == []
-
-
-# ---------------------------------------------------------------- shapes before sharding
-
-
-def small():
-    return nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 3))
-
-
-def split(model):
-    """Everything that select() decides of a model, by its own defaults and by presets that read shapes and names."""
-    found = [[e.entry.name, e.role, e.entry.shape, e.options["weight_decay"]] for e in choose(model, 0.1)]
-    for preset in ("timm", "nanogpt", "megatron", "transformers"):
-        found += [[e.entry.name, preset, e.options["weight_decay"]] for e in choose(model, 0.1, preset=preset)]
-    return found
-
-
-def fully_sharded(processes):
-    model, mesh = small(), init_device_mesh("cpu", (processes,))
-    fully_shard(model[1], mesh=mesh)
-    return fully_shard(model, mesh=mesh)
-
-
-@contextlib.contextmanager
-def processes(backend, store, world_size):
-    dist.init_process_group(backend, store=store, rank=0, world_size=world_size)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def sharded():
-    found = {}
-    with processes("gloo", dist.HashStore(), 1):
-        found["one process"] = split(fully_sharded(1))
-    with processes("fake", FakeStore(), 2):  # one of two processes, which does not wait for the other
-        found["fully_shard"] = split(fully_sharded(2))
-        first = FullyShardedDataParallel(small(), use_orig_params=True, device_id=torch.device("cpu"))
-        assert all(p.ndim == 1 for p in first.parameters())
-        found["FSDP"] = split(first)
-        for name, model in {
-            "flat": FullyShardedDataParallel(small(), device_id=torch.device("cpu")),
-            "a part": first[1],
-        }.items():
-            with pytest.raises(ValueError, match="flattened") as error:
-                select(model)
-            found[name] = str(error.value)
-    return found
-
-
-@pytest.mark.parametrize("kind", ["one process", "fully_shard", "FSDP"])
-def test_a_sharded_model_is_split_as_the_whole_one(sharded, kind):
-    assert sharded[kind] == split(small())
-    assert ["1.weight", "matrix", (8, 4), 0.1] in sharded[kind]
-
-
-def test_flat_parameters_are_refused_with_the_way_out(sharded):
-    assert re.search(r"holds 0.weight, 1.weight.*use_orig_params=True", sharded["flat"])
-    assert re.search(r"'weight' is a flattened piece of FSDP.*Pass the module that FullyShardedData", sharded["a part"])
-
-
-def test_deepspeed_says_the_shape_of_what_it_took_away():
-    model = nn.Linear(3, 2)
-    for p in model.parameters():
-        p.ds_shape = p.shape
-        p.data = torch.empty(0)  # as ZeRO-3 leaves it
-    assert [entry.shape for entry in entries(model)] == [(2, 3), (2,)]
-    assert strengths(model, 0.1, preset="nanogpt") == {"weight": 0.1, "bias": 0.0}
