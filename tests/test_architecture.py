@@ -21,6 +21,7 @@ CORE_ROOMS = (
         "theory",
         "transfer",
         "schedule",
+        "selecting",
         "spectrum",
     ),
     *("lab", "__init__", "__main__"),
@@ -40,9 +41,10 @@ MAY_IMPORT = {
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for
+    "selecting": ({"selecting", "attaching", "optim", "decay", "checks"}, {"torch"}),
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
-    "__init__": ({"catalog", "named", "attaching", "optim", "decay"}, set()),
+    "__init__": ({"catalog", "named", "attaching", "optim", "decay", "selecting"}, set()),
 }
 WITHOUT_TORCH = ("checks", "catalog")
 # All that attach() takes of the engines is their account of v̄, and how a change is seen.
@@ -175,7 +177,7 @@ def test_attach_is_the_function_whatever_is_imported_first(first):
 def test_every_room_is_there_after_importing_the_package():
     code = """
 import sys, weightdecay
-for name in ("catalog", "decay", "lab", "monitor", "optim", "schedule", "spectrum", "theory", "transfer"):
+for name in ("catalog", "decay", "lab", "monitor", "optim", "schedule", "selecting", "spectrum", "theory", "transfer"):
     assert name in dir(weightdecay)
     assert getattr(weightdecay, name) is sys.modules[f"weightdecay.{name}"]
 """

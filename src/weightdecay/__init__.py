@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         TensorFlowSGD,
         Yogi,
     )
+    from weightdecay.selecting import audit, select
 
 __all__ = [
     "Cautious",
@@ -87,15 +88,17 @@ __all__ = [
     "SGDS",
     "SGDW",
     "attach",
+    "audit",
     "available",
     "create",
     "register",
+    "select",
     "unregister",
 ]
 
 ROOMS = (
-    *("attaching", "catalog", "decay", "engine", "lab", "monitor", "optim", "schedule", "spectrum", "theory"),
-    "transfer",
+    *("attaching", "catalog", "decay", "engine", "lab", "monitor", "optim", "schedule"),
+    *("selecting", "spectrum", "theory", "transfer"),
 )
 """Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
 
@@ -108,7 +111,7 @@ def __getattr__(name: str) -> Any:
     if name in ROOMS:
         return _room(name)
     if name in __all__:
-        for home in ("catalog", "named", "optim", "decay", "attaching"):
+        for home in ("catalog", "named", "optim", "decay", "attaching", "selecting"):
             module = importlib.import_module(f"weightdecay.{home}")
             if name in vars(module):
                 return vars(module)[name]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from weightdecay.lab.cli.advise import AdviseSettings, run_advise
+from weightdecay.lab.cli.audit import AuditSettings, run_audit
 from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
@@ -30,6 +31,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "report": (ReportSettings, run_report),
     "reproduce": (ReproduceSettings, run_reproduce),
     "advise": (AdviseSettings, run_advise),
+    "audit": (AuditSettings, run_audit),
     "spectrum": (SpectrumSettings, run_spectrum),
     "theory": (TheorySettings, run_theory),
 }
