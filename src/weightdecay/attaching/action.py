@@ -6,6 +6,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -28,7 +29,10 @@ from weightdecay.optim.reference import largest
 from weightdecay.optim.scalars import clip
 from weightdecay.optim.sharding import Spread
 
+_DTYPE = attrgetter("dtype")
 UNDECLARED: Any = Undeclared()
+SMALL = 1 << 14
+"""Elements of a tensor up to which the host's time of a call counts for more than that of the memory."""
 Facts = Callable[[Tensor | None, bool], tuple[Number, bool | Tensor]]
 """From a GradScaler's finding, and whether numbers may be read: v̄, and whether all is well."""
 
@@ -64,6 +68,7 @@ class Action:
         self.mean_square: Number | None = None
         self.pulls: list[Number] = []
         self._measured: tuple[list[Any], list[Any]] = [], []
+        self._grads: list[Tensor] | None = None  # in the step itself, which has looked at the lineup already
 
     # ---------------------------------------------------------------- what a checkpoint brings
 
@@ -87,7 +92,7 @@ class Action:
         """Return what this optimizer adds to v̄; where others share it, note which gradients were seen."""
         lineup, reader = self.lineup, self.groups.reader()
         assert reader is not None
-        grads = lineup.follow(optimizer)
+        grads = lineup.follow(optimizer) if self._grads is None else self._grads
         refuse_scaled(optimizer, reader.decay)
         self._use_second()
         groups = [options.seen for options in self.groups.options]
@@ -100,9 +105,8 @@ class Action:
             self._measured = [weakref.ref(p.grad) for p in lineup.live], versions([p.grad for p in lineup.live])  # type: ignore[misc]
         return part
 
-    def unchanged(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether the gradients are still those that were measured."""
-        self.lineup.follow(optimizer)
+    def unchanged(self) -> bool:
+        """Whether the gradients, as the step has found them, are those that were measured."""
         grads: list[Any] = [p.grad for p in self.lineup.live]
         seen, written = self._measured
         return _same(seen, grads) and versions(grads) == written
@@ -112,11 +116,11 @@ class Action:
     def before(self, optimizer: torch.optim.Optimizer, alone: Callable[[], bool], facts: Facts) -> None:
         """Shrink the weights, or let the pull ride in the optimizer's kernel, and hide λ."""
         lineup, groups = self.lineup, self.groups
-        grads = lineup.follow(optimizer)
+        grads = lineup.follow(optimizer, groups.reads_mean_square)
         if not lineup.live and (not groups.reads_mean_square or alone()):
             return
         host = scalars.readable(lineup.device)
-        mean_square, ok = self._facts(optimizer, facts, host)
+        mean_square, ok = self._facts(optimizer, facts, host, grads)
         pulls: list[Number] = []
         clamped: bool | Tensor = False
         for place, (options, members) in enumerate(zip(groups.options, lineup.groups, strict=True)):
@@ -140,7 +144,7 @@ class Action:
             carried = _carried(optimizer, options.seen, pull, host)
             self.cover.hide(options.group, carried or 0.0)
             if carried is None:
-                shrink(lineup.weights(members), pull)
+                shrink(lineup.weights(members), pull, bool(options.group.get("fused")))
 
     @torch.no_grad()
     def after(self, optimizer: torch.optim.Optimizer) -> None:
@@ -178,7 +182,9 @@ class Action:
             done.append(self.moves.before(optimizer, move, ok))
         return together([one for one in done if one is not None])
 
-    def _facts(self, optimizer: torch.optim.Optimizer, facts: Facts, host: bool) -> tuple[Number, bool | Tensor]:
+    def _facts(
+        self, optimizer: torch.optim.Optimizer, facts: Facts, host: bool, grads: list[Tensor]
+    ) -> tuple[Number, bool | Tensor]:
         """Return v̄ (NaN where nobody reads it) and whether to shrink at all."""
         lineup, found = self.lineup, getattr(optimizer, "found_inf", None)
         if found is not None:
@@ -188,7 +194,11 @@ class Action:
             ok = True if found is None else found == 0
             return math.nan, bool(ok) if host else ok
         refuse_scaled(optimizer, reader.decay)
-        self.mean_square, well = facts(found, host)
+        self._grads = grads
+        try:
+            self.mean_square, well = facts(found, host)
+        finally:
+            self._grads = None  # no gradient is kept
         self.squares.note(well, found)
         return self.mean_square, well
 
@@ -272,11 +282,11 @@ def together(some: list[Moved]) -> tuple[Number, bool | Tensor]:
     return max(pulls, default=0.0), over
 
 
-def shrink(weights: Sequence[Tensor], pull: Number) -> None:
-    """θ ← (1 − pull) θ; a vector of pulls holds one a tensor."""
+def shrink(weights: Sequence[Tensor], pull: Number, fused: bool = False) -> None:
+    """θ ← (1 − pull) θ; a vector of pulls holds one a tensor. ``fused``: the optimizer's own step is such a kernel."""
     if not isinstance(pull, Tensor):
         if pull != 0:
-            torch._foreach_mul_(list(weights), 1 - pull)
+            _shrink_by(list(weights), pull, fused)
     elif pull.dim():
         for weight, one in zip(weights, pull.unbind(), strict=True):
             shrink([weight], scalars.host_number(one))
@@ -285,3 +295,25 @@ def shrink(weights: Sequence[Tensor], pull: Number) -> None:
             keep = (1 - pull).to(weight.device, non_blocking=True)
             # In 16 bits 1 − pull would be rounded before it is multiplied with.
             weight.copy_(weight.float() * keep) if low_precision(weight) else weight.mul_(keep)
+
+
+def _shrink_by(weights: list[Tensor], pull: float, fused: bool) -> None:
+    """Do it in the way that costs the host least: of many small tensors on the CPU the calls count, not the memory."""
+    if weights[0].device.type != "cpu" or sum(map(Tensor.numel, weights)) > SMALL * len(weights):
+        torch._foreach_mul_(weights, 1 - pull)
+    elif fused and all(map(Tensor.is_contiguous, weights)) and len(set(map(_DTYPE, weights))) == 1:
+        # θ ← θ − pull θ: SGD whose gradient is the weight. Like the step itself, it does not count as a write.
+        torch._fused_sgd_(
+            weights,
+            weights,
+            [],
+            weight_decay=0.0,
+            momentum=0.0,
+            lr=pull,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            is_first_step=True,
+        )
+    else:
+        torch._foreach_add_(weights, weights, alpha=-pull)  # a quarter of the host's time of a multiplication

@@ -364,9 +364,7 @@ class Handle:
 
     def unchanged(self) -> bool:
         """Whether the gradients are still those of :meth:`measure`."""
-        optimizer = self.optimizer
-        assert optimizer is not None
-        return self._action.unchanged(optimizer)
+        return self._action.unchanged()
 
     # ---------------------------------------------------------------- checkpoints and copies
 

@@ -37,9 +37,12 @@ class Lineup:
         self._there = Attendance()
         self._valid = False
 
-    def follow(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
-        """Return this process's pieces of the gradients, complex numbers as pairs of reals."""
-        grads = self._unchanged(optimizer)
+    def follow(self, optimizer: torch.optim.Optimizer, forms: bool = True) -> list[Tensor]:
+        """Return this process's pieces of the gradients, complex numbers as pairs of reals.
+
+        ``forms``: whether another size or type of a gradient matters, as it does to who reads their norms.
+        """
+        grads = self._unchanged(optimizer, forms)
         if grads is None:
             self._valid = False
             grads = self._find(optimizer)
@@ -55,9 +58,9 @@ class Lineup:
         """Return the number of real elements of every piece."""
         return [real(piece(p.detach())).numel() for p in self.live]
 
-    def _unchanged(self, optimizer: torch.optim.Optimizer) -> list[Tensor] | None:
+    def _unchanged(self, optimizer: torch.optim.Optimizer, forms: bool) -> list[Tensor] | None:
         grads = self._there.unchanged(optimizer) if self._valid else None
-        return None if grads is None or self._form(grads) != self._forms else grads
+        return None if grads is None or (forms and self._form(grads) != self._forms) else grads
 
     def _find(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
         kept, there = self._there.note(optimizer), self._there
