@@ -17,6 +17,7 @@ CORE_ROOMS = (
         "engine",
         "attaching",
         "named",
+        "measuring",
         "monitor",
         "theory",
         "transfer",
@@ -36,13 +37,14 @@ MAY_IMPORT = {
     "optim": ({"optim", "decay", "checks"}, {"torch"}),
     "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
     "attaching": ({"attaching", "engine", "optim", "decay", "checks"}, {"torch"}),
+    "measuring": ({"measuring", "catalog", "checks"}, {"torch"}),
     "monitor": ({"optim"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
-    "__init__": ({"catalog", "named", "attaching", "optim", "decay"}, set()),
+    "__init__": ({"catalog", "named", "attaching", "measuring", "optim", "decay"}, set()),
 }
 WITHOUT_TORCH = ("checks", "catalog")
 # All that attach() takes of the engines is their account of v̄, and how a change is seen.
@@ -175,7 +177,7 @@ def test_attach_is_the_function_whatever_is_imported_first(first):
 def test_every_room_is_there_after_importing_the_package():
     code = """
 import sys, weightdecay
-for name in ("catalog", "decay", "lab", "monitor", "optim", "schedule", "spectrum", "theory", "transfer"):
+for name in ("catalog", "decay", "lab", "measuring", "monitor", "optim", "schedule", "spectrum", "theory", "transfer"):
     assert name in dir(weightdecay)
     assert getattr(weightdecay, name) is sys.modules[f"weightdecay.{name}"]
 """
