@@ -325,7 +325,7 @@ def path_of(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def found(path: str, kind: str) -> Any:
+def locate(path: str, kind: str) -> Any:
     """Return what stands at "module:Name", of whatever library. Raises: ValueError, which says which part is missing.
 
     ``kind`` is what is looked for, in the words of the message.
@@ -350,7 +350,7 @@ def found(path: str, kind: str) -> Any:
 
 def _import(path: str, kind: str) -> type[Any]:
     """Return the class at "module:Class". Raises: ValueError, which says which part was not found."""
-    there = found(path, kind)
+    there = locate(path, kind)
     if not isinstance(there, type) or not _is(there, kind):
         raise ValueError(f"{path!r} is {there!r}, and no {kind}. It must be a class derived from {_BASES[kind]}.")
     return there

@@ -12,26 +12,9 @@ question      the two functions
 The package is not called ``measure``: importing it would put a module in the place of the function.
 """
 
-from weightdecay.measuring.experiment import Numbers, Pulls, experiment
-from weightdecay.measuring.kinds import Kind, kind_of
 from weightdecay.measuring.measured import HEADINGS, Measured
 from weightdecay.measuring.question import assert_decays, measure, measured
 from weightdecay.measuring.reach import Reach
 from weightdecay.measuring.walk import MeasureError, TorchWalk, Walk
 
-__all__ = [
-    "HEADINGS",
-    "Kind",
-    "MeasureError",
-    "Measured",
-    "Numbers",
-    "Pulls",
-    "Reach",
-    "TorchWalk",
-    "Walk",
-    "assert_decays",
-    "experiment",
-    "kind_of",
-    "measure",
-    "measured",
-]
+__all__ = ["HEADINGS", "MeasureError", "Measured", "Reach", "TorchWalk", "Walk", "assert_decays", "measure", "measured"]

@@ -24,7 +24,7 @@ LOUDER = 2.0
 """How many times as large the gradients of the fourth pair are."""
 COUPLED = (1.0, 2.0, 0.5)
 """What times λθ an optimizer with L2 may add: 2 where the penalty is λ‖θ‖² without ½."""
-CONSTANT_STEPS, CONSTANT_LR, CONSTANT_GRAD = 200, 1e-3, 0.05
+CONSTANT_STEPS, CONSTANT_LR, CONSTANT_GRAD = 150, 1e-3, 0.05
 """A long path with one gradient, at whose end an update is gain · gradient."""
 
 

@@ -20,6 +20,7 @@ FORMULAS = {
     "elementwise": "ηλ · gain of the element",
 }
 HEADINGS = ("optimizer", "kind", "pull/formula", "lr", "schedule", "gradient", "where", "vectors", "bf16", "notes")
+"""Of the cells of :meth:`Measured.row`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Measured:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know beside the kind."""
-        said = [f"here also {name}" for name in self.also]
+        said = [f"here also {', '.join(self.also)}"] if self.also else []
         if self.kind not in (NONE, UNNAMED, "l2") and self.steps < STEPS:
             said.append(f"at {self.steps} of {STEPS} steps")
         if self.high < 0:

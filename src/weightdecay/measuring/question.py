@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from weightdecay import catalog
+from weightdecay.catalog import locate, optimizer
 from weightdecay.checks import unknown
 from weightdecay.measuring.experiment import Numbers, experiment, ratio_to_gain
 from weightdecay.measuring.kinds import NONE, TOLERANCE, UNITS, UNNAMED, Kind, kind_of
@@ -86,7 +86,7 @@ def measured(walk: Walk, name: str, default: float | None = None) -> Measured:
 
 
 def assert_decays(
-    make: str | Callable[..., Any],
+    make: Measured | str | Callable[..., Any],
     kind: str = "decoupled",
     *,
     key: str = "weight_decay",
@@ -99,7 +99,8 @@ def assert_decays(
     ``rtol`` of 1), a group's own λ counts, and a λ that is a tensor gives the same path. ``bfloat16=True`` asks also
     that at least 90 % of the decay arrives in bfloat16 weights.
 
-    ``make`` is what :func:`measure` takes: a class or a function ``(params, lr, weight_decay)``, a name or a path.
+    ``make`` is what :func:`measure` takes: a class or a function ``(params, lr, weight_decay)``, a name or a path; or
+    what :func:`measure` has returned.
     ``kind`` is one of "l2", "decoupled", "independent", "vanilla", "stable", "elementwise", "corrected", each but the
     first also as "cautious(…)", and "none". ``key`` is what the optimizer calls λ.
 
@@ -111,7 +112,7 @@ def assert_decays(
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: {unknown('kind of decay', kind, KINDS)}")
-    got = measure(make, key=key)
+    got = make if isinstance(make, Measured) else measure(make, key=key)
     if not got.fits(kind, rtol):
         raise AssertionError(f"{got.name}: {key} is expected to be {_expected(kind)}. Measured: {_seen(got)}.")
     if got.kind == NONE or got.reach is None:
@@ -163,8 +164,8 @@ def _found(what: str | Callable[..., Any]) -> tuple[Callable[..., Any], str]:
             )
         return what, getattr(what, "__qualname__", None) or repr(what)
     if ":" in what:
-        return catalog.found(what, "optimizer"), what
-    return catalog.optimizer(what).cls, what
+        return locate(what, "optimizer"), what
+    return optimizer(what).cls, what
 
 
 def _default(make: Callable[..., Any], key: str) -> float | None:

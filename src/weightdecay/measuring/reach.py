@@ -40,22 +40,22 @@ def reach(walk: TorchWalk, pull: float) -> Reach:
         groups = [{walk.key: strength} for strength in strengths]
         return walk.several(lrs, [grads] * len(groups), [start] * len(groups), STRENGTH, groups=groups)
 
-    def writing(value: Any) -> list[Tensor]:
+    def writing(change: Callable[[Any], Any]) -> list[Tensor]:
         def write(group: dict[str, Any], step: int) -> None:
             if step == STEPS // 2:
-                group[walk.key] = value
+                group[walk.key] = change(group[walk.key])
 
         return walk.several(lrs, [grads], [start], STRENGTH, write=write)
 
     vectors = _tried(lambda: not torch.equal(two(STRENGTH)[1], two(0.0)[1]))
     groups = _tried(lambda: _own(matrices(STRENGTH, 0.0), matrices(0.0, 0.0)))
     written = tensor = None
-    if _in_groups(walk):
+    if walk.in_groups:
         number = walk(lrs, grads, STRENGTH, start)
         effect = (number - walk(lrs, grads, 0.0, start)).abs().max().item()
-        written = _tried(lambda: not torch.equal(writing(0.0)[0], number))
-        made = torch.tensor(STRENGTH, dtype=walk.dtype)
-        tensor = _tried(lambda: (writing(made)[0] - number).abs().max().item() <= 1e-3 * effect)
+        written = _tried(lambda: not torch.equal(writing(lambda _: 0.0)[0], number))
+        tensors = _tried(lambda: writing(lambda strength: torch.tensor(strength, dtype=walk.dtype))[0])
+        tensor = None if tensors is None else (tensors - number).abs().max().item() <= 1e-3 * effect
     return Reach(vectors, groups, written, tensor, _tried(lambda: _arrives(walk, pull)))
 
 
@@ -64,11 +64,6 @@ def _tried(what: Callable[[], T]) -> T | None:
         return what()
     except Exception:  # whatever somebody's optimizer raises where it refuses
         return None
-
-
-def _in_groups(walk: TorchWalk) -> bool:
-    optimizer = walk.build([torch.nn.Parameter(torch.ones(4, 4, dtype=walk.dtype))], LR, STRENGTH)
-    return walk.key in optimizer.param_groups[0]
 
 
 def _own(mixed: list[Tensor], free: list[Tensor]) -> bool:

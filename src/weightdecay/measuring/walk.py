@@ -93,6 +93,13 @@ class TorchWalk:
                         path.append(weight.detach().double().clone())
         return [torch.stack(path) for path in paths]
 
+    @property
+    def in_groups(self) -> bool:
+        """Whether λ stands in the groups under its name, where a scheduler can write it."""
+        with _undisturbed():
+            weight = torch.nn.Parameter(torch.ones(4, 4, dtype=self.dtype))
+            return self.key in self.build([weight], LR, STRENGTH).param_groups[0]
+
     def build(
         self, weights: list[torch.nn.Parameter], lr: float, strength: float, groups: Sequence[Mapping[str, Any]] = ()
     ) -> torch.optim.Optimizer:
