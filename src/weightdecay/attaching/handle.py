@@ -243,6 +243,15 @@ class Handle:
         """By which fraction the weights of each group shrank in the last step (with RAdam the most of a group's)."""
         return [float(pull.max() if isinstance(pull, Tensor) else pull) for pull in self._pulls]
 
+    def decay_of_group(self, place: int) -> Decay:
+        """Return the decay of a group: its own, or that of the handle."""
+        return self._options[place].decay if place < len(self._options) else self.decay
+
+    @property
+    def recorded(self) -> tuple[list[Number], Number | None]:
+        """The pulls and v̄ of the last step where they are, on a device maybe: nothing waits."""
+        return [pull.max() if isinstance(pull, Tensor) else pull for pull in self._pulls], self._mean_square
+
     @property
     def peak_lrs(self) -> list[float]:
         """η_max of each group."""
@@ -268,7 +277,7 @@ class Handle:
     # ---------------------------------------------------------------- the step
 
     def _before(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-        if self._depth and _inside_step(optimizer):
+        if self._depth and inside_step(optimizer):
             self._depth += 1
             return None
         self._depth = 1
@@ -313,7 +322,7 @@ class Handle:
 
     def _after(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> None:
         self._depth -= 1
-        if self._depth > 0 and _inside_step(optimizer):
+        if self._depth > 0 and inside_step(optimizer):
             return
         self._depth = 0
         self._cover.lift()
@@ -710,7 +719,7 @@ def shrink(weights: Sequence[Tensor], pull: Number) -> None:
             weight.copy_(weight.float() * keep) if low_precision(weight) else weight.mul_(keep)
 
 
-def _inside_step(optimizer: torch.optim.Optimizer) -> bool:
+def inside_step(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the hook was called by an inner of two nested steps.
 
     torch runs the hooks twice where a subclass's ``step`` calls that of its base. A flag would not tell this from a
