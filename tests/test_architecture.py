@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
     "attaching": ({"attaching", "engine", "optim", "decay", "checks"}, {"torch"}),
     "measuring": ({"measuring", "catalog", "checks"}, {"torch"}),
-    "monitor": ({"optim"}, {"torch"}),
+    "monitor": ({"monitor", "measuring", "theory", "attaching", "optim", "decay", "checks"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for

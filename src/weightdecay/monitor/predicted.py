@@ -23,9 +23,16 @@ def family_of(optimizer: object) -> str | None:
 
 
 def predicted(
-    family: str | None, kind: str, group: Mapping[str, Any], lr: float, pull: float, size: int, unit_grad: float
+    family: str | None,
+    kind: str,
+    group: Mapping[str, Any],
+    lr: float,
+    strength: float,
+    pull: float,
+    size: int,
+    unit_grad: float,
 ) -> Equilibrium | None:
-    """Return the equilibrium under the present lr and pull; None where theory has none.
+    """Return the equilibrium under the present lr, λ and pull; None where theory has none.
 
     ``unit_grad`` is the gradient's norm at ‖θ‖ = 1: ‖g‖·‖θ‖, root mean square over some readings. A decoupled decay has
     its pull ηλ', so that a stable one is taken at the v̄ of this moment.
@@ -35,7 +42,7 @@ def predicted(
     betas, momentum, dampening = group.get("betas"), group.get("momentum", 0.0), group.get("dampening", 0.0)
     try:
         if family == "sgd" and kind == "l2":
-            return equilibrium.sgd(lr, float(group["weight_decay"]), unit_grad, momentum, dampening)
+            return equilibrium.sgd(lr, strength, unit_grad, momentum, dampening)
         if kind == "l2" or kind.startswith("cautious("):
             return None
         if family == "sgd":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from weightdecay.attaching.gains import GAINS, KNOWN, lr_of
 from weightdecay.attaching.handle import Handle
 from weightdecay.decay import Cautious, Decay, Number
 from weightdecay.measuring import MeasureError, measure
-from weightdecay.optim import Optimizer
+from weightdecay.optim import SGD, Adam, AMSGrad, Optimizer
 
 UNKNOWN = "unknown"
 MASKED = "cautious("
@@ -22,7 +22,7 @@ MASKED = "cautious("
 
 @dataclass(frozen=True)
 class Rule:
-    """How λ becomes a pull in a group. ``recorded``: the step itself says the pull, and nothing has to be worked out."""
+    """How λ becomes a pull in a group. ``recorded``: the step itself says its pull."""
 
     kind: str  # as the catalog or weightdecay.measure has it; UNKNOWN
     recorded: bool = False
@@ -68,22 +68,17 @@ def pull_of(rule: Rule, group: Mapping[str, Any], peak_lr: Number, gain: Number 
     For L2 under SGD it is what the decay amounts to while the lr is small: ηλ(1−dampening)/(1−momentum).
     """
     strength, lr = group.get("weight_decay", 0.0), lr_of(dict(group))
+    formulas: dict[str, Callable[[], Number]] = {
+        "none": lambda: 0.0,
+        "vanilla": lambda: strength,
+        "decoupled": lambda: lr * strength,
+        "independent": lambda: strength * lr / peak_lr,
+        "corrected": lambda: strength * lr * lr / peak_lr,
+    }
+    if gain is not None and (rule.kind == "stable" or (rule.kind == "l2" and "momentum" in group)):
+        formulas[rule.kind] = lambda: lr * strength * gain
     kind = rule.kind.removeprefix(MASKED).removesuffix(")")
-    if kind == "none":
-        return 0.0
-    if kind == "vanilla":
-        return strength * rule.ratio
-    if kind == "decoupled":
-        return lr * strength * rule.ratio
-    if kind == "independent":
-        return strength * lr / peak_lr * rule.ratio
-    if kind == "corrected":
-        return strength * lr * lr / peak_lr * rule.ratio
-    if kind == "stable" and gain is not None:
-        return lr * strength * gain * rule.ratio
-    if kind == "l2" and gain is not None and "momentum" in group:
-        return lr * strength * gain
-    return math.nan
+    return formulas[kind]() * rule.ratio if kind in formulas else math.nan
 
 
 def gain_name(optimizer: torch.optim.Optimizer) -> str | None:
@@ -102,8 +97,6 @@ def gain_of(name: str | None, group: Mapping[str, Any], mean_square: Number | No
 
 
 def _own(optimizer: torch.optim.Optimizer) -> str | None:
-    from weightdecay.optim import SGD, Adam, AMSGrad
-
     if isinstance(optimizer, SGD):
         return "sgd"
     return "adam" if isinstance(optimizer, Adam) and not isinstance(optimizer, AMSGrad) else None
