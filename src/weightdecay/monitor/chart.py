@@ -63,7 +63,7 @@ def ticks(low: float, high: float, log: bool) -> list[float]:
     if log:
         for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.2, 1.5, 2, 3, 5, 7)):
             found = [
-                s * 10.0**e for e in range(math.floor(low), math.ceil(high)) for s in steps
+                s * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for s in steps
                 if low <= math.log10(s) + e <= high
             ]  # fmt: skip
             if len(found) >= 3:

@@ -30,7 +30,7 @@ figure{margin:0}figcaption,.key{font-size:.85rem;color:var(--soft)}
 svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
 .grid{stroke:var(--faint);stroke-width:.7}polyline{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .dashed{stroke-dasharray:4 3;opacity:.8}.key span{margin-right:.8rem;white-space:nowrap}
-.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
+.wide{overflow-x:auto;margin:1.5rem 0}table{border-collapse:collapse;font-size:.85rem}
 th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid var(--faint);white-space:nowrap}
 th:first-child,td:first-child{text-align:left}
 """
