@@ -2,7 +2,7 @@
 
 A fifth of the labels are wrong, so that the gradients stay large. The convolutions stand before batch norms, so the
 loss does not depend on their norms, and theory says at which norm and angle per step they settle. Nothing is fitted:
-the prediction reads lr, λ, the betas and, for SGD, the norm of the gradients. Takes about three minutes on one core.
+the prediction reads lr, λ, the betas and, for SGD, the norm of the gradients. Takes about five minutes on one core.
 
     python examples/equilibrium.py [FOLDER]          writes equilibrium.png, equilibrium.html, and prints a table
 """
@@ -68,7 +68,7 @@ def settled(seen):
 
 def draw(watched):
     """Norms along the training of two runs, and predicted against measured of all."""
-    figure = Figure(figsize=(9, 6.4), layout="constrained")
+    figure = Figure(figsize=(9.6, 6.4), layout="constrained")
     axes = figure.subplots(2, 2)
     for ax, run in zip(axes[0], ("AdamW, λ = 1", "SGD, L2, λ = 1e-2"), strict=True):
         history = watched[run].history
@@ -76,14 +76,13 @@ def draw(watched):
             path = [(step, one) for step, _, tensors in history for one in tensors if one.name == name]
             ax.plot([s for s, _ in path], [one.norm for _, one in path], color=f"C{i}", lw=1.2)
             ax.plot([s for s, _ in path], [one.equilibrium_norm for _, one in path], color=f"C{i}", ls=":", lw=1)
-        ax.set(title=f"{run}: norms, dotted as predicted", xlabel="step", yscale="log")
+        ax.set(title=f"{run}: norms (dotted: predicted)", xlabel="step", yscale="log")
     for ax, (a, b), title in zip(axes[1], ((1, 2), (3, 4)), ("norm", "angle per step, radians"), strict=True):
         for i, (run, seen) in enumerate(watched.items()):
             rows = settled(seen)
             ax.plot([r[b] for r in rows], [r[a] for r in rows], "o^sDvP"[i], color=f"C{i // 2}", ms=5, label=run)
-        low, high = min(ax.get_xlim()[0], ax.get_ylim()[0]), max(ax.get_xlim()[1], ax.get_ylim()[1])
-        low = max(low, 1e-4)
-        ax.plot([low, high], [low, high], color="0.6", lw=0.8, zorder=0)
+        every = [r[i] for seen in watched.values() for r in settled(seen) for i in (a, b)]
+        ax.plot([min(every), max(every)], [min(every), max(every)], color="0.6", lw=0.8, zorder=0)
         ax.set(title=title, xlabel="predicted", ylabel="measured", xscale="log", yscale="log")
     axes[1, 0].legend(fontsize=8)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ class Watch:
         if self.every < 1:
             raise ValueError(f"every={every}: look at one step in 1 or more.")
         self.tensors, self.steps, self.told = tensors, 0, decay
-        self.names = _names(optimizer, model)
+        self._known = {p: name for name, p in model.named_parameters()} if model is not None else {}
+        self.names = _names(optimizer, self._known)
         for p, name in self.names.items():
             if is_sharded(p):
                 raise ValueError(
@@ -180,7 +182,7 @@ class Watch:
         for group in optimizer.param_groups[len(self._totals) :]:
             self._totals.append(0.0)
             self._peaks.append(group.get("peak_lr") or group["lr"])
-        self.names = {**_names(optimizer, None), **self.names}
+        self.names = _names(optimizer, self._known)
 
     def _pulls(self, optimizer: torch.optim.Optimizer) -> tuple[list[Number], Number | None]:
         """Return the pull of each group in this step, and v̄ where the step has read it; no device is waited for."""
@@ -243,9 +245,8 @@ class Watch:
             del self.history[1::2]
 
 
-def _names(optimizer: torch.optim.Optimizer, model: torch.nn.Module | None) -> dict[Tensor, str]:
+def _names(optimizer: torch.optim.Optimizer, known: Mapping[Tensor, str]) -> dict[Tensor, str]:
     """Return a name for every tensor: the model's, the group's, or its place."""
-    known = {p: name for name, p in model.named_parameters()} if model is not None else {}
     names: dict[Tensor, str] = {}
     for i, group in enumerate(optimizer.param_groups):
         given: Any = group.get("param_names") or [f"group {i}, tensor {j}" for j in range(len(group["params"]))]
