@@ -43,7 +43,7 @@ def watch(
     reading come in one read of the device. Nothing of the optimizer is changed; :meth:`Watch.close` ends it.
 
     ``model``
-        For the names of the tensors; without it they are called "group 0, tensor 3".
+        For the names of the tensors; without it they are called "group0.tensor3".
     ``tensors``
         Whether :meth:`Watch.readings` and the page have every tensor, not only the groups.
     ``decay``
@@ -85,7 +85,8 @@ class Watch:
         if self.every < 1:
             raise ValueError(f"every={every}: look at one step in 1 or more.")
         self.tensors, self.steps, self.told = tensors, 0, decay
-        self._known = {p: name for name, p in model.named_parameters()} if model is not None else {}
+        named = model.named_parameters() if model is not None else ()
+        self._known: dict[Tensor, str] = {p: name for name, p in named}
         self.names = _names(optimizer, self._known)
         for p, name in self.names.items():
             if is_sharded(p):
@@ -249,7 +250,7 @@ def _names(optimizer: torch.optim.Optimizer, known: Mapping[Tensor, str]) -> dic
     """Return a name for every tensor: the model's, the group's, or its place."""
     names: dict[Tensor, str] = {}
     for i, group in enumerate(optimizer.param_groups):
-        given: Any = group.get("param_names") or [f"group {i}, tensor {j}" for j in range(len(group["params"]))]
+        given: Any = group.get("param_names") or [f"group{i}.tensor{j}" for j in range(len(group["params"]))]
         names |= {p: known.get(p, name) for p, name in zip(group["params"], given, strict=True)}
     return names
 
