@@ -14,7 +14,7 @@ from weightdecay.attaching.gains import GAINS, KNOWN, lr_of
 from weightdecay.attaching.handle import Handle
 from weightdecay.decay import Cautious, Decay, Number
 from weightdecay.measuring import MeasureError, measure
-from weightdecay.optim import SGD, Adam, AMSGrad, Optimizer
+from weightdecay.optim import SGD, Adam, Optimizer
 
 UNKNOWN = "unknown"
 MASKED = "cautious("
@@ -83,8 +83,10 @@ def pull_of(rule: Rule, group: Mapping[str, Any], peak_lr: Number, gain: Number 
 
 def gain_name(optimizer: torch.optim.Optimizer) -> str | None:
     """Return "adam" or "sgd" for optimizers whose gain is 1/√v̄ or a constant; None for others."""
+    if isinstance(optimizer, Optimizer):
+        return _own(optimizer)
     name = next((KNOWN[cls.__name__] for cls in type(optimizer).__mro__ if cls.__name__ in KNOWN), None)
-    return name if name in ("adam", "sgd") and not isinstance(optimizer, Optimizer) else _own(optimizer)
+    return name if name in ("adam", "sgd") else None
 
 
 def gain_of(name: str | None, group: Mapping[str, Any], mean_square: Number | None) -> Number | None:
@@ -97,9 +99,10 @@ def gain_of(name: str | None, group: Mapping[str, Any], mean_square: Number | No
 
 
 def _own(optimizer: torch.optim.Optimizer) -> str | None:
+    """Return the gain of ours: subclasses of Adam have others, but for those that only have another decay."""
     if isinstance(optimizer, SGD):
         return "sgd"
-    return "adam" if isinstance(optimizer, Adam) and not isinstance(optimizer, AMSGrad) else None
+    return "adam" if isinstance(optimizer, Adam) and optimizer.method == Adam.method else None
 
 
 def _of_decay(decay: Decay) -> Rule:

@@ -155,7 +155,7 @@ def groups_of(
                 weight_decay=strength,
                 lr=lr,
                 pull=pull,
-                effective_lr=math.nan if gain is None else lr * float(gain),
+                effective_lr=effective_lr(kind, strength, lr, pull, gain),
                 mean_square=mean_square,
                 norm=whole.norm,
                 relative_update=whole.moved / whole.before if whole.before > 0 else math.nan,
@@ -172,6 +172,13 @@ def groups_of(
             )
         )
     return found
+
+
+def effective_lr(kind: str, strength: float, lr: float, pull: float, gain: Number | None) -> float:
+    """Return lr · gain; under a stable decay that is pull/λ, whatever the gain."""
+    if gain is not None:
+        return lr * float(gain)
+    return pull / strength if kind == "stable" and strength > 0 and pull < 1 else math.nan
 
 
 def half_life(pull: float) -> float:
