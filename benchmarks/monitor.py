@@ -3,22 +3,17 @@
 A reading takes milliseconds, so that a training of a hundred steps with and without one differs by less than the
 noise of a shared machine. So the parts are timed on their own: a step (forward, backward, AdamW, batch 128), a step of
 the optimizer with and without the hooks where nothing is due, and the reading itself; the cost of one step is
-(99 · idle + reading)/100.
+(99 · idle + reading)/100. All times are CPU time of this process, which other processes do not lengthen as much.
 
     OMP_NUM_THREADS=1 python benchmarks/monitor.py [--every 100] [--rounds 15] [--batch 128]
 """
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
-
-sys.path.insert(0, str(Path(__file__).parent))
-from timing import once
 
 from weightdecay.lab.data.base import Facts
 from weightdecay.lab.models.resnet import resnet20
@@ -29,15 +24,19 @@ GOAL = 1.0  # percent
 
 def median(step, rounds):
     """Return the median of milliseconds; the first two make state and caches."""
-    return statistics.median([once(step, "cpu") for _ in range(rounds + 2)][2:])
+    return statistics.median([spent(step) for _ in range(rounds + 2)][2:])
+
+
+def spent(step):
+    """Return the milliseconds of one call."""
+    start = time.process_time()
+    step()
+    return 1e3 * (time.process_time() - start)
 
 
 def many(optimizer, steps):
     """Return the milliseconds of one optimizer step, from many."""
-    start = time.perf_counter()
-    for _ in range(steps):
-        optimizer.step()
-    return 1e3 * (time.perf_counter() - start) / steps
+    return spent(lambda: [optimizer.step() for _ in range(steps)]) / steps
 
 
 def main():
