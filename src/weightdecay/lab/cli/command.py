@@ -13,6 +13,7 @@ from typing import Any
 from weightdecay.lab.cli.advise import AdviseSettings, run_advise
 from weightdecay.lab.cli.audit import AuditSettings, run_audit
 from weightdecay.lab.cli.compare import run_compare
+from weightdecay.lab.cli.measure import MeasureSettings, run_measure
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, UNHEARD, fail, open_missing, say, turn_away
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
     "reproduce": (ReproduceSettings, run_reproduce, "Put the paper's claims to the test, with a verdict for each."),
     "advise": (AdviseSettings, run_advise, "Which λ to try next for another batch, length, optimizer, width."),
     "audit": (AuditSettings, run_audit, "Which tensors an optimizer decays, by how much, and what is odd."),
+    "measure": (MeasureSettings, run_measure, "What the weight_decay of any optimizer does, by experiment."),
     "spectrum": (SpectrumSettings, run_spectrum, "Measure the Hessian's eigenvalues of a trained run."),
     "theory": (TheorySettings, run_theory, "Draw what theory predicts beside what the optimizers do."),
 }
