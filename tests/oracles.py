@@ -209,6 +209,18 @@ def radam_update(s, g, h, lr, v_bar):
     return lr * m_hat * gain, r * power(v_bar, 0.5), alive(s["v"], gain)
 
 
+# ---------------------------------------------------------------- Lion: arXiv:2302.06675, Algorithm 2
+
+
+def lion_update(s, g, h, lr, v_bar):
+    """The update sees the old momentum, mixed by β₁; the momentum then moves by β₂. The gain is the user's word."""
+    beta1, beta2 = h["betas"]
+    m = s.get("m", np.zeros_like(g))
+    u = np.sign(beta1 * m + (1 - beta1) * g)
+    s["m"] = beta2 * m + (1 - beta2) * g
+    return lr * u, h["gain"], h["gain"]
+
+
 MOMENTS = {
     "sgd": sgd_moments,
     "heavyball": heavyball_moments,
@@ -220,6 +232,7 @@ MOMENTS = {
     "adabound": adam_moments,
     "padam": amsgrad_moments,
     "radam": adam_moments,
+    "lion": lambda s, g, h, lr: None,
 }
 UPDATE = {
     "sgd": sgd_update,
@@ -232,4 +245,5 @@ UPDATE = {
     "adabound": adabound_update,
     "padam": padam_update,
     "radam": radam_update,
+    "lion": lion_update,
 }

@@ -20,6 +20,7 @@ from weightdecay.decay import parse, spelled
 from weightdecay.lab.methods import with_code
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.settings import SettingsError
+from weightdecay.optim.gainless import Gainless
 from weightdecay.optim.options import DEFAULTS, Options
 from weightdecay.transfer.optimizers import KNOWN
 
@@ -147,6 +148,7 @@ ORDER = {
     wd.TensorFlowSGD: ("lr", "momentum", "weight_decay", "nesterov"),
     wd.Adam: ("lr", "betas", "eps", "weight_decay"),
     wd.Adai: ("lr", "betas", "eps", "weight_decay"),
+    wd.Lion: ("lr", "betas", "weight_decay"),
 }
 
 
@@ -164,7 +166,8 @@ def test_the_order_of_the_parameters_is_that_of_torch(cls):
 @pytest.mark.parametrize("decay", [None, wd.Stable(power=0.25), "vanilla", "Stable(power=0.25, eps=1e-8)"])
 @pytest.mark.parametrize("cls", CLASSES)
 def test_an_optimizer_can_be_built_again_from_its_defaults(cls, decay):
-    one = cls(weights(), lr=np.float32(0.5), weight_decay=1, **({} if decay is None else {"decay": decay}))
+    told = {"gain": 1.0} if issubclass(cls, Gainless) else {}
+    one = cls(weights(), lr=np.float32(0.5), weight_decay=1, **told, **({} if decay is None else {"decay": decay}))
     two = type(one)(weights(), **one.defaults)
     assert two.defaults == one.defaults
     without = [{k: v for k, v in o.param_groups[0].items() if k != "params"} for o in (one, two)]

@@ -121,6 +121,11 @@ class Bundle:
         torch._foreach_sqrt_(self.tensors)
         return self
 
+    def sign_(self) -> Bundle:
+        """The sign of each element, in place."""
+        torch._foreach_sign_(self.tensors)
+        return self
+
     def reciprocal_(self) -> Bundle:
         """1/self, in place."""
         torch._foreach_reciprocal_(self.tensors)

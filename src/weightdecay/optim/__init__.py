@@ -4,6 +4,7 @@ from weightdecay.optim.adabound import AdaBound
 from weightdecay.optim.adai import Adai
 from weightdecay.optim.adam import Adam, AMSGrad
 from weightdecay.optim.base import Optimizer
+from weightdecay.optim.lion import Lion
 from weightdecay.optim.options import Options
 from weightdecay.optim.padam import Padam
 from weightdecay.optim.radam import RAdam
@@ -17,6 +18,7 @@ __all__ = [
     "Adai",
     "Adam",
     "HeavyBall",
+    "Lion",
     "Optimizer",
     "Options",
     "Padam",
