@@ -61,7 +61,8 @@ METHODS = [
     Method(wd.AdaBound, "adabound", ({}, {"final_lr": 0.5, "gamma": 0.01})),
     Method(wd.Padam, "padam", ({}, {"partial": 0.125}), 1e-2),
     Method(wd.RAdam, "radam", ({}, {"betas": (0.8, 0.95)})),
-    Method(ToldLion, "lion", ({}, {"betas": (0.8, 0.95), "gain": 0.5}), decays=("decoupled", "stable")),
+    Method(wd.NAdam, "nadam", ({}, {"betas": (0.8, 0.95), "momentum_decay": 0.1}), decays=("stable",)),
+    Method(ToldLion, "lion", ({}, {"betas": (0.8, 0.95), "gain": 0.5}), decays=("stable",)),
 ]
 
 

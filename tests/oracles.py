@@ -209,6 +209,25 @@ def radam_update(s, g, h, lr, v_bar):
     return lr * m_hat * gain, r * power(v_bar, 0.5), alive(s["v"], gain)
 
 
+# ---------------------------------------------------------------- NAdam: Dozat 2016, as torch.optim.NAdam has it
+
+
+def nadam_moments(s, g, h, lr):
+    adam_moments(s, g, h, lr)
+    s["product"] = s.get("product", 1.0) * nadam_mu(s["t"], h)
+
+
+def nadam_mu(t, h):
+    return h["betas"][0] * (1 - 0.5 * 0.96 ** (t * h["momentum_decay"]))
+
+
+def nadam_update(s, g, h, lr, v_bar):
+    mu, following = nadam_mu(s["t"], h), nadam_mu(s["t"] + 1, h)
+    denominator = np.sqrt(s["v"] / (1 - h["betas"][1] ** s["t"])) + h["eps"]
+    looked_ahead = following * s["m"] / (1 - s["product"] * following) + (1 - mu) * g / (1 - s["product"])
+    return lr * looked_ahead / denominator, power(v_bar, 0.5), alive(s["v"], 1 / denominator)
+
+
 # ---------------------------------------------------------------- Lion: arXiv:2302.06675, Algorithm 2
 
 
@@ -232,6 +251,7 @@ MOMENTS = {
     "adabound": adam_moments,
     "padam": amsgrad_moments,
     "radam": adam_moments,
+    "nadam": nadam_moments,
     "lion": lambda s, g, h, lr: None,
 }
 UPDATE = {
@@ -245,5 +265,6 @@ UPDATE = {
     "adabound": adabound_update,
     "padam": padam_update,
     "radam": radam_update,
+    "nadam": nadam_update,
     "lion": lion_update,
 }

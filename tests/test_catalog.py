@@ -148,6 +148,7 @@ ORDER = {
     wd.TensorFlowSGD: ("lr", "momentum", "weight_decay", "nesterov"),
     wd.Adam: ("lr", "betas", "eps", "weight_decay"),
     wd.Adai: ("lr", "betas", "eps", "weight_decay"),
+    wd.NAdam: ("lr", "betas", "eps", "weight_decay", "momentum_decay"),
     wd.Lion: ("lr", "betas", "weight_decay"),
 }
 
@@ -158,7 +159,7 @@ def test_the_order_of_the_parameters_is_that_of_torch(cls):
     positional = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == ["params", *order]
     values = {"lr": 0.25, "weight_decay": 0.125, "momentum": 0.5, "dampening": 0.0, "nesterov": True}
-    values |= {"betas": (0.5, 0.75), "eps": 0.5}
+    values |= {"betas": (0.5, 0.75), "eps": 0.5, "momentum_decay": 0.5}
     defaults = cls(weights(), *(values[name] for name in order)).defaults
     assert {name: defaults[name] for name in order} == {name: values[name] for name in order}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
 from weightdecay.optim.groups import read_groups
-from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept_dtype, member
+from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept_dtype, member, one_number
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.scalars import capped
 from weightdecay.optim.sharding import like, piece
@@ -185,6 +185,8 @@ def _fit(optimizer: Optimizer, m: Member) -> None:
         if (kept := m.memory.get(name)) is None:
             continue
         mine, dtype = piece(kept), kept_dtype(name, weight, optimizer.moments)
+        if one_number(mine, weight) and (mine.dtype != m.dtype or mine.device != weight.device):
+            m.memory[name] = mine.to(weight.device, m.dtype)
         if mine.shape != weight.shape:
             continue
         crooked = mine.stride() != weight.stride() and torch.ops.aten.is_non_overlapping_and_dense(weight)
