@@ -159,7 +159,7 @@ def signature(bucket: Bucket, optimizer: Optimizer) -> Any:
     return (layout, held, fixed, betas, decay, bucket.weight.dtype, bucket.counts.device)
 
 
-FIXED = (int, float, bool, str, tuple)
+FIXED = (int, float, bool, str, tuple, torch.dtype)
 
 
 def tensors_of(buckets: Sequence[Bucket], optimizer: Optimizer) -> list[Tensor]:

@@ -5,6 +5,7 @@ from weightdecay.optim.adai import Adai
 from weightdecay.optim.adam import Adam, AMSGrad
 from weightdecay.optim.base import Optimizer
 from weightdecay.optim.lion import Lion
+from weightdecay.optim.muon import Muon
 from weightdecay.optim.nadam import NAdam
 from weightdecay.optim.options import Options
 from weightdecay.optim.padam import Padam
@@ -20,6 +21,7 @@ __all__ = [
     "Adam",
     "HeavyBall",
     "Lion",
+    "Muon",
     "NAdam",
     "Optimizer",
     "Options",

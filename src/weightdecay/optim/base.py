@@ -85,6 +85,9 @@ class Optimizer(Untraced):
     linear_in_squares: ClassVar[bool] = False
     """Whether v_t = β₂ v_{t−1} + (1 − β₂) g_t² from v_0 = 0, so that v̄ follows from the norms of the gradients."""
 
+    timeless: ClassVar[bool] = False
+    """Whether no number of the box depends on the step count, so that a checkpoint without counts is whole."""
+
     changed_defaults: ClassVar[Mapping[str, Any]] = {}
     """What a subclass without a constructor of its own changes in the defaults of its parent's."""
     hyper: ClassVar[tuple[str, ...]] = ()
@@ -363,11 +366,15 @@ class Optimizer(Untraced):
         for name in ("maximize", *self.hyper):
             if name in names:
                 group[name] = flag(group[name], name, where)
+        self.check_own(group, names, where)
         if "decay" in names:
             group["decay"] = decay_of(group["decay"], where)
             self._check_needs(group, where)
             if START in group["decay"].needs and START not in self.state_names:
                 self.state_names += (START,)
+
+    def check_own(self, group: Group, names: set[str], where: str) -> None:
+        """Check what no range says of those options of a group that were written; leave plain values in it."""
 
     def _check_needs(self, group: Group, where: str) -> None:
         decay, kind = group["decay"], type(self)

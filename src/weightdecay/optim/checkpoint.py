@@ -157,7 +157,7 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     fresh = optimizer.start(weight, group)
     needed = set(fresh)
     known = {"step", COMPENSATION, START, *optimizer.slots, *needed}
-    needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
+    needed |= {"step"} if needed and not optimizer.timeless else set()  # torch's SGD and Muon count no steps
     missing, extra = needed - set(present), set(present) - known
     if missing or extra & _all_slots(optimizer):
         raise ValueError(

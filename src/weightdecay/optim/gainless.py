@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import ClassVar
 
 from weightdecay.checks import NON_NEGATIVE, checked
@@ -22,12 +21,10 @@ class Gainless(Optimizer):
     does: ClassVar[str] = ""
     """What it does to a gradient instead of multiplying it, for the message."""
 
-    def check_written(self, group: Group, names: Iterable[str], where: str) -> None:
-        """Check what somebody wrote, the gain among it."""
-        names = set(names)
+    def check_own(self, group: Group, names: set[str], where: str) -> None:
+        """Check the gain."""
         if "gain" in names and group["gain"] is not None:
             group["gain"] = checked("gain", group["gain"], NON_NEGATIVE, where)
-        super().check_written(group, names, where)
         if "gain" in names and "decay" not in names:
             self._check_needs(group, where)
 
