@@ -92,7 +92,7 @@ def test_every_row_of_an_optimizer_says_what_its_class_does(name):
     assert row.default_weight_decay == optimizer.param_groups[0]["weight_decay"]
     assert catalog.OPTIMIZERS[row.base].cls.method == optimizer.method
     assert row.description.endswith(".")
-    assert row.family in ("sgd", "adam", "adai", "sign")
+    assert row.family in ("sgd", "adam", "adai", "sign", "orthogonal")
     assert row.lr > 0 < row.centre
     assert KNOWN[name] is row
     assert getattr(wd, row.title) is row.cls

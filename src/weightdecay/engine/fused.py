@@ -37,7 +37,7 @@ class Fused(Engine):
     name = "fused"
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if kernel_of(optimizer) is None:
+        if kernel_of(optimizer) is None:  # also where one group could be moved: one engine moves them all
             raise refuse("fused", f"{type(optimizer).__name__}", "torch has no fused kernel of its step", "foreach")
         super().__init__(optimizer)
         self.looked: object = None

@@ -6,6 +6,7 @@ from weightdecay.optim.adam import Adam, AMSGrad
 from weightdecay.optim.base import Optimizer
 from weightdecay.optim.lion import Lion
 from weightdecay.optim.muon import Muon
+from weightdecay.optim.muon_adamw import MuonAdamW
 from weightdecay.optim.nadam import NAdam
 from weightdecay.optim.options import Options
 from weightdecay.optim.padam import Padam
@@ -22,6 +23,7 @@ __all__ = [
     "HeavyBall",
     "Lion",
     "Muon",
+    "MuonAdamW",
     "NAdam",
     "Optimizer",
     "Options",

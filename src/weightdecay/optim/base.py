@@ -189,6 +189,14 @@ class Optimizer(Untraced):
         """Whether this group's step reads v̄, the mean over the model."""
         return decays(group) and "mean_gain" in group["decay"].needs
 
+    def averages(self, group: Group) -> bool:
+        """Whether v̂ of this group's tensors is part of the mean over the model."""
+        return True
+
+    def box(self, group: Group) -> Optimizer:
+        """Return whose box moves this group: its own, unless the groups have methods of their own."""
+        return self
+
     def finite(self, grad: Tensor) -> bool:
         """Whether the moments can take this gradient."""
         return grad.numel() == 0 or math.isfinite(grad.abs().max().item())

@@ -138,6 +138,13 @@ def _check_groups(optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
             f"the checkpoint has parameter groups of {theirs} tensors, this optimizer of {ours}. "
             "Build the optimizer with the groups it was saved with."
         )
+    for i, (group, other) in enumerate(zip(optimizer.param_groups, saved, strict=True)):
+        method = group.get("method")
+        if (before := other.get("method", method)) != method:
+            raise ValueError(
+                f"group {i} of the checkpoint was moved by {before!r}, and is moved by {method!r} here: their "
+                "moments do not mean the same. Build the optimizer with the groups it was saved with."
+            )
 
 
 def _same_decay(group: dict[str, Any], saved: dict[str, Any]) -> bool:
@@ -157,7 +164,7 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     fresh = optimizer.start(weight, group)
     needed = set(fresh)
     known = {"step", COMPENSATION, START, *optimizer.slots, *needed}
-    needed |= {"step"} if needed and not optimizer.timeless else set()  # torch's SGD and Muon count no steps
+    needed |= {"step"} if needed and not optimizer.box(group).timeless else set()  # torch's SGD and Muon count no steps
     missing, extra = needed - set(present), set(present) - known
     if missing or extra & _all_slots(optimizer):
         raise ValueError(

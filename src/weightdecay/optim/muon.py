@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from weightdecay.checks import FRACTION, POSITIVE, Interval, Ranges, check_mode, whole
+from weightdecay.checks import FRACTION, NON_NEGATIVE, Interval, Ranges, check_mode, whole
 from weightdecay.decay import Decay, Decoupled, Number
 from weightdecay.optim.base import Params
 from weightdecay.optim.gainless import Gainless
@@ -67,7 +67,7 @@ class Muon(Gainless):
         **Gainless.ranges,
         "momentum": FRACTION,
         "ns_coefficients": (ANYTHING, ANYTHING, ANYTHING),
-        "eps": POSITIVE,
+        "eps": NON_NEGATIVE,
     }
     hyper: ClassVar[tuple[str, ...]] = ("nesterov", "stacked")
 

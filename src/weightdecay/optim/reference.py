@@ -288,6 +288,7 @@ def largest(pull: Any) -> Number:
 
 def model_mean_square(optimizer: Optimizer, members: list[Member]) -> float:
     r"""Return :math:`\bar v = \sum \hat v / n` over every element of the model that has a gradient."""
+    members = [m for m in members if optimizer.averages(m.group)]
     copies = [optimizer.spread.copies(m.param) for m in members]
     total = sum(
         optimizer.second_moment(m.state, m.group).sum().item() / k for m, k in zip(members, copies, strict=True)
