@@ -134,11 +134,12 @@ def test_signature_and_defaults_are_those_of_torch():
         (wd.SGD, torch.optim.SGD),
         (wd.RAdam, torch.optim.RAdam),
         (wd.NAdam, torch.optim.NAdam),
+        (wd.Muon, torch.optim.Muon),
     ]:
-        mine = ours([torch.zeros(1, requires_grad=True)]).param_groups[0]
-        torchs = theirs([torch.zeros(1, requires_grad=True)]).param_groups[0]
+        mine = ours([torch.zeros(1, 1, requires_grad=True)]).param_groups[0]
+        torchs = theirs([torch.zeros(1, 1, requires_grad=True)]).param_groups[0]
         shared = (mine.keys() & torchs.keys()) - {"params"}
-        assert {"lr", "weight_decay", "maximize"} <= shared
+        assert {"lr", "weight_decay"} <= shared
         assert {k: mine[k] for k in shared} == {k: torchs[k] for k in shared}
     # A call written for torch, with its switches left off, works unchanged.
     wd.AdamW(

@@ -153,7 +153,7 @@ _optimizer("Padam", "adam", "l2", "padam", 0.1, 40.0, 0.25, "AMSGrad with a smal
 _optimizer("NAdam", "adam", "l2", "nadam", 1e-3, 1200.0, 0.5, "Adam with Nesterov's momentum.")
 _optimizer("Lion", "sign", "decoupled", "lion", 1e-4, 6.0, None, "The sign of a momentum.")
 _optimizer("Muon", "orthogonal", "decoupled", "muon", 1e-3, 6.0, None, "The momentum of a matrix, made orthogonal.")
-_optimizer("MuonAdamW", "orthogonal", "decoupled", "muonadamw", 1e-3, 6.0, None, "Muon for matrices, Adam for the rest.")
+_optimizer("MuonAdamW", "orthogonal", "decoupled", "muonadamw", 1e-3, 6.0, None, "Muon for matrices, Adam for others.")
 
 _decay("L2", "0, and g + λθ", "L2: λ in the gradient", "The gradient of a penalty, as torch's SGD and Adam have it.")
 _decay("Decoupled", "ηλ", "decoupled: lr × λ", "Decoupled from the gradient, as AdamW and SGDW have it.")
