@@ -135,6 +135,22 @@ def test_a_checkpoint_in_mid_run_resumes_bit_exactly(kind, engine):
     assert_close(flat(half), flat(params), 0)
 
 
+@pytest.mark.parametrize(("decay", "kernels"), [("decoupled", 1), ("stable", 0)])
+def test_auto_moves_the_adam_part_by_torchs_kernel_unless_the_mean_is_read(decay, kernels, monkeypatch):
+    calls, kernel, ends = [], torch._fused_adamw_, []
+    monkeypatch.setattr(torch, "_fused_adamw_", lambda *a, **k: calls.append(1) or kernel(*a, **k))
+    for engine in ("auto", "reference"):
+        params = weights([[(3, 4), (4, 3)], [(5,), (2, 3)]])
+        groups = [{"params": params[0], "method": "muon"}, {"params": params[1], "method": "adam", "decay": decay}]
+        optimizer = wd.MuonAdamW(groups, weight_decay=0.01, engine=engine, **EXACT)
+        for p in joined(params):
+            p.grad = torch.cos(torch.arange(p.numel(), dtype=p.dtype)).reshape(p.shape)
+        optimizer.step()
+        ends.append(outcome(optimizer, params))
+    assert len(calls) == kernels
+    assert_same(*ends)
+
+
 # ---------------------------------------------------------------- torch's numbers
 
 
@@ -215,7 +231,10 @@ REFUSED = {
     ),
     "complex": (lambda: wd.Muon([torch.nn.Parameter(torch.ones(2, 2) * 1j)]), r"is complex"),
     "fused": (lambda: wd.Muon([MATRIX], engine="fused"), r'no fused kernel .*Use engine="foreach"'),
-    "fused whole": (lambda: wd.MuonAdamW([MATRIX], engine="fused"), r'no fused kernel .*Use engine="foreach"'),
+    "fused whole": (
+        lambda: wd.MuonAdamW([VECTOR, MATRIX], engine="fused"),
+        r'cannot move group 0: torch has no fused kernel of Muon.*Use engine="foreach"',
+    ),
     "steps": (lambda: wd.Muon([MATRIX], ns_steps=0), r"ns_steps=0 in group 0 is outside \[1, 100\)"),
     "adjustment": (lambda: wd.Muon([MATRIX], adjust_lr_fn="orignal"), r"Did you mean 'original'\?"),
     "type": (lambda: wd.Muon([MATRIX], ns_dtype="bfloat61"), r"Did you mean 'bfloat16'\?"),
