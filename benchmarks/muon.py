@@ -3,8 +3,8 @@
     python benchmarks/muon.py                       a GPT of 124 million parameters
     python benchmarks/muon.py --layers 1            a twelfth of its matrices, where torch's step takes minutes
 
-The tensors are those of GPT-2's small transformer. Parameters and gradients are random. Times are medians of alternating
-runs in one process.
+The tensors are those of GPT-2's small transformer. Parameters and gradients are random. Times are medians of
+alternating runs in one process.
 """
 
 import argparse

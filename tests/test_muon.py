@@ -11,6 +11,9 @@ from drive import assert_close, drive, flat, joined, schedule
 from torch.optim._muon import _zeropower_via_newtonschulz as torchs_iteration
 
 import weightdecay as wd
+from weightdecay.lab.progress import rule
+from weightdecay.lab.run import Run
+from weightdecay.lab.train import optimizer_of
 from weightdecay.optim import newton_schulz
 from weightdecay.optim.muon import COEFFICIENTS
 from weightdecay.optim.newton_schulz import ADJUSTMENTS, Polynomial, orthogonal
@@ -349,6 +352,20 @@ def test_muon_adamw_is_torchs_two_optimizers_stepped_one_after_the_other(monkeyp
         for matrix, p in zip(flat_filters, muons, strict=True):
             p.data.copy_(matrix.detach().view_as(p))
     assert_close(flat([list(ours.parameters())]), flat([list(theirs.parameters())]), 1e-9)
+
+
+def test_the_lab_hands_over_the_model_and_refuses_plain_muon_in_a_line():
+    model = Model()
+    optimizer = optimizer_of(Run("muonadamw", 1e-3, 0.2, seed=0), model)
+    assert [(g["method"], g["weight_decay"]) for g in optimizer.param_groups] == [
+        ("muon", 0.2),
+        ("adam", 0.2),
+        ("adam", 0.0),
+    ]
+    decided = rule(optimizer, Run("muonadamw", 1e-3, 0.2, seed=0))
+    assert (decided["method"], decided["method of group 1"]) == ("'muon'", "'adam'")
+    with pytest.raises(ValueError, match=r"MuonAdamW\(model\) moves matrices by Muon"):
+        optimizer_of(Run("muon", 1e-3, 0.2, seed=0), model)
 
 
 def test_tensors_without_a_model_are_dealt_out_by_their_dimensions():

@@ -85,6 +85,8 @@ class Optimizer(Untraced):
     linear_in_squares: ClassVar[bool] = False
     """Whether v_t = β₂ v_{t−1} + (1 − β₂) g_t² from v_0 = 0, so that v̄ follows from the norms of the gradients."""
 
+    takes_model: ClassVar[bool] = False
+    """Whether the constructor takes a model itself, and deals out its tensors by the types of its modules."""
     timeless: ClassVar[bool] = False
     """Whether no number of the box depends on the step count, so that a checkpoint without counts is whole."""
 

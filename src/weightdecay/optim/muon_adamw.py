@@ -57,6 +57,7 @@ class MuonAdamW(PerGroup):
     """
 
     method: ClassVar[str] = "MuonAdamW"
+    takes_model: ClassVar[bool] = True
     boxes: ClassVar[Mapping[str, Optimizer]] = {"muon": bare(Muon), "adam": bare(Adam)}
     own: ClassVar[Mapping[str, Mapping[str, Any]]] = {"muon": {"eps": 1e-7}}
     slots: ClassVar[tuple[str, ...]] = (*Muon.slots, *Adam.slots)
