@@ -64,13 +64,13 @@ ROWS = {
 }
 
 
-def measure(layers: int, device: str, rounds: int, products: str, rows: list[str]) -> Iterator[Row]:
+def measure(layers: int, device: str, rounds: int, products: str, rows: list[str], warm: int) -> Iterator[Row]:
     """Yield one row per pair."""
     if products == "bfloat16":  # torch's own operations, whatever this CPU is good at
         newton_schulz.multiplies_bfloat16 = lambda: True
     for what in rows:
         make, other = ROWS[what]
-        timed = side_by_side(*make(layers, device), device, rounds)
+        timed = side_by_side(*make(layers, device), device, rounds, warm=warm)
         section = f"muon, {layers} of {LAYERS} layers, {device}"
         yield Row(section, what, timed.ours, "ms", other, timed.theirs, timed.ratio, GOAL, f"products: {products}")
 
@@ -80,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=LAYERS)
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each of the two optimizers of a row")
+    parser.add_argument("--warm", type=int, default=1, help="steps of each before the timed ones")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="CPU threads; by default as many as torch takes")
     parser.add_argument("--products", choices=["auto", "bfloat16"], default="auto")
@@ -89,7 +90,8 @@ def main() -> None:
         torch.set_num_threads(arguments.threads)
     print(machine())
     print(HEADER, flush=True)
-    for row in measure(arguments.layers, arguments.device, arguments.rounds, arguments.products, arguments.rows):
+    options = (arguments.layers, arguments.device, arguments.rounds, arguments.products, arguments.rows, arguments.warm)
+    for row in measure(*options):
         print(row.line(), flush=True)
 
 
