@@ -96,6 +96,19 @@ def test_the_lab_hands_over_the_model_and_refuses_plain_muon_in_a_line():
         optimizer_of(Run("muon", 1e-3, 0.2, seed=0), model)
 
 
+def test_another_method_in_mid_run_asks_for_an_empty_state():
+    p = torch.nn.Parameter(torch.ones(2, 3))
+    optimizer = wd.MuonAdamW([{"params": [p], "method": "adam"}])
+    p.grad = torch.ones(2, 3)
+    optimizer.step()
+    optimizer.param_groups[0]["method"] = "muon"
+    with pytest.raises(ValueError, match=r"hold the state of another method. Empty it"):
+        optimizer.step()
+    optimizer.state[p].clear()
+    optimizer.step()
+    assert set(optimizer.state[p]) == {"step", "momentum_buffer"}
+
+
 def test_tensors_without_a_model_are_dealt_out_by_their_dimensions():
     optimizer = wd.MuonAdamW([("a", MATRIX), ("b", VECTOR)])
     assert [(g["method"], g["param_names"], g["eps"]) for g in optimizer.param_groups] == [

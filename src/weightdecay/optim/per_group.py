@@ -49,6 +49,13 @@ class PerGroup(Optimizer):
         """Check what the group's method checks."""
         if group.get("method") not in self.boxes:
             raise ValueError(f"method={group.get('method')!r} in {where}: {unknown('method', '', self.boxes)}")
+        for p in group["params"] if "method" in names else ():
+            memory = self.state.get(p, {})
+            if "step" in memory and not set(self.box(group).slots) <= set(memory):
+                raise ValueError(
+                    f"method={group['method']!r} in {where}: its tensors hold the state of another method. Empty it, "
+                    "optimizer.state[p].clear(), and the method begins anew."
+                )
         self.box(group).check_own(group, names, where)
 
     def _check_needs(self, group: Group, where: str) -> None:
