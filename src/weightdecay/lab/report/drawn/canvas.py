@@ -48,7 +48,7 @@ class Picture:
         """The figure without a background. It is laid out here, once: files and page show the same."""
         with figures.styled():
             self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")  # saving would find the layout twice
+        self.figure.set_layout_engine(None)
         return figures.as_svg(self.figure, facecolor="none")
 
     def save(self, folder: Path, name: str) -> tuple[Path, Path]:
