@@ -7,7 +7,7 @@ import pytest
 from cases import PAIRS
 from drive import assert_close, drive, flat, gradients, schedule, weights
 
-STEPS = 24
+STEPS = 16
 """Every part of the schedule, every gap, and more steps than any warm-up of a method."""
 CASES = [
     pytest.param(method, options, case, id=f"{method}-{i}-{case}")

@@ -30,7 +30,7 @@ TWINS = {
         ADAM,
     ),
 }
-STEPS = 24
+STEPS = 16
 
 
 def _pair(ours, theirs, options, dtype=torch.float64):

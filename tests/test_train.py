@@ -5,12 +5,12 @@ import dataclasses
 import math
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 from lab import COMMAND, EVERY_STEP, SMALL, numbers, small
 from small_data import photos
 
@@ -369,8 +369,6 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
     """SIGKILL at moments that nobody chose, to the process alone: its workers must not keep the run locked."""
     import json
 
-    script = tmp_path / "train.py"
-    script.write_text(KILLED)
     if kind == "photos with workers":
         root = photos(tmp_path / "photos", each=12)
         run = small(data=f"images:{root}", network="smallcnn", network_options=(), batch_size=2, train_size=0, epochs=3)
@@ -381,8 +379,8 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
 
     def start():
         workers = "2" if "workers" in kind else "0"
-        command = [sys.executable, str(script), json.dumps(dataclasses.asdict(run)), str(store.folder), workers]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        arguments = (json.dumps(dataclasses.asdict(run)), store.folder, workers)
+        return Forked(KILLED, *arguments, stdout=subprocess.PIPE, text=True)
 
     kills = 0
     for wait in (0.0, 0.3):
@@ -408,8 +406,8 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
 )
 def test_the_command_finishes_the_step_keeps_a_checkpoint_and_says_so(number, status, name, tmp_path):
     words = ["--train-size", "1500", "--epochs", "200", "--batch-size", "8", "--device", "cpu", "--threads", "1"]
-    command = [sys.executable, "-c", COMMAND, "train", "--out", str(tmp_path), *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["train", "--out", tmp_path, *words]
+    process = Forked(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("epoch 1/200  lr 0.001")
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]
