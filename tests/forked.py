@@ -42,6 +42,19 @@ class Forked(subprocess.Popen):
         self._close_pipe_fds(*(asked[name] for name in PIPES))
 
 
+def output(code):
+    """Return what a program prints that imports the package as if nobody had."""
+    with Forked(ANEW + code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+ANEW = """
+import sys
+for name in [name for name in sys.modules if name.split(".")[0] == "weightdecay"]:
+    del sys.modules[name]
+"""
 PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 
 
