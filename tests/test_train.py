@@ -229,7 +229,9 @@ def test_bfloat16_keeps_weights_in_float32_and_learns_the_same_within_its_roundi
 
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same():
-    run = small(epochs=2, network="smallcnn", network_options=(), optimizer="sgd", dtype="float64", train_size=100)
+    """Without batch norm and in two batches of one size: every operation and every size takes seconds to compile."""
+    network = {"network": "smallcnn", "network_options": options(width=8, norm=False)}
+    run = small(epochs=2, **network, optimizer="sgd", dtype="float64", train_size=128)
     plain, compiled = (train(dataclasses.replace(run, compile=compile)) for compile in (False, True))
     for a, b in zip(plain.epochs, compiled.epochs, strict=True):
         assert b.train_loss == pytest.approx(a.train_loss, rel=1e-9)
@@ -283,7 +285,8 @@ def test_a_run_stopped_after_any_step_continues_bit_for_bit(kind, tmp_path):
     """By a wish to stop: also in the middle of an epoch, of a text whose state is carried, with dropout."""
     if kind == "photos":
         root = photos(tmp_path / "photos")
-        run = small(data=f"images:{root}", network="smallcnn", network_options=(), batch_size=3, train_size=0, epochs=2)
+        network = {"network": "smallcnn", "network_options": options(width=8)}
+        run = small(data=f"images:{root}", **network, batch_size=3, train_size=0, epochs=2)
         run = dataclasses.replace(run, data_digest=data.digest(run.data, HERE))
     else:
         run = of_text() if kind == "text" else small(epochs=2, train_size=150, weight_decay_schedule="rise")
@@ -371,7 +374,8 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
 
     if kind == "photos with workers":
         root = photos(tmp_path / "photos", each=12)
-        run = small(data=f"images:{root}", network="smallcnn", network_options=(), batch_size=2, train_size=0, epochs=3)
+        network = {"network": "smallcnn", "network_options": options(width=8)}
+        run = small(data=f"images:{root}", **network, batch_size=2, train_size=0, epochs=3)
         run = dataclasses.replace(run, data_digest=data.digest(run.data, HERE))
     else:
         run = of_text(epochs=6) if kind == "text" else small(epochs=20, train_size=500, batch_size=16)
