@@ -37,7 +37,7 @@ for _name, _decoupled in (("NAdam", False), ("NAdam W", True)):
         functools.partial(torch.optim.NAdam, decoupled_weight_decay=_decoupled),
         {**ADAM, "momentum_decay": 0.02},
     )
-STEPS = 60
+STEPS = 16
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +93,7 @@ def test_continues_a_checkpoint_of_torch(name, dtype):
     ours, theirs, options = TWINS[name]
     (a, mine), (b, torchs) = _pair(ours, theirs, options, dtype)
     run = gradients(STEPS)
-    drive(torchs, b, run[:30])
+    drive(torchs, b, run[: STEPS // 2])
     with torch.no_grad():
         for p, q in zip(joined(a), joined(b), strict=True):
             p.copy_(q)
@@ -104,8 +104,8 @@ def test_continues_a_checkpoint_of_torch(name, dtype):
     assert len(said) == 1
     assert mine.param_groups[0]["weight_decay"] == options["weight_decay"]
     assert mine.param_groups[1]["weight_decay"] == 0.02
-    drive(mine, a, run[30:])
-    drive(torchs, b, run[30:])
+    drive(mine, a, run[STEPS // 2 :])
+    drive(torchs, b, run[STEPS // 2 :])
     assert_close(flat(a), flat(b), 1e-12 if dtype == torch.float64 else 1e-5)
 
 
