@@ -44,18 +44,22 @@ def test_a_run_that_two_figures_share_trains_once_and_a_second_call_trains_nothi
     ]
     folders = list((everything / "runs").iterdir())
     assert len(folders) == len(set(asked)) < len(asked)
-    # A page of one experiment, to which a later call adds two: that of all of them takes half a minute to draw.
-    (tmp_path / "runs").symlink_to(everything / "runs")
     before = {folder.name: (folder / "result.json").stat().st_mtime_ns for folder in folders}
+    # A page of one experiment, to which a later call adds one: that of all of them takes half a minute to draw.
+    (tmp_path / "runs").mkdir()
     told = []
-    for names in (["fig6"], ["fig4", "table1"]):
-        assert main([SMOKE[0], *names, *SMOKE[1:], "--out", str(tmp_path)]) == 0
+    for name in ("fig6", "table1"):
+        told.append(name)
+        for run in {r for panel in paper.EXPERIMENTS[name].panels(scale) for rs in panel.points.values() for r in rs}:
+            link = tmp_path / "runs" / run.address
+            if not link.exists():
+                link.symlink_to(everything / "runs" / run.address)
+        assert main([SMOKE[0], name, *SMOKE[1:], "--out", str(tmp_path)]) == 0
         said = capsys.readouterr()
         assert re.search(r"(\d+) of \1 runs were kept from before", said.err)
         assert "not judged" in said.out
         rows = json.loads((tmp_path / "scorecard.json").read_text())
-        told += names
-        assert {row["experiment"] for row in rows} == set(told)  # what was answered before stays on the page
+        assert set(told) <= {row["experiment"] for row in rows}  # what was answered before stays on the page
     assert before == {folder.name: (folder / "result.json").stat().st_mtime_ns for folder in folders}
 
 
