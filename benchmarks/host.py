@@ -54,6 +54,17 @@ def attached(params: Params) -> torch.optim.Optimizer:
     return optimizer
 
 
+def with_uniform(build: Build) -> Build:
+    """Return the same optimizer with a decay that reads no gradient."""
+
+    def attached(params: Params) -> torch.optim.Optimizer:
+        optimizer = build(params)
+        optimizer.handle = wd.attach(optimizer, wd.Decoupled(), weight_decay=0.1)
+        return optimizer
+
+    return attached
+
+
 def sgds(params: Params) -> torch.optim.Optimizer:
     return wd.SGDS(params, lr=1e-3, momentum=0.9)
 
@@ -64,6 +75,8 @@ AGAINST_TORCH: dict[str, tuple[Build, str, Build, float]] = {
     "AdamW": (wd.AdamW, "torch fused AdamW", fused_adamw, 0.95),
     "SGDS": (sgds, "torch fused SGD", fused_sgd, 1.3),
     "attach(torch fused AdamW, Stable())": (attached, "torch fused AdamW", fused_adamw, 1.4),
+    "attach(torch fused AdamW, Decoupled())": (with_uniform(fused_adamw), "torch fused AdamW", fused_adamw, 1.25),
+    "attach(torch fused SGD, Decoupled())": (with_uniform(fused_sgd), "torch fused SGD", fused_sgd, 1.25),
     "Adam, foreach": (
         lambda params: wd.Adam(params, **L2, engine="foreach"),
         "torch foreach Adam",

@@ -1,7 +1,9 @@
 """Other people's optimizers: which there are, and what attach() does to a weight of each."""
 
 import contextlib
+import functools
 import importlib
+import importlib.metadata
 import inspect
 import io
 import warnings
@@ -45,6 +47,100 @@ def classes(module):
 
 def measure(kind):
     """Return (verdict, pull measured in a step against the same step without decay; None where there is none)."""
+    with _quiet(kind):
+        try:
+            start, plain, _ = _step(kind, None)
+        except Exception as error:
+            return f"not built here: {type(error).__name__}", None
+        try:
+            _, decayed, _ = _step(kind, wd.Vanilla())
+        except (TypeError, ValueError, RuntimeError) as error:
+            return f"refused: {error}", None
+    part = torch.dot((plain - decayed).flatten(), start.flatten()) / start.square().sum()
+    return "attached", part.item()
+
+
+def cells(kind, verdict, pull):
+    """Return (pull of a uniform decay, what Stable reads, whether a masked decay moves what it should): text.
+
+    None where the optimizer is not built here.
+    """
+    if pull is None:
+        return None if verdict.startswith("not built") else ("refused", "refused", "refused")
+    with _quiet(kind):
+        for before in (0, 1, 11):  # some move nothing in their first steps
+            start, plain, _ = _step(kind, None, before=before)
+            allowed = (start - plain) * start >= 0
+            if 0 < allowed.sum() < allowed.numel():
+                break
+        try:
+            _, decayed, _ = _step(kind, wd.Cautious(wd.Vanilla()), before=before)
+        except (TypeError, ValueError, RuntimeError):
+            masked = "refused"
+        else:
+            right = torch.allclose(plain - decayed, PULL * allowed * start, rtol=0.02, atol=2e-6)
+            masked = ("no" if not right else "yes") if 0 < allowed.sum() < allowed.numel() else "moves nothing"
+        try:
+            handle = _step(kind, wd.Stable(), strength=1e-6)[2]
+            stable = "mean of v" if handle.reads_mean_square else "momentum"
+        except (TypeError, ValueError, RuntimeError):
+            stable = "with `gain=`"
+    return f"{pull:.4f}", stable, masked
+
+
+@functools.cache
+def measured(module):
+    """Return {class name: (verdict, pull)} of a package."""
+    return {name: measure(kind) for name, kind in sorted(classes(module).items())}
+
+
+def table(module):
+    """Return the rows of a package as Markdown."""
+    kinds = classes(module)
+    rows = {name: cells(kinds[name], *found) for name, found in measured(module).items()}
+    return [f"| `{name}` | {' | '.join(row)} |" for name, row in rows.items() if row is not None]
+
+
+def version(module):
+    """Return the version of the package that a module comes in, without what says how it was built."""
+    return importlib.metadata.version(PACKAGES[module]).partition("+")[0]
+
+
+HEAD = """# Which decay works on which optimizer
+
+This page is written by `python tests/peers.py`, which builds every class over one 6 × 4 matrix and takes a step with a
+pull of {pull}. `tests/test_attach_table.py` measures all of it again and compares, for packages of the same version.
+
+- **pull**: the share of the weights by which `attach(optimizer, Vanilla())` shrank them in a step, measured against the
+  same step without decay.
+- **`Stable`**: the number from which the pull of `Stable()` follows. "mean of v" is $\\bar v$, from the norms of the
+  gradients; "momentum" is $(1-\\text{{dampening}})/(1-\\text{{momentum}})$. "with `gain=`": the gain of the update is
+  not known, or the update multiplies no gradient.
+- **masked**: whether `Cautious(Vanilla())` shrank exactly those elements that the update was shrinking too.
+
+A row of "refused" is an optimizer that undoes a decay: it keeps other weights than it shows, or holds their norm. The
+error gives the reason. A class that cannot be built over one matrix (it takes a model, a base optimizer or several
+processes) has no row.
+"""
+
+
+def document():
+    """Return the page of all packages that are installed."""
+    parts = [HEAD.format(pull=PULL)]
+    for module, package in PACKAGES.items():
+        try:
+            rows = table(module)
+        except ImportError:
+            continue
+        parts.append(f"## {package} {version(module)}\n\n{COLUMNS}\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+COLUMNS = "| optimizer | pull | `Stable` | masked |\n|---|---|---|---|"
+
+
+@contextlib.contextmanager
+def _quiet(kind):
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stdout(io.StringIO()),
@@ -54,23 +150,16 @@ def measure(kind):
         warnings.simplefilter("ignore")
         if "torchao" in kind.__module__:
             stack.enter_context(torch.compiler.set_stance("force_eager"))  # its steps are compiled
-        try:
-            start, plain = _step(kind, None)
-        except Exception as error:
-            return f"not built here: {type(error).__name__}", None
-        try:
-            _, decayed = _step(kind, wd.Vanilla())
-        except (TypeError, ValueError, RuntimeError) as error:
-            return f"refused: {error}", None
-    part = torch.dot((plain - decayed).flatten(), start.flatten()) / start.square().sum()
-    return "attached", part.item()
+        yield
 
 
-def _step(kind, decay):
-    """Return the weight before and after a step over one matrix, with this decay or none."""
+def _step(kind, decay, strength=PULL, before=0):
+    """Return the weight before and after a step over one matrix, with this decay or none; and the handle.
+
+    ``before`` is how many steps without decay have gone before it.
+    """
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.randn(6, 4, dtype=torch.float32))
-    start = weight.detach().clone()
     parameters = inspect.signature(kind).parameters
     options = dict(SPECIAL.get(kind.__name__, {}))
     if "lr" in parameters and parameters["lr"].default is inspect.Parameter.empty:
@@ -85,12 +174,25 @@ def _step(kind, decay):
     for group in optimizer.param_groups:
         if "weight_decay" in group:
             group["weight_decay"] = 0.0
-    if decay is not None:
-        wd.attach(optimizer, decay, weight_decay=PULL)
     needs_closure = inspect.signature(optimizer.step).parameters.get("closure")
-    (weight * torch.linspace(-1, 2, 24).view(6, 4)).sum().backward(create_graph="hess" in kind.__name__.lower())
-    if needs_closure is not None and needs_closure.default is inspect.Parameter.empty:
-        optimizer.step(lambda: torch.zeros(()))
-    else:
-        optimizer.step()
-    return start.double(), weight.detach().double()
+
+    def step():
+        optimizer.zero_grad()
+        loss = (weight * torch.linspace(-1, 2, 24).view(6, 4)).sum()
+        loss.backward(create_graph="hess" in kind.__name__.lower())
+        if needs_closure is not None and needs_closure.default is inspect.Parameter.empty:
+            optimizer.step(lambda: torch.zeros(()))
+        else:
+            optimizer.step()
+
+    for _ in range(before):
+        step()
+    start = weight.detach().clone()
+    handle = None if decay is None else wd.attach(optimizer, decay, weight_decay=strength)
+    step()
+    return start.double(), weight.detach().double(), handle
+
+
+if __name__ == "__main__":
+    with open("docs/attach-table.md", "w") as file:
+        file.write(document())

@@ -18,10 +18,12 @@ CORE_ROOMS = (
         "engine",
         "attaching",
         "named",
+        "measuring",
         "monitor",
         "theory",
         "transfer",
         "schedule",
+        "selecting",
         "spectrum",
     ),
     *("lab", "__init__", "__main__"),
@@ -37,13 +39,15 @@ MAY_IMPORT = {
     "optim": ({"optim", "decay", "checks"}, {"torch"}),
     "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
     "attaching": ({"attaching", "engine", "optim", "decay", "checks"}, {"torch"}),
-    "monitor": ({"optim"}, {"torch"}),
+    "measuring": ({"measuring", "catalog", "checks"}, {"torch"}),
+    "monitor": ({"monitor", "measuring", "theory", "attaching", "optim", "decay", "checks"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for
+    "selecting": ({"selecting", "attaching", "optim", "decay", "checks"}, {"torch"}),
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
-    "__init__": ({"catalog", "named", "attaching", "optim", "decay"}, set()),
+    "__init__": ({"catalog", "named", "attaching", "measuring", "optim", "decay", "selecting"}, set()),
 }
 WITHOUT_TORCH = ("checks", "catalog")
 # All that attach() takes of the engines is their account of v̄, and how a change is seen.
@@ -120,14 +124,15 @@ seen["torch with the package"] = "torch" in sys.modules
 weightdecay.AdamS
 seen["torch with its first name"] = "torch" in sys.modules
 
-rooms = ("catalog", "decay", "lab", "monitor", "optim", "schedule", "spectrum", "theory", "transfer")
+rooms = ("catalog", "decay", "lab", "measuring", "monitor", "optim", "schedule", "selecting", "spectrum", "theory")
+rooms = (*rooms, "transfer")
 seen["rooms in dir"] = sorted(set(rooms) - set(dir(weightdecay)))
 extras = {"sklearn", "scipy", "matplotlib", "jinja2", "rich", "tyro", "joblib", "torchvision", "PIL", "cloudpickle"}
 extras |= {"ray", "submitit"}
 
 import torch
-p = torch.nn.Parameter(torch.ones(2))
-p.grad = torch.ones(2)
+p = torch.nn.Parameter(torch.ones(2, 2))
+p.grad = torch.ones(2, 2)
 for name in weightdecay.available():
     weightdecay.create(name, [p], lr=0.1, weight_decay=0.1).step()
 weightdecay.schedule.Scheduler(weightdecay.AdamS([p], weight_decay=0.1), "cosine", total_steps=9).step()

@@ -13,7 +13,7 @@ import weightdecay as wd
 from weightdecay import attach
 from weightdecay.attaching import Handle
 
-STRENGTH = {"decoupled": 3.0, "corrected": 3.0, "independent": 0.03, "stable": 1.0}
+STRENGTH = {"decoupled": 3.0, "corrected": 3.0, "independent": 0.03, "stable": 1.0, "logtime": 0.05}
 RULES = [
     "cautious(decoupled)",
     "cautious(stable)",
@@ -22,6 +22,8 @@ RULES = [
     "cautious(toward(0.5, corrected))",
     "touchedrows(stable)",
     "normtarget(2.0, independent)",
+    "logtime(horizon=7)",
+    "cautious(logtime(horizon=7))",
 ]
 SOME = ("AdamW fused", "AdamW maximize", "RAdam", "SGD nesterov")
 

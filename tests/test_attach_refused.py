@@ -216,12 +216,12 @@ class Later(wd.Decay):
         return 0.001 * step.t
 
 
-def test_a_decay_that_reads_t_is_refused_before_anything_moves():
+def test_a_decay_that_reads_t_and_does_not_say_so_is_refused_before_anything_moves():
     p = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.AdamW([p], lr=1e-3, weight_decay=0.1)
     attach(optimizer, Later())
     p.grad = torch.ones(2)
-    with pytest.raises(TypeError, match=r"does not know which step .* Adam\(\.\.\., decay=\.\.\.\)"):
+    with pytest.raises(TypeError, match=r"write needs = frozenset\(\{\"t\"\}\)"):
         optimizer.step()
     assert torch.equal(p.detach(), torch.ones(2))
     assert optimizer.param_groups[0]["weight_decay"] == 0.1

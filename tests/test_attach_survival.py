@@ -183,16 +183,16 @@ def test_on_an_accelerator_nothing_is_read_and_the_numbers_are_the_same(name, mo
     """The path of an accelerator, walked on the CPU: 0-d tensors in place of numbers."""
     implementation = TWINS[name][3]
     (a, theirs, handle), (b, mine) = pair(name, STABLE)
-    handle._to_check = False  # by a twin, which is read, once
+    handle.to_check = False  # by a twin, which is read, once
     monkeypatch.setattr(scalars, "readable", lambda device: False)
     theirs.found_inf = torch.zeros(()) if "fused" in implementation else None
     for step in gradients(STEPS):
         set_gradients(a, step)
         with NoReading():
             handle._before(theirs, (theirs,), {})
-        handle._cover.lift()  # the optimizer itself may read what it likes
+        handle._action.cover.lift()  # the optimizer itself may read what it likes
         for group in theirs.param_groups:
-            handle._cover.hide(group, 0.0)
+            handle._action.cover.hide(group, 0.0)
         undecorated(theirs)()
         with NoReading():
             handle._after(theirs, (theirs,), {})

@@ -214,7 +214,15 @@ def listed():
 
 @pytest.mark.parametrize(
     "module",
-    ["weightdecay", "weightdecay.schedule", "weightdecay.theory", "weightdecay.transfer", "weightdecay.spectrum"],
+    [
+        "weightdecay",
+        "weightdecay.measuring",
+        "weightdecay.schedule",
+        "weightdecay.selecting",
+        "weightdecay.theory",
+        "weightdecay.transfer",
+        "weightdecay.spectrum",
+    ],
 )
 def test_every_public_name_is_on_a_page(module):
     home, there = import_module(module), {id(each) for each in listed()}

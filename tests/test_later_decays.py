@@ -293,20 +293,6 @@ def test_constraints_refuse_vectors_and_zero(decay, value, says):
         wd.Adam([torch.nn.Parameter(value)], weight_decay=0.1, decay=decay)
 
 
-@pytest.mark.parametrize("toy", [toy for toy in TOYS if "LogTime" in repr(toy.decay)], ids=lambda toy: repr(toy.decay))
-def test_attach_does_not_know_which_step_it_is(toy):
-    p = torch.nn.Parameter(torch.ones(2, 2))
-    optimizer = torch.optim.AdamW([p], lr=0.1, weight_decay=0.1)
-    p.grad = torch.ones_like(p)
-
-    def attached_step():
-        wd.attach(optimizer, toy.decay)
-        optimizer.step()
-
-    with pytest.raises(TypeError, match=r"Adam\(\.\.\., decay=\.\.\.\)"):
-        attached_step()
-
-
 def test_a_copy_keeps_its_start():
     params = weights()
     optimizer = wd.Adam([{"params": g} for g in params], lr=0.01, weight_decay=0.1, decay="toward(start)")

@@ -24,7 +24,16 @@ WORLD = 2
 SHAPES = [(6, 4), (5,), (3, 3), (2, 7), (4,), (9,)]
 STEPS = 6
 
+
+def attached(params, process_group=None, **options):
+    """Torch's AdamW, with stable decay."""
+    optimizer = torch.optim.AdamW(params, **options)
+    wd.attach(optimizer, wd.Stable(), process_group=process_group)
+    return optimizer
+
+
 CASES = {
+    "attached": (attached, {"lr": 1e-2, "weight_decay": 0.1}),
     "AdamS": (wd.AdamS, {"lr": 1e-2, "weight_decay": 0.1}),
     "AdamS-reference": (wd.AdamS, {"lr": 1e-2, "weight_decay": 0.1, "engine": "reference"}),
     "AdamS-clipped": (wd.AdamS, {"lr": 1e-2, "weight_decay": 0.1, "max_grad_norm": 1.0}),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Toward,
         Vanilla,
     )
+    from weightdecay.measuring import assert_decays, measure
     from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW
     from weightdecay.optim import (
         SGD,
@@ -43,12 +44,17 @@ if TYPE_CHECKING:
         Adam,
         AMSGrad,
         HeavyBall,
+        Lion,
+        Muon,
+        MuonAdamW,
+        NAdam,
         Optimizer,
         Padam,
         RAdam,
         TensorFlowSGD,
         Yogi,
     )
+    from weightdecay.selecting import audit, select
 
 __all__ = [
     "Cautious",
@@ -72,6 +78,10 @@ __all__ = [
     "Adai",
     "Adam",
     "HeavyBall",
+    "Lion",
+    "Muon",
+    "MuonAdamW",
+    "NAdam",
     "Optimizer",
     "Padam",
     "RAdam",
@@ -86,16 +96,20 @@ __all__ = [
     "AdamW",
     "SGDS",
     "SGDW",
+    "assert_decays",
     "attach",
+    "audit",
     "available",
     "create",
+    "measure",
     "register",
+    "select",
     "unregister",
 ]
 
 ROOMS = (
-    *("attaching", "catalog", "decay", "engine", "lab", "monitor", "optim", "schedule", "spectrum", "theory"),
-    "transfer",
+    *("attaching", "catalog", "decay", "engine", "lab", "measuring", "monitor", "optim", "schedule"),
+    *("selecting", "spectrum", "theory", "transfer"),
 )
 """Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
 
@@ -108,7 +122,7 @@ def __getattr__(name: str) -> Any:
     if name in ROOMS:
         return _room(name)
     if name in __all__:
-        for home in ("catalog", "named", "optim", "decay", "attaching"):
+        for home in ("catalog", "named", "optim", "decay", "attaching", "selecting", "measuring"):
             module = importlib.import_module(f"weightdecay.{home}")
             if name in vars(module):
                 return vars(module)[name]

@@ -1,11 +1,20 @@
-"""Any decay that is one number a tensor, for any optimizer of torch.optim's kind.
+"""Any decay for any optimizer of torch.optim's kind.
 
 ============  =====================================================================================================
-handle        :func:`attach` and :class:`Handle`: the step through torch's hooks, checkpoints, copies
-closures      a step with a closure: what must happen between it and the step
+handle        :func:`attach` and :class:`Handle`: torch's hooks around the step, checkpoints and copies
+several       :class:`Handles`: the same for several optimizers of one model
+pool          v̄ over the tensors of one optimizer, or of several that share it
+action        what one step does to the weights
+moves         the same for a decay that is more than a number a tensor: masks, anchors, constraints
+groups        the groups of an optimizer: checked when they are new, taken over from a checkpoint
+options       one group as a step sees it
 lineup        which tensors take part in a step, found once and kept until something changes
-squares       v̄ from the norms of the gradients: the engines' own account, beside somebody else's state
+squares       Σv from the norms of the gradients: the engines' own account, beside somebody else's state
+second        how an optimizer keeps v
+taken         which step of a tensor it is
 gains         by how much the update of a known optimizer multiplies a gradient
+closures      a step with a closure: what must happen between it and the step
+copies        what checkpoints, copies and pickles hold
 probe         whether a twin of the optimizer, over one tensor, keeps what attach() does to a weight
 refusals      what a decay cannot be attached to, and what is said there
 ============  =====================================================================================================
@@ -15,5 +24,6 @@ The package is not called ``attach``: importing it would put a module in the pla
 """
 
 from weightdecay.attaching.handle import Handle, attach
+from weightdecay.attaching.several import Handles
 
-__all__ = ["Handle", "attach"]
+__all__ = ["Handle", "Handles", "attach"]

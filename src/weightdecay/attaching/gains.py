@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from weightdecay.attaching.second import Second, beta2_of
 from weightdecay.checks import unknown
 from weightdecay.decay import Decay, Number
 from weightdecay.optim.member import Group
@@ -23,7 +24,12 @@ class Gain:
 
     of: Callable[[Group, Number, Tensor], Number]
     needs: tuple[str, ...] = ()  # what the group must hold
-    reads_mean_square: bool = False
+    second: Second | None = None  # how v is kept, whose mean enters
+
+    @property
+    def reads_mean_square(self) -> bool:
+        """Whether it follows from v̄."""
+        return self.second is not None
 
 
 def lr_of(group: Group) -> Number:
@@ -46,7 +52,7 @@ def _adam(group: Group, mean_square: Number, t: Tensor) -> Number:
 
 
 def _radam(group: Group, mean_square: Number, t: Tensor) -> Number:
-    rectified, factor = rectification(group["betas"][1], {"step": t})
+    rectified, factor = rectification(beta2_of(group), {"step": t})
     return choose(rectified, factor * inverse_power(mean_square, 0.5), 1.0)
 
 
@@ -59,15 +65,28 @@ def _ademamix(group: Group, mean_square: Number, t: Tensor) -> Number:
     return gain
 
 
+def _rmsprop(group: Group, mean_square: Number, t: Tensor) -> Number:
+    """v̄^(−1/2), without bias correction, times the gain of a filled momentum buffer."""
+    gain: Number = inverse_power(mean_square, 0.5) / (1 - group["momentum"])
+    return gain
+
+
 def _sgd(group: Group, mean_square: Number, t: Tensor) -> Number:
-    momentum: float = group["momentum"]
-    return (1 - group.get("dampening", 0)) / (1 - momentum) if momentum else 1.0
+    """(1 − dampening)/(1 − momentum). optimi writes dampening=True for a dampening as large as the momentum."""
+    momentum, dampening = group["momentum"], group.get("dampening", 0)
+    if not momentum or dampening is True:
+        return 1.0
+    return float((1 - dampening) / (1 - momentum))
 
 
+_RMSPROP = Second(beta2=lambda group: float(group["alpha"]), corrected=lambda group: False, key="square_avg")
+_ADOPT = Second(corrected=lambda group: False, lagging=True)
 GAINS = {
-    "adam": Gain(_adam, ("betas",), reads_mean_square=True),
-    "ademamix": Gain(_ademamix, ("betas", "alpha"), reads_mean_square=True),
-    "radam": Gain(_radam, ("betas",), reads_mean_square=True),
+    "adam": Gain(_adam, ("betas",), Second()),
+    "ademamix": Gain(_ademamix, ("betas", "alpha"), Second()),
+    "adopt": Gain(_adam, ("betas",), _ADOPT),
+    "radam": Gain(_radam, ("betas",), Second()),
+    "rmsprop": Gain(_rmsprop, ("alpha", "momentum"), _RMSPROP),
     "sgd": Gain(_sgd, ("momentum",)),
 }
 KNOWN = {
@@ -76,6 +95,10 @@ KNOWN = {
     **dict.fromkeys(("SGD", "SGDW"), "sgd"),
     "RAdam": "radam",
     "AdEMAMix": "ademamix",
+    "RMSprop": "rmsprop",
+    **dict.fromkeys(("ADOPT", "Adopt"), "adopt"),
+    # Adam's v under another momentum (LaProp), as a mean over blocks (Adam-mini), before a clip (StableAdamW)
+    **dict.fromkeys(("LaProp", "AdamMini", "StableAdamW"), "adam"),
     # bitsandbytes, torchao: Adam with its moments kept in few bits
     **dict.fromkeys(("Adam8bit", "Adam32bit", "PagedAdam", "PagedAdam8bit", "PagedAdam32bit"), "adam"),
     **dict.fromkeys(("AdamW8bit", "AdamW32bit", "PagedAdamW", "PagedAdamW8bit", "PagedAdamW32bit"), "adam"),
@@ -106,12 +129,12 @@ def find_gain(optimizer: torch.optim.Optimizer, gain: Any, decay: Decay) -> Gain
     """
     found = _explicit(gain) if gain is not None else None
     if found is not None or "mean_gain" not in decay.needs:
-        return found
+        return _as_kept(found, optimizer)
     kind, instead = type(optimizer).__name__, "Decoupled(), Independent() and Vanilla() need no gain"
     if gain is None:
         for cls in type(optimizer).__mro__:
             if cls.__name__ in KNOWN:
-                return GAINS[KNOWN[cls.__name__]]
+                return _as_kept(GAINS[KNOWN[cls.__name__]], optimizer)
             if cls.__name__ in WITHOUT:
                 raise TypeError(
                     f"{decay!r} reads by how much the update multiplies a gradient; {kind} multiplies none, it "
@@ -123,6 +146,17 @@ def find_gain(optimizer: torch.optim.Optimizer, gain: Any, decay: Decay) -> Gain
         f'{f" with gain={gain!r}" if gain else ""}. Pass gain="adam" or "sgd" where the update is theirs, a number, or '
         f"a function of the group; {instead}."
     )
+
+
+def _as_kept(gain: Gain | None, optimizer: torch.optim.Optimizer) -> Gain | None:
+    """Return the gain, with v as this optimizer keeps it.
+
+    optimi, whose groups hold ``beta2``, and StableAdamW correct β₂ in every step, by which v itself is v̂.
+    """
+    if gain is None or gain.second is None or gain.second.lagging:
+        return gain
+    is_hat = type(optimizer).__name__ == "StableAdamW" or any("beta2" in group for group in optimizer.param_groups)
+    return replace(gain, second=replace(gain.second, key=None)) if is_hat else gain
 
 
 def _explicit(gain: Any) -> Gain | None:

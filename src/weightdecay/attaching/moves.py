@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from weightdecay.attaching.lineup import Options, real
+from weightdecay.attaching.lineup import real
+from weightdecay.attaching.options import Options
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim.member import START
 from weightdecay.optim.parameters import working_dtype

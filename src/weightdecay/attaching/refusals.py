@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.attaching.gains import AWAY
-from weightdecay.attaching.lineup import Options
+from weightdecay.attaching.options import Options
 from weightdecay.checks import NON_NEGATIVE, check_ranges
 from weightdecay.decay import Decay
 from weightdecay.optim import scalars
@@ -17,6 +17,10 @@ from weightdecay.optim.base import Optimizer
 
 HOOKS = ("step_pre", "step_post", "state_dict_pre", "state_dict_post", "load_state_dict_pre", "load_state_dict_post")
 """The hooks of a torch.optim.Optimizer through which a handle acts."""
+
+
+NOT_OF_NORMS = {"amsgrad": "its maximum", "ams_bound": "its maximum", "centered": "the variance of the gradients"}
+"""Options with which a step divides by another number than v, and by which."""
 
 
 def unwrapped(optimizer: Any) -> Any:
@@ -58,6 +62,7 @@ def _refuse_wrapper(optimizer: torch.optim.Optimizer) -> None:
     inner = next(
         ((key, value) for key, value in vars(optimizer).items() if isinstance(value, torch.optim.Optimizer)), None
     )
+    _refuse_container(optimizer)
     out = f" Attach to the optimizer inside: attach(optimizer.{inner[0]}, ...)." if inner else ""
     missing = [hook for hook in HOOKS if not hasattr(optimizer, f"_optimizer_{hook}_hooks")]
     missing += [part for part in ("state", "param_groups", "defaults") if not hasattr(optimizer, part)]
@@ -75,6 +80,16 @@ def _refuse_wrapper(optimizer: torch.optim.Optimizer) -> None:
             f"{away} keeps other weights in its state and makes the weights anew from them, so that shrinking the "
             "weights before its step is undone in part. Use its own weight_decay."
         )
+
+
+def _refuse_container(optimizer: torch.optim.Optimizer) -> None:
+    """Refuse an optimizer that steps a list of others, as torchtitan's container of one for each part of a model."""
+    for key, value in vars(optimizer).items():
+        if isinstance(value, (list, tuple)) and value and all(isinstance(v, torch.optim.Optimizer) for v in value):
+            raise TypeError(
+                f"{type(optimizer).__name__} hands its step to {len(value)} optimizers, which have groups and a λ of "
+                f"their own. Attach to these: attach(optimizer.{key}, ...), and they share one mean."
+            )
 
 
 def _same_groups(a: torch.optim.Optimizer, b: torch.optim.Optimizer) -> bool:
@@ -96,12 +111,14 @@ def check_group(optimizer: torch.optim.Optimizer, options: Options, where: str) 
         check_ranges(group, {"weight_decay": NON_NEGATIVE}, where)
     if group.get("differentiable"):
         raise ValueError(f"differentiable=True in {where}: attach() shrinks weights outside of autograd.")
-    if options.reads_mean_square and group.get("amsgrad"):
-        raise ValueError(
-            f"amsgrad=True in {where}: {decay!r} reads the mean of v, and its maximum does not follow from "
-            "the norms of the gradients. Use weightdecay.AMSGrad(..., decay=...)."
-        )
-    missing = [key for key in (gain.needs if "mean_gain" in decay.needs and gain else ()) if key not in group]
+    for key, what in NOT_OF_NORMS.items():
+        if options.reads_mean_square and group.get(key):
+            raise ValueError(
+                f"{key}=True in {where}: {decay!r} reads the mean of v, and {what} does not follow from the norms of "
+                "the gradients. Use weightdecay.AMSGrad(..., decay=...), or Decoupled()."
+            )
+    there = {*group, "betas"} if "beta2" in group else set(group)
+    missing = [key for key in (gain.needs if "mean_gain" in decay.needs and gain else ()) if key not in there]
     if missing:
         raise ValueError(
             f"{where} of {name} has no {missing[0]!r}, from which its gain follows. Pass gain= as a number, or a "
@@ -133,13 +150,13 @@ def refuse_sparse(params: Sequence[Tensor], decay: Decay, what: str = "mean") ->
         )
 
 
-class Uncounted:
-    """Stands where a step of one's own optimizer has its number t: whatever is computed with it is refused."""
+class Undeclared:
+    """Stands for t where a decay does not name it in its needs: whatever is computed with it is refused."""
 
     def _refuse(self, *others: Any) -> Any:
         raise TypeError(
-            "attach() does not know which step of a tensor it is: every optimizer counts in its own way. A decay that "
-            "reads step.t works with Adam(..., decay=...) and every other optimizer of weightdecay."
+            'the decay reads step.t, which attach() counts for those that name it: write needs = frozenset({"t"}), '
+            "with what else it needs, into its class."
         )
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse

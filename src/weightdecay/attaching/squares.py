@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +9,10 @@ import torch
 from torch import Tensor
 
 from weightdecay.attaching.lineup import Lineup, real
-from weightdecay.decay import Number
+from weightdecay.attaching.options import Options
+from weightdecay.attaching.second import Second
 from weightdecay.engine.buckets import same, versions
-from weightdecay.engine.mean_square import Account, Norms, V, marks_of
+from weightdecay.engine.mean_square import Norms, V, marks_of
 from weightdecay.optim.member import Group
 from weightdecay.optim.sharding import Spread, is_sharded, piece
 
@@ -32,11 +32,14 @@ class Squares:
     """
 
     def __init__(self) -> None:
-        self.account, self.norms = Account(rows=2), Norms()
+        self.second = Second()
+        self.account, self.norms = self.second.account(), Norms()
         self.stamp = -1
+        self.spread: Spread | None = None
         self.betas: list[Any] = []
         self.after: tuple[Tensor, bool | Tensor] | None = None
         """S and t as the step will leave them, and for which tensors it counts."""
+        self._counts = torch.empty(0, device="cpu")
         self._live: list[Tensor] = []
         self._states: list[Any] = []  # the entries of the state, all of them
         self._memories: list[Any] = []  # those of the tensors of the lineup
@@ -50,7 +53,14 @@ class Squares:
         """Whether v and step count of every tensor are tensors that the optimizer writes into, and does not replace."""
         self._written: tuple[list[Any], list[Any]] = [], []
 
-    def look(
+    def use(self, second: Second) -> None:
+        """Let v be kept in this way from now on."""
+        if second != self.second:
+            if type(second.account()) is not type(self.account):
+                self.account = second.account()
+            self.second, self.stamp = second, -1
+
+    def measure(
         self,
         optimizer: torch.optim.Optimizer,
         lineup: Lineup,
@@ -58,36 +68,29 @@ class Squares:
         groups: list[Group],
         spread: Spread,
         found: Tensor | None,
-        host: bool,
-    ) -> tuple[Number, bool | Tensor]:
-        """Return v̄ (NaN where not all is well) and whether all is well, in one all-reduce.
+    ) -> Tensor:
+        """Return what this optimizer adds to v̄ (:meth:`~weightdecay.engine.mean_square.Account.mine`).
 
-        All is well where every gradient is finite and ``found``, the finding of a GradScaler, is 0. Nothing is
-        remembered before :meth:`commit`.
+        ``found`` is the finding of a GradScaler. Nothing is remembered before :meth:`commit`.
         """
         self.after = None
         self._bring(optimizer, lineup, groups, spread)
-        counts = self.account.values[1] + 1
+        self._counts = self.account.values[1] + 1
         squares = self.norms.squares(grads, lineup.device, lineup.stamp)
-        total = self.account.look(squares, counts, spread, found)
-        old, new, square, elements = total.tolist() if host else total.unbind()
-        mean: Number
-        well: bool | Tensor
-        if host:
-            mean = (old + new) / elements if elements else 0.0
-            well = math.isfinite(square) and math.isfinite(mean)
-            mean = mean if well else math.nan
-        else:
-            mean = (old + new) / elements.clamp(min=1)
-            well = torch.isfinite(square) & torch.isfinite(mean)
-            mean = torch.where(well, mean, math.nan)
+        return self.account.mine(squares, self._counts, found)
+
+    def current(self, optimizer: torch.optim.Optimizer, lineup: Lineup) -> bool:
+        """Whether what :meth:`measure` has seen of the state is there still."""
+        return lineup.stamp == self.stamp and self._unchanged(optimizer)
+
+    def note(self, well: bool | Tensor, found: Tensor | None) -> None:
+        """Note S and t as the step will leave them, after :meth:`measure`; ``well``: whether all gradients were."""
         sums = self.account.after(1.0)
         counted: bool | Tensor = True
         if well is not True:
             # A tensor whose gradient is not finite keeps its account; the others go on, as the optimizer's moments do.
             counted = torch.isfinite(sums) if found is None else torch.isfinite(sums) & (found == 0)
-        self.after = torch.stack([sums, counts]), counted
-        return mean, well
+        self.after = torch.stack([sums, self._counts]), counted
 
     def steps_after(self, members: slice) -> Tensor:
         """Return t of some tensors, once the step is taken."""
@@ -112,15 +115,16 @@ class Squares:
         kept = same(before[0], self._vs) and same(before[1], self._steps)
         self._in_place = kept and self._all_visible and self._counted
 
-    def take(self, param: Tensor, memory: Any, group: Group, row: Row, name: str) -> None:
+    def take(self, param: Tensor, memory: Any, options: Options, row: Row, name: str) -> None:
         """Take S and t of a checkpoint where it is of the very step that the moments are at.
 
         Raises: ValueError, where steps have passed and neither the checkpoint nor the moments can tell.
         """
+        group, key = options.group, self.second.key
         at = step_of(memory, group)
         if row is not None and row[2] == at:
             values = torch.tensor(row[:2], dtype=torch.float64, device="cpu")
-            self.account.remember(owner_of(param, memory), marks_of_one(param, memory), values)
+            self.account.remember(owner_of(param, memory, key), marks_of_one(param, memory, key), values)
         elif memory:
             self._start(param, memory, group, name, torch.device("cpu"), only_check=True)
 
@@ -129,9 +133,10 @@ class Squares:
         columns = zip(self.account.owners, self.account.values.unbind(1), *self._columns(), strict=True)
         rows = {id(owner): (owner, marks, column) for owner, column, *marks in columns}
         found: dict[Tensor, Tensor] = {}
+        key = self.second.key
         for param in (p for group in optimizer.param_groups for p in group["params"]):
             memory = optimizer.state.get(param)
-            owner, marks = owner_of(param, memory), marks_of_one(param, memory)
+            owner, marks = owner_of(param, memory, key), marks_of_one(param, memory, key)
             known = self.account.remembered(owner, marks, rows)
             known = self.account.remembered(owner, marks) if known is None else known
             if known is not None and (memory or known[1]):
@@ -143,10 +148,10 @@ class Squares:
 
     def _bring(self, optimizer: torch.optim.Optimizer, lineup: Lineup, groups: list[Group], spread: Spread) -> None:
         """Bring S, t and the constants of the tensors of the lineup, in their order."""
-        betas = [(group["betas"][1], group.get("bias_correction", True)) for group in groups]
+        betas = [(self.second.beta2(group), self.second.corrected(group)) for group in groups]
         device = lineup.device
         if lineup.stamp == self.stamp and self._unchanged(optimizer):
-            if betas != self.betas:
+            if betas != self.betas or spread is not self.spread:
                 self._constants(lineup, betas, spread)
             return
         self.settle()
@@ -166,7 +171,7 @@ class Squares:
         except Exception:
             self._vs, self._steps, self._written = [], [], ([], [])
             raise
-        self.account.forget(_alive(optimizer))
+        self.account.forget(_alive(optimizer, self.second.key))
         self._constants(lineup, betas, spread)
         self.stamp = lineup.stamp
 
@@ -183,7 +188,7 @@ class Squares:
         self.account.constants([float(betas[place][0]) for place in places], share, elements)
         corrects = [float(bool(betas[place][1])) for place in places]
         self.account.uncorrected = None if all(corrects) else torch.tensor(corrects, dtype=torch.float64, device=device)
-        self.betas = betas
+        self.betas, self.spread = betas, spread
 
     def _start(
         self, param: Tensor, memory: Any, group: Group, name: str, device: torch.device, only_check: bool = False
@@ -191,12 +196,12 @@ class Squares:
         """Return S and t from the state."""
         if not memory:
             return torch.zeros(2, dtype=torch.float64, device=device)
-        v, at = visible(param, memory), step_of(memory, group)
+        v, at = visible(param, memory, self.second.key), step_of(memory, group)
         if v is None or at is None:
             raise ValueError(
-                f"{name} has been stepped already, and its state {sorted(map(str, memory))} holds no exp_avg_sq in "
-                "full precision from which the mean could go on. Attach before the first step, or load a "
-                "checkpoint that was written with this decay attached."
+                f"{name} has been stepped already, and its state {sorted(map(str, memory))} holds no "
+                f"{self.second.key or V} in full precision from which the mean could go on. Attach before the first "
+                "step, or load a checkpoint that was written with this decay attached."
             )
         if only_check:
             return torch.empty(0)
@@ -226,13 +231,12 @@ class Squares:
 
     def _seen(self) -> tuple[list[Any], list[Any]]:
         """Return what stands for v and for the step count in the state of every tensor."""
-        return [m.get(V) for m in self._memories], [m.get("step") for m in self._memories]
+        return [m.get(self.second.key) for m in self._memories], [m.get("step") for m in self._memories]
 
     def _owners(self) -> list[Any]:
-        pairs = zip(self._live, self._memories, strict=True)
-        self._visible = [i for i, (p, m) in enumerate(pairs) if visible(p, m) is not None]
-        pairs = zip(self._live, self._memories, strict=True)
-        self._owned = [owner_of(p, m) for p, m in pairs]
+        pairs, key = list(zip(self._live, self._memories, strict=True)), self.second.key
+        self._visible = [i for i, (p, m) in enumerate(pairs) if visible(p, m, key) is not None]
+        self._owned = [owner_of(p, m, key) for p, m in pairs]
         self._all_visible = len(self._visible) == len(self._live)
         return self._owned
 
@@ -260,23 +264,23 @@ class Squares:
         ]
 
 
-def visible(param: Tensor, memory: Any) -> Tensor | None:
+def visible(param: Tensor, memory: Any, key: str | None) -> Tensor | None:
     """Return this process's piece of v where the state holds it in full; None where it does not."""
-    v = memory.get(V) if memory else None
+    v = memory.get(key) if memory else None
     if not isinstance(v, Tensor) or not (type(v) is Tensor or is_sharded(v)):
         return None
     return piece(v) if v.numel() == param.numel() else None
 
 
-def owner_of(param: Tensor, memory: Any) -> Any:
+def owner_of(param: Tensor, memory: Any, key: str | None) -> Any:
     """Return what S belongs to: v where it can be seen, else the entry in the state, else the tensor itself."""
-    v = visible(param, memory)
+    v = visible(param, memory, key)
     return v if v is not None else memory or param
 
 
-def marks_of_one(param: Tensor, memory: Any) -> list[Any]:
+def marks_of_one(param: Tensor, memory: Any, key: str | None) -> list[Any]:
     """Return how often v was written, the step count, and how often that was written."""
-    v, step = visible(param, memory), memory.get("step") if memory else None
+    v, step = visible(param, memory, key), memory.get("step") if memory else None
     return [
         *(marks_of([v]) if v is not None else [0]),
         step,
@@ -290,12 +294,12 @@ def step_of(memory: Any, group: Group) -> float | None:
     return None if count is None else float(count)
 
 
-def _alive(optimizer: torch.optim.Optimizer) -> Iterator[Any]:
+def _alive(optimizer: torch.optim.Optimizer, key: str | None) -> Iterator[Any]:
     """Yield whatever may own an S."""
     for group in optimizer.param_groups:
         for param in group["params"]:
             yield param
     for param, memory in optimizer.state.items():
         yield memory
-        if isinstance(param, Tensor) and (v := visible(param, memory)) is not None:
+        if isinstance(param, Tensor) and (v := visible(param, memory, key)) is not None:
             yield v

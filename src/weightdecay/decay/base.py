@@ -11,7 +11,7 @@ from torch import Tensor
 Number = float | Tensor
 """A scalar: a Python float, or a 0-d tensor when an engine must not wait for the device."""
 
-FACTS = frozenset({"mean_gain", "gain", "update", "weight", "grad", "start"})
+FACTS = frozenset({"mean_gain", "gain", "t", "update", "weight", "grad", "start"})
 """What a decay may ask of a step, and names in its ``needs``."""
 
 
@@ -36,9 +36,9 @@ class Step:
     start()              :math:`\theta_0`         the weight before its first step, which the state then keeps
     ===================  =======================  =============================================================
 
-    The last six are calls, not values: what a decay does not ask for costs nothing. It names those that it asks for in
-    :attr:`Decay.needs`. Tensors are this process's piece of the parameter, complex numbers as pairs of reals, and must
-    not be written.
+    The gains and what stands below them are calls, not values: a fact that a decay does not ask for costs nothing. The
+    decay names these facts, and t, in :attr:`Decay.needs`. Tensors are this process's piece of the parameter, complex
+    numbers as pairs of reals, and must not be written.
     """
 
     strength: Number
@@ -95,7 +95,7 @@ class Decay:
     @property
     def uniform(self) -> bool:
         """Whether all that it does to a weight is to multiply it by 1 − pull, one number a tensor."""
-        return self.plain and set(self.needs) <= {"mean_gain"}
+        return self.plain and set(self.needs) <= {"mean_gain", "t"}
 
     @property
     def plain(self) -> bool:

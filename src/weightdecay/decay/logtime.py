@@ -24,6 +24,7 @@ class LogTime(Decay):
     Source: ADANA (github.com/mlexpos/adana, ``src/optim/adamw_decaying_wd.py``).
     """
 
+    needs = frozenset({"t"})
     horizon: float = 1000.0
 
     def __post_init__(self) -> None:

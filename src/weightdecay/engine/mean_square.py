@@ -92,19 +92,25 @@ class Account:
         self.share, self.elements = share, elements
 
     def look(self, squares: Tensor, t: Tensor, spread: Spread, found: Tensor | None) -> Tensor:
-        """Return four numbers, in one all-reduce: Σ of what v̂ keeps, Σ of what c = 1 adds to it, Σ‖g‖² and Σn.
+        """Return :meth:`mine` summed over all processes, in one all-reduce."""
+        return spread.sum(self.mine(squares, t, found))
+
+    def mine(self, squares: Tensor, t: Tensor, found: Tensor | None) -> Tensor:
+        """Return four numbers over this process's pieces: Σ of what v̂ keeps, Σ of what c = 1 adds, Σ‖g‖² and Σn.
 
         ``t`` are the step counts after this step; Σ‖g‖² is infinite where a GradScaler ``found`` an inf.
         """
         self._kept, self._added = self.beta2 * self.sums, self.taken * squares
         power = self.beta2**t
         weight = self.share / (1 - (power if self.uncorrected is None else power * self.uncorrected))
-        mine = (
-            torch.dot(self._kept, weight),
-            torch.dot(self._added, weight),
-            spoilt(torch.dot(squares, self.share), found),
+        return torch.stack(
+            [
+                torch.dot(self._kept, weight),
+                torch.dot(self._added, weight),
+                spoilt(torch.dot(squares, self.share), found),
+                self.elements,
+            ]
         )
-        return spread.sum(torch.stack([*mine, self.elements]))
 
     def after(self, scale: Number) -> Tensor:
         """Return S as this step will leave it, where the gradients are multiplied by ``scale``. To be asked once."""
@@ -240,7 +246,8 @@ class MeanSquare:
         # Made once for a plan: to bring numbers from the host to a device in every step would be to wait for it.
         if self._shares is None or self._shares[0] != plan.stamp:
             share = shares(plan)
-            self._shares = plan.stamp, share, elements(plan, share)
+            averaged = [float(optimizer.averages(bucket.group)) for bucket in plan.buckets for _ in bucket.params]
+            self._shares = plan.stamp, share, elements(plan, share * share.new_tensor(averaged))
         _, share, count = self._shares
         if in_place or optimizer.max_grad_norm is not None or not optimizer.coupled:
             norm = optimizer.spread.sum(spoilt(torch.dot(self.norms.of(plan), share), found).reshape(1))[0] ** 0.5
