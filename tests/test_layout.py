@@ -28,13 +28,37 @@ CHECKED = {
 HERE = Place(device="cpu")
 
 
-def checked(code, *arguments):
-    """Run code under the checks; return its exit status and what it said last."""
+FORKED = """
+import os, sys, traceback
+import torch, test_layout
+for name in sys.argv[1:]:
+    print("#", name, flush=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            exec(getattr(test_layout, name))
+        except BaseException:
+            traceback.print_exc(file=sys.stdout)
+            os._exit(1)
+        sys.stdout.flush()
+        os._exit(0)
+    print("ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def checked():
+    """Each code under the checks: its exit status and what it said last. Forks of one process, which imports torch."""
+    names = ("OVERFLOW", "WIDTHS", "LAYERS", "COMPILED")
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=CHECKED, capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    return done.returncode, (done.stdout.splitlines() or [""])[-1] + done.stderr[-500:] * (done.returncode != 0)
+        [sys.executable, "-c", FORKED, *names], env=CHECKED, stdout=subprocess.PIPE, text=True, timeout=480, check=True
+    )
+    found = {}
+    for part in done.stdout.split("# ")[1:]:
+        name, *said, ended = part.splitlines()
+        found[name] = int(ended.removeprefix("ended with ")), (said or [""])[-1]
+    assert found.keys() == set(names), done.stdout
+    return found
 
 
 OVERFLOW = """
@@ -46,8 +70,8 @@ del numbers
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the checks are glibc's")
-def test_the_checks_find_one_byte_too_many():
-    assert checked(OVERFLOW)[0] == -6
+def test_the_checks_find_one_byte_too_many(checked):
+    assert checked["OVERFLOW"][0] == -6
 
 
 WIDTHS = """
@@ -66,9 +90,9 @@ print("all")
 
 
 @pytest.mark.slow
-def test_a_residual_network_of_any_width_trains_in_channels_last():
+def test_a_residual_network_of_any_width_trains_in_channels_last(checked):
     assert small().channels_last
-    assert checked(WIDTHS) == (0, "all")
+    assert checked["WIDTHS"] == (0, "all")
 
 
 LAYERS = """
@@ -124,8 +148,8 @@ NETWORKS = {
 
 
 @pytest.mark.slow
-def test_a_layer_of_ones_own_is_found_however_it_is_made():
-    assert checked(LAYERS) == (0, "all")
+def test_a_layer_of_ones_own_is_found_however_it_is_made(checked):
+    assert checked["LAYERS"] == (0, "all")
 
 
 COMPILED = """
@@ -145,8 +169,8 @@ print("all")
 
 
 @pytest.mark.slow
-def test_the_compiler_does_not_choose_channels_last_by_itself():
-    assert checked(COMPILED) == (0, "all")
+def test_the_compiler_does_not_choose_channels_last_by_itself(checked):
+    assert checked["COMPILED"] == (0, "all")
 
 
 @pytest.mark.parametrize("channels", range(1, 17))

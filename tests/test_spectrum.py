@@ -239,7 +239,7 @@ class OnlyOnce:
 )
 def test_what_a_loss_counts_is_averaged_alike_however_the_data_is_cut(loss):
     exact = dense_hessian(network(), loss, *images())
-    for sizes in ((40,), (17, 3, 20), (1,) * 40):  # of single ones, some are ignored altogether
+    for sizes in ((40,), (17, 3, 20), (*(1,) * 8, 32)):  # of single ones, some are ignored altogether
         assert torch.allclose(matrix_of(Hessian(network(), loss, batches(*sizes))), exact, atol=1e-12), sizes
 
 
