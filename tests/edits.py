@@ -54,7 +54,8 @@ def drive(optimizer, steps, edit=None, change=None):
 
 
 def moments(optimizer, p):
-    return [name for name in optimizer.state[p] if name not in ("step", "v_sum")]
+    """Those of the tensor's own shape."""
+    return [name for name, value in optimizer.state[p].items() if name != "step" and value.shape == p.shape]
 
 
 # ---------------------------------------------------------------- state
@@ -166,7 +167,7 @@ def replace(of_weight, of_moment):
             state = optimizer.state.pop(old)
             if of_moment is not None:
                 for name in state:
-                    state[name] = state[name] if name in ("step", "v_sum") else of_moment(state[name])
+                    state[name] = of_moment(state[name]) if state[name].shape == old.shape else state[name]
                 optimizer.state[new] = state
             group["params"][0] = new
 

@@ -116,7 +116,7 @@ def test_the_core_works_without_the_extras():
     """In a fresh interpreter, building and stepping every optimizer loads no package of an extra."""
     code = """
 import sys, torch, weightdecay
-p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
+p = torch.nn.Parameter(torch.ones(2, 2)); p.grad = torch.ones(2, 2)
 for name in weightdecay.available():
     weightdecay.create(name, [p], lr=0.1, weight_decay=0.1).step()
 weightdecay.schedule.Scheduler(weightdecay.AdamS([p], weight_decay=0.1), "cosine", total_steps=9).step()

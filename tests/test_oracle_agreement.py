@@ -18,9 +18,8 @@ CASES = [
 @pytest.mark.parametrize(("method", "options", "case"), CASES)
 def test_equals_the_oracle(method, options, case, scale, engine):
     params, run = weights(), gradients(STEPS, scale)
-    adaptive = "betas" in method.cls.ranges and method.oracle != "adai"
     # λ of a gain-coupled decay is in loss/weight²: it scales with the loss, or everything would meet the clamp.
-    strength = case.strength * (scale if case.by_gain and adaptive else 1.0)
+    strength = case.strength * (scale if case.by_gain and method.adaptive else 1.0)
     groups = [
         {"params": params[0], "lr": method.lr, "weight_decay": strength},
         {"params": params[1], "lr": 0.3 * method.lr, "weight_decay": 0.5 * strength},
