@@ -17,7 +17,7 @@ from weightdecay.optim.member import START
 from weightdecay.optim.parameters import working_dtype
 from weightdecay.optim.reference import direction_of, fact_of, largest
 from weightdecay.optim.scalars import choose, clip
-from weightdecay.optim.sharding import like, piece
+from weightdecay.optim.sharding import like, piece, whole_norms
 
 
 @dataclass(slots=True)
@@ -36,6 +36,10 @@ class Move:
     def value(self) -> Tensor:
         """Return θ_{t−1} in the working precision; not to be written."""
         return (self.weight if self.old is None else self.old).to(working_dtype(self.weight))
+
+    def norms(self, *several: Tensor) -> list[Tensor]:
+        """Return the norm of each tensor, which is shaped as the weight, over all pieces of it."""
+        return [row[0] for row in whole_norms([self.param], [[x] for x in several])]
 
     def gradient(self) -> Tensor:
         """Return the gradient in the working precision, downhill."""
@@ -125,6 +129,7 @@ class Moves:
             weight=fact("weight", move.value),
             grad=fact("grad", move.gradient),
             start=fact("start", self._start, optimizer, move),
+            norms=fact("norms", move.norms),
         )
 
 

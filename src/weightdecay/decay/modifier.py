@@ -46,6 +46,11 @@ class Modifier(Decay):
         constrains = type(self).constrain is not Modifier.constrain
         return "update" in self.needs or constrains or self.decay.follows_update
 
+    @property
+    def switched(self) -> bool:
+        """Whether λ only switches the inner decay on."""
+        return self.decay.switched
+
     def pull(self, step: Step) -> Number:
         """Return the inner decay's."""
         return self.decay.pull(step)

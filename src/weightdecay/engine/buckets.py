@@ -19,7 +19,7 @@ from weightdecay.optim.base import Optimizer
 from weightdecay.optim.member import START, Group, Member, State, kept, member, working
 from weightdecay.optim.reference import gather, init_state
 from weightdecay.optim.rounding import noise, stochastic_round
-from weightdecay.optim.sharding import piece
+from weightdecay.optim.sharding import is_cut, piece, whole_norms
 
 
 @dataclass(slots=True)
@@ -167,6 +167,15 @@ class Bucket(Member):
                 value = stochastic_round(value, there.dtype, self.noise(seed, slot))
             if not all(map(is_, there.tensors, value.tensors)):
                 there.copy_(value)
+
+    def norms(self, *several: Any) -> Any:
+        """Return the norm of each tensor of each bundle, over all pieces of it."""
+        return [Bundle(row) for row in whole_norms(self.params, [x.tensors for x in several])]
+
+    @property
+    def reduces(self) -> bool:
+        """Whether its decay reads norms of tensors of which this process holds pieces: it must then stay whole."""
+        return "norms" in self.group["decay"].needs and any(map(is_cut, self.params))
 
     def aside(self, step: Number, slots: tuple[str, ...]) -> Bucket:
         """Return the bucket at step t, with weight and states in memory of their own."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from weightdecay.decay import Number
 from weightdecay.optim.parameters import low_precision, working_dtype
 from weightdecay.optim.rounding import noise, remainder, stochastic_round
-from weightdecay.optim.sharding import gradient_piece, is_sharded, like, piece
+from weightdecay.optim.sharding import gradient_piece, is_sharded, like, piece, whole_norms
 
 State = dict[str, Any]
 Group = dict[str, Any]
@@ -99,6 +99,10 @@ class Member:
         self.weight.copy_(value)
         if COMPENSATION in self.state:
             self.state[COMPENSATION].copy_(remainder(value, self.weight.dtype))
+
+    def norms(self, *several: Tensor) -> list[Tensor]:
+        """Return the norm of each tensor, which is shaped as the weight, over all pieces of it."""
+        return [row[0] for row in whole_norms([self.param], [[x] for x in several])]
 
     def whole_weight(self) -> Tensor:
         """Return θ_{t−1} in the working precision, with what a 16-bit weight could not hold; not to be written."""

@@ -253,6 +253,7 @@ def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor |
         weight=fact("weight", m.whole_weight),
         grad=fact("grad", getattr, m, "grad"),
         start=fact("start", m.state.get, START),
+        norms=fact("norms", m.norms),
     )
 
 
@@ -263,7 +264,7 @@ def fact_of(decay: Decay, name: str, of: Callable[..., Any], *arguments: Any) ->
     return functools.partial(_undeclared, decay, name)
 
 
-def _undeclared(decay: Any, name: str) -> Any:
+def _undeclared(decay: Any, name: str, *_: Any) -> Any:
     raise TypeError(
         f"{decay!r} asks for step.{name}(), but its needs are {sorted(decay.needs)}. Write "
         f"needs = frozenset({sorted({*decay.needs, name})}) into its class."
