@@ -307,3 +307,7 @@ def test_every_scenario_was_finished_by_every_process(measured, world):
 def test_norms_are_those_of_whole_tensors(law, run, world, reductions):
     """Uneven and empty pieces, missing gradients: as in one process, and no more all-reduces than said."""
     law(world, f"norms-{run}", collectives=reductions)
+
+
+def test_given_anchors_are_cut_as_the_parameters_are(law):
+    law(2, "given-anchors")

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         RAdam,
         TensorFlowSGD,
         Yogi,
+        set_anchors,
     )
     from weightdecay.selecting import audit, select
 
@@ -101,6 +102,7 @@ __all__ = [
     "create",
     "register",
     "select",
+    "set_anchors",
     "unregister",
 ]
 

@@ -78,7 +78,7 @@ class Moves:
         """Do what can be done before the optimizer's step; None where that must be waited for. ``ok``: or nothing."""
         decay = move.options.decay
         if START in decay.needs and START not in optimizer.state.get(move.param, {}):
-            kept = like(move.param, piece(move.param.detach()).clone())
+            kept = like(move.param, piece(move.param.detach()).to(_start_dtype(decay, move.param), copy=True))
             self.starts[id(move.param)] = move.param, kept
         if decay.follows_update:
             move.old = move.weight.clone()
@@ -131,6 +131,12 @@ class Moves:
             start=fact("start", self._start, optimizer, move),
             norms=fact("norms", move.norms),
         )
+
+
+def _start_dtype(decay: Decay, param: Tensor) -> torch.dtype:
+    if decay.keeps_start_as is None or param.is_complex():  # there is no complex bfloat16
+        return param.dtype
+    return decay.keeps_start_as
 
 
 def refuse_gain(decay: Decay) -> NoReturn:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
+import torch
 from torch import Tensor
 
 Number = float | Tensor
@@ -110,6 +111,11 @@ class Decay:
     def follows_update(self) -> bool:
         """Whether it can act only when the update is known: it asks for the update, or changes the weight after it."""
         return "update" in self.needs or type(self).constrain is not Decay.constrain
+
+    @property
+    def keeps_start_as(self) -> torch.dtype | None:
+        """The type in which the state keeps the weight before its first step; None: the weight's."""
+        return None
 
     @property
     def switched(self) -> bool:

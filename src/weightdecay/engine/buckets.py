@@ -155,12 +155,12 @@ class Bucket(Member):
     def store_state(self, moments: torch.dtype | None, seed: int) -> None:
         """Keep what the step made of the states: new slots, and rounded ones. The others were changed in place."""
         for slot, (name, value) in enumerate(self.state.items(), start=1):
-            if name == "step":
+            if name == "step" or (name == START and START in self.memory):  # no step moves an anchor
                 continue
             if name not in self.memory:
                 rows = zip(self.params, self.weight.tensors, self.memories, value.tensors, strict=True)
                 for param, weight, memory, tensor in rows:
-                    memory[name] = kept(name, tensor, param, weight, moments)
+                    memory[name] = kept(name, tensor, param, weight, moments, self.group["decay"])
                 continue
             there = self.slot(name)
             if there.dtype != value.dtype:
