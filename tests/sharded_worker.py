@@ -23,7 +23,7 @@ from sharded.table import DIRECTORY, SCENARIOS
 
 TIMEOUT = timedelta(seconds=60)  # of one collective: how long a scenario that hangs is waited for
 
-for part in ("steps", "training", "owned", "meshes", "ports", "checkpoints"):  # the order in which they are run
+for part in ("steps", "training", "owned", "meshes", "ports", "norms", "checkpoints"):  # the order of the runs
     importlib.import_module(f"sharded.{part}")
 
 

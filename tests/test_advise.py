@@ -27,6 +27,8 @@ SGD = Setting("sgd", lr=0.1, weight_decay=5e-4, batch_size=128, epochs=200, samp
 ADAMS = Setting("adams", lr=1e-3, weight_decay=5e-4, batch_size=128, epochs=200, samples=50_000, mean_square=1e-5)
 PADAM = Setting("padam", lr=0.1, weight_decay=5e-4, batch_size=128, epochs=200, samples=50_000)
 LION = Setting("lion", lr=1e-4, weight_decay=1.0, batch_size=128, epochs=90, samples=50_000)
+MUON = Setting("muon", lr=0.02, weight_decay=0.1, batch_size=128, epochs=90, samples=50_000)
+NADAM = replace(ADAMW, optimizer="nadam", decay="decoupled")
 WORDS = replace(ADAMW, lr=6e-3, batch_size=2**19, epochs=1, samples=2.2e9, parameters=111e6)
 
 BATCH, LINEAR, ROOT = "batch × k ⇒ λ × k", "linear lr scaling", "square-root lr scaling"
@@ -49,7 +51,9 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 @pytest.mark.parametrize(
-    "old", [ADAMW, SGD, ADAMS, PADAM, LION, WORDS, replace(ADAMW, decay="independent")], ids=lambda s: s.name
+    "old",
+    [ADAMW, SGD, ADAMS, PADAM, LION, MUON, NADAM, WORDS, replace(ADAMW, decay="independent")],
+    ids=lambda s: s.name,
 )
 def test_every_rule_keeps_what_it_says_it_keeps(old, change):
     if old is WORDS and "batch_size" in change:
@@ -219,6 +223,10 @@ def test_a_lambda_that_the_lr_does_not_multiply_follows_the_pull():
         (replace(PADAM, optimizer="yogi"), {"batch_size": 256}, ["derived for Adam, not for yogi"]),
         (LION, {"batch_size": 256}, ["nobody derived lr × k for lion", "derived for Adam, not for lion"]),
         (LION, {"width": 2.0}, ["measured for AdamW, not for lion"]),
+        (MUON, {"batch_size": 256}, ["with an lr that grows as √batch", "nobody derived lr × k for muon"]),
+        (MUON, {"samples": 100_000, "width": 2.0}, ["counts that twice"]),
+        (replace(MUON, optimizer="muonadamw"), {"width": 2.0}, ["ask again with optimizer=adamw"]),
+        (NADAM, {"batch_size": 256}, ["derived for Adam, not for nadam"]),
         (ADAMS, {"batch_size": 256}, ["v̄ falls as the batch grows"]),
         (ADAMS, {"width": 2.0}, ["which moves with width"]),
         (replace(ADAMW, weight_decay=0.3), {"batch_size": 256}, ["well below an epoch"]),
@@ -234,6 +242,30 @@ def test_outside_its_range_a_rule_warns(old, wanted, words):
     said = " ".join(w for each in advise(old, Wanted(**wanted)).recommendations for w in each.warnings)
     for word in words:
         assert word in said
+
+
+def test_muons_two_rules_for_width_stand_side_by_side():
+    advice = advise(MUON, Wanted(width=2.0))
+    assert [(r.name, r.lr, r.weight_decay) for r in advice.recommendations] == [
+        ("Muon: λ ∝ 1/width²", 0.02, 0.025),
+        ("Muon: width leaves λ", 0.02, 0.1),
+    ]
+    (parted,) = advice.disagreements
+    assert "the one that replaced it" in parted.why
+
+
+def test_muon_for_batch_and_data_is_its_own_rule_beside_the_others():
+    found = numbers(MUON, batch_size=512, samples=200_000)
+    assert found["Muon: λ ∝ √batch/data"] == pytest.approx((0.02, 0.05))
+    assert found[MEMORY] == pytest.approx((0.02, 0.1))
+
+
+def test_from_adamw_to_muon_the_pull_stays_and_the_lr_must_be_given():
+    with pytest.raises(MissingError, match="no rule turns the lr of adamw into one of muon"):
+        advise(ADAMW, Wanted(optimizer="muon"))
+    assert numbers(ADAMW, optimizer="muon", lr=0.02) == {"adamw → muon, same pull": pytest.approx((0.02, 0.005))}
+    with pytest.raises(ValueError, match="under an orthogonal matrix: the update multiplies no gradient"):
+        advise(ADAMW, Wanted(optimizer="muon", decay="stable", lr=0.02))
 
 
 def test_inside_its_range_the_papers_rule_does_not_warn():

@@ -23,6 +23,11 @@ def rows(s):
     return (s.grad != 0).any(axis=others, keepdims=True)
 
 
+def capped(s):
+    gain = np.where(s.gain < 1e7, s.gain, 0.0)  # 1/ε: an element that never had a gradient
+    return s.lr * s.strength * gain / max(1, np.sqrt(((s.weight * gain) ** 2).mean()) / 0.5)
+
+
 TOYS = [
     Toy(wd.Corrected(), pull=lambda s: s.strength * s.lr**2 / PEAK, strength=5.0),
     Toy(wd.LogTime(horizon=7), pull=lambda s: s.strength * s.lr / PEAK / (1 + s.t / 7)),
@@ -40,6 +45,12 @@ TOYS = [
         mask=lambda s: 1 - 0.5 / np.sqrt((s.weight**2).sum()),
         elementwise=False,
         strength=0.5,
+    ),
+    Toy(
+        wd.Elementwise(max_rms=0.5),
+        pull=capped,
+        elementwise=False,
+        strength=2.0,
     ),
 ]
 CASES = [pytest.param(name, toy, id=f"{name}-{toy.decay!r}") for name in ("Adam", "SGD") for toy in TOYS]
@@ -133,6 +144,7 @@ def walk(decay, strength=0.5, steps=20, cls=wd.Adam, edit=lambda g, t: g, lr=0.0
         (wd.Toward(0.0), wd.Decoupled()),
         (wd.Toward(0.0, wd.Vanilla()), wd.Vanilla()),
         (wd.TouchedRows(wd.Stable()), wd.Stable()),  # every row has a gradient
+        (wd.Elementwise(max_rms=1e9), wd.Elementwise()),
     ],
     ids=repr,
 )
@@ -262,6 +274,8 @@ def test_a_brake_of_one_does_nothing_and_of_zero_fixes_the_norm():
         ("Cautious(toward(1.0, stable()))", wd.Cautious(wd.Toward(1.0, wd.Stable()))),
         ("logtime(horizon=1000)", wd.LogTime(1000)),
         ("radialbrake(0.25)", wd.RadialBrake(0.25)),
+        ("elementwise", wd.Elementwise()),
+        ("elementwise(max_rms=1)", wd.Elementwise(1.0)),
     ],
 )
 def test_texts_round_trip(text, decay):
@@ -279,11 +293,38 @@ def test_texts_round_trip(text, decay):
         ("logtime(0)", "above 0"),
         ("normtarget(-1)", "above 0"),
         ("radialbrake(2)", "from 0 to 1"),
+        ("elementwise(max_rms=0)", "above 0, or None"),
     ],
 )
 def test_what_has_no_meaning_is_refused_when_built(text, says):
     with pytest.raises(ValueError, match=says):
         parse(text)
+
+
+def test_a_cap_is_the_rms_of_the_whole_decay():
+    """One step without an update: what goes is ηλ·max_rms in the mean over the tensor, and all of Eq. 10 below it."""
+    for cap, rms in ((0.25, 0.25), (None, torch.linspace(-1, 2, 12, dtype=torch.float64).square().mean().sqrt() / 2)):
+        p = torch.nn.Parameter(torch.linspace(-1, 2, 12, dtype=torch.float64).reshape(4, 3))
+        q = torch.nn.Parameter(p.detach().clone())
+        for weight, strength in ((p, 0.1), (q, 0.0)):
+            weight.grad = torch.full_like(p, 2.0)  # a gain of 1/2
+            wd.Adam([weight], lr=0.1, weight_decay=strength, eps=0.0, decay=wd.Elementwise(cap)).step()
+        assert (q - p).detach().square().mean().sqrt().item() == pytest.approx(0.1 * 0.1 * float(rms), rel=1e-12)
+
+
+@pytest.mark.parametrize("decay", ["hyperball", "cautious(radialbrake)"])
+def test_a_constraint_that_is_off_everywhere_says_so(decay):
+    matrix, vector = torch.nn.Parameter(torch.ones(2, 2)), torch.nn.Parameter(torch.ones(2))
+    with pytest.warns(UserWarning, match=r"does nothing at weight_decay=0: λ switches it on"):
+        wd.Adam([matrix], decay=decay)
+    with pytest.warns(UserWarning, match=r"does nothing at weight_decay=0"):
+        wd.attach(torch.optim.SGD([matrix], lr=0.1), decay)
+    # Off for what is no matrix, on for the rest: meant, and no warning. Switched on there too, it is refused.
+    optimizer = wd.Adam([{"params": [matrix], "weight_decay": 1.0}, {"params": [vector]}], decay=decay)
+    optimizer.param_groups[1]["weight_decay"] = 1.0
+    matrix.grad, vector.grad = torch.ones(2, 2), torch.ones(2)
+    with pytest.raises(ValueError, match="is no matrix"):
+        optimizer.step()
 
 
 @pytest.mark.parametrize("decay", ["hyperball", "radialbrake"])

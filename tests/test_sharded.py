@@ -287,3 +287,27 @@ def test_every_scenario_was_finished_by_every_process(measured, world):
     for scenario, processes in measured[world].items():
         assert len(processes) == world, f"{scenario}\n{measured['log']}"
         assert not any("error" in process for process in processes), scenario
+
+
+@pytest.mark.parametrize(
+    ("world", "run", "reductions"),
+    [
+        (2, "fsdp2/hyperball/reference", 4),  # two for each matrix
+        (2, "fsdp2/hyperball/auto", 2),  # two for both, which move as one
+        (2, "fsdp2/radialbrake/auto", 1),
+        (2, "fsdp2/normtarget/auto", 3),  # one for each number of steps that some tensor has taken
+        (2, "fsdp2/capped/auto", 3),
+        (2, "mixed/hyperball/auto", 2),
+        (4, "mixed/normtarget/auto", 2),
+        (4, "fsdp2+tp/hyperball/auto", 4),  # two in each dimension of the mesh
+        (4, "fsdp2+tp/capped/auto", 5),
+        (4, "hsdp/radialbrake/auto", 1),
+    ],
+)
+def test_norms_are_those_of_whole_tensors(law, run, world, reductions):
+    """Uneven and empty pieces, missing gradients: as in one process, and no more all-reduces than said."""
+    law(world, f"norms-{run}", collectives=reductions)
+
+
+def test_given_anchors_are_cut_as_the_parameters_are(law):
+    law(2, "given-anchors")

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         RAdam,
         TensorFlowSGD,
         Yogi,
+        set_anchors,
     )
     from weightdecay.selecting import audit, select
 
@@ -104,6 +105,7 @@ __all__ = [
     "measure",
     "register",
     "select",
+    "set_anchors",
     "unregister",
 ]
 

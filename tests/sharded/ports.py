@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from toys import TOYS, Sign, Toy
 
 import weightdecay as wd
-from sharded.bag import Bag, state_of
-from sharded.table import LAYOUTS, SCENARIOS, Measured, compared, moved
+from sharded.bag import Bag, state_of, whole
+from sharded.table import LAYOUTS, SCENARIOS, Measured, compared, moved, scenario
 
 
 def build(cls: type[wd.Optimizer], toy: Toy, model: Bag, engine: str) -> wd.Optimizer:
@@ -26,6 +27,20 @@ def walked(cls: type[wd.Optimizer], toy: Toy, layout: str, engine: str) -> Calla
         return compared(model, state_of(alone), collectives=most)
 
     return measure
+
+
+@scenario(2)
+def given_anchors() -> Measured:
+    """Whole tensors are cut as the parameters are, and a checkpoint's pieces are those of the whole."""
+    models = LAYOUTS["mixed"](), Bag()
+    anchors = {name: value.flip(0) for name, value in state_of(models[1]).items()}
+    for model, engine in zip(models, ("auto", "reference"), strict=True):
+        optimizer = wd.Adam(model.named_parameters(), lr=0.05, weight_decay=1.0, decay="toward(start)", engine=engine)
+        wd.set_anchors(optimizer, anchors)
+        moved(model, optimizer, range(4))
+        kept = {name: whole(optimizer.state[p]["start"]) for name, p in model.named_parameters()}
+        assert all(torch.equal(kept[name], anchors[name]) for name in anchors)
+    return compared(models[0], state_of(models[1]))
 
 
 for toy_ in (toy for toy in TOYS if toy.elementwise):

@@ -27,6 +27,7 @@ from weightdecay.attaching.several import Handles, one_each
 from weightdecay.attaching.taken import TAKEN
 from weightdecay.checks import NON_NEGATIVE, check_ranges
 from weightdecay.decay import Decay, Number
+from weightdecay.decay.norms import warn_if_off
 from weightdecay.decay.parse import decay_of
 from weightdecay.optim.member import START, Group, decays
 from weightdecay.optim.sharding import Spread, zero_group
@@ -170,6 +171,7 @@ class Handle:
         if weight_decay is not None:
             set_strength(optimizer, weight_decay)
         self._groups.adopt(optimizer, self._action)
+        warn_if_off(((options.decay, options.seen) for options in self._groups.options), stacklevel=4)
         if weight_decay is not None:
             optimizer.defaults["weight_decay"] = weight_decay  # of groups to come
         self._register(optimizer)

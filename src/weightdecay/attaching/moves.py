@@ -17,7 +17,7 @@ from weightdecay.optim.member import START
 from weightdecay.optim.parameters import working_dtype
 from weightdecay.optim.reference import direction_of, fact_of, largest
 from weightdecay.optim.scalars import choose, clip
-from weightdecay.optim.sharding import like, piece
+from weightdecay.optim.sharding import like, piece, whole_norms
 
 
 @dataclass(slots=True)
@@ -36,6 +36,10 @@ class Move:
     def value(self) -> Tensor:
         """Return θ_{t−1} in the working precision; not to be written."""
         return (self.weight if self.old is None else self.old).to(working_dtype(self.weight))
+
+    def norms(self, *several: Tensor) -> list[Tensor]:
+        """Return the norm of each tensor, which is shaped as the weight, over all pieces of it."""
+        return [row[0] for row in whole_norms([self.param], [[x] for x in several])]
 
     def gradient(self) -> Tensor:
         """Return the gradient in the working precision, downhill."""
@@ -74,7 +78,7 @@ class Moves:
         """Do what can be done before the optimizer's step; None where that must be waited for. ``ok``: or nothing."""
         decay = move.options.decay
         if START in decay.needs and START not in optimizer.state.get(move.param, {}):
-            kept = like(move.param, piece(move.param.detach()).clone())
+            kept = like(move.param, piece(move.param.detach()).to(_start_dtype(decay, move.param), copy=True))
             self.starts[id(move.param)] = move.param, kept
         if decay.follows_update:
             move.old = move.weight.clone()
@@ -125,7 +129,14 @@ class Moves:
             weight=fact("weight", move.value),
             grad=fact("grad", move.gradient),
             start=fact("start", self._start, optimizer, move),
+            norms=fact("norms", move.norms),
         )
+
+
+def _start_dtype(decay: Decay, param: Tensor) -> torch.dtype:
+    if decay.keeps_start_as is None or param.is_complex():  # there is no complex bfloat16
+        return param.dtype
+    return decay.keeps_start_as
 
 
 def refuse_gain(decay: Decay) -> NoReturn:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn
 
+import torch
 from torch import Tensor
 
 Number = float | Tensor
 """A scalar: a Python float, or a 0-d tensor when an engine must not wait for the device."""
 
-FACTS = frozenset({"mean_gain", "gain", "t", "update", "weight", "grad", "start"})
+FACTS = frozenset({"mean_gain", "gain", "t", "update", "weight", "grad", "start", "norms"})
 """What a decay may ask of a step, and names in its ``needs``."""
 
 
@@ -34,11 +35,13 @@ class Step:
     weight()             :math:`\theta_{t-1}`     the weight before the step
     grad()               :math:`g_t`              the gradient that the moments have seen
     start()              :math:`\theta_0`         the weight before its first step, which the state then keeps
+    norms(x, …)          :math:`\|x\|, \dots`      Euclidean norms of tensors shaped as the weight, over all its pieces
     ===================  =======================  =============================================================
 
     The gains and what stands below them are calls, not values: a fact that a decay does not ask for costs nothing. The
     decay names these facts, and t, in :attr:`Decay.needs`. Tensors are this process's piece of the parameter, complex
-    numbers as pairs of reals, and must not be written.
+    numbers as pairs of reals, and must not be written. One call of ``norms`` costs one all-reduce where the parameter
+    is cut into pieces, however many tensors it is given.
     """
 
     strength: Number
@@ -51,6 +54,7 @@ class Step:
     weight: Callable[[], Tensor] = _unknown
     grad: Callable[[], Tensor] = _unknown
     start: Callable[[], Tensor] = _unknown
+    norms: Callable[..., Sequence[Tensor]] = _unknown
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,16 @@ class Decay:
     def follows_update(self) -> bool:
         """Whether it can act only when the update is known: it asks for the update, or changes the weight after it."""
         return "update" in self.needs or type(self).constrain is not Decay.constrain
+
+    @property
+    def keeps_start_as(self) -> torch.dtype | None:
+        """The type in which the state keeps the weight before its first step; None: the weight's."""
+        return None
+
+    @property
+    def switched(self) -> bool:
+        """Whether λ only switches it on, at any value above 0: a constraint without a pull."""
+        return type(self).constrain is not Decay.constrain and type(self).pull is Decay.pull
 
     @property
     def enters_gradient(self) -> bool:

@@ -22,14 +22,17 @@ class RadialBrake(Decay):
     .. math:: \|\theta_t\| = \|\theta_{t-1}\| + s\,(\|\theta'\| - \|\theta_{t-1}\|)
 
     θ' is the weight after the update and s is ``outward`` where the norm rises, else ``inward``: 1 changes nothing, 0
-    fixes the norm. λ is only a switch: above 0 the constraint acts, at 0 it is off.
+    fixes the norm. λ is only a switch: above 0 the constraint acts, at 0 it is off, and an optimizer in which it is off
+    everywhere warns when it is built.
 
-    Raises: ValueError, for factors outside [0, 1], for vectors, a weight of norm 0, and sharded parameters.
+    Sharded parameters: one all-reduce a step.
+    Raises: ValueError, for factors outside [0, 1], for vectors and for a weight of norm 0.
     Source: NVIDIA Emerging-Optimizers, ``radial_brake.py``.
     """
 
     outward: float = 0.5
     inward: float = 1.0
+    needs = frozenset({"norms"})
 
     def __post_init__(self) -> None:
         for name in ("outward", "inward"):
@@ -40,7 +43,7 @@ class RadialBrake(Decay):
 
     def constrain(self, step: Step, old: Tensor, new: Tensor) -> Tensor:
         """Return ``new`` with the braked norm."""
-        before, after = old.norm(), new.norm()
+        before, after = step.norms(old, new)
         rises = (after > before).to(after.dtype)
         factor = rises * self.outward + (1 - rises) * self.inward
         moved: Tensor = new * ((before + factor * (after - before)) / torch.clamp(after, min=1e-30))

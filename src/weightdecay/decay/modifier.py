@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from weightdecay.decay.base import Decay, Number, Step
@@ -45,6 +46,16 @@ class Modifier(Decay):
         """Whether this one or the inner decay can act only when the update is known."""
         constrains = type(self).constrain is not Modifier.constrain
         return "update" in self.needs or constrains or self.decay.follows_update
+
+    @property
+    def keeps_start_as(self) -> torch.dtype | None:
+        """As the inner decay has it."""
+        return self.decay.keeps_start_as
+
+    @property
+    def switched(self) -> bool:
+        """Whether λ only switches the inner decay on."""
+        return self.decay.switched
 
     def pull(self, step: Step) -> Number:
         """Return the inner decay's."""

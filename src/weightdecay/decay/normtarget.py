@@ -23,13 +23,14 @@ class NormTarget(Modifier):
 
     A tensor of norm 0 is left to the update.
 
-    Raises: ValueError, for a radius that is not above 0, and for sharded parameters.
+    Sharded parameters: one all-reduce a step.
+    Raises: ValueError, for a radius that is not above 0.
     Source: norm loss, arXiv:2103.06583.
     """
 
     radius: float = 1.0
     decay: Decay = BASE
-    adds = frozenset({"weight"})
+    adds = frozenset({"weight", "norms"})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,7 +40,7 @@ class NormTarget(Modifier):
 
     def mask(self, step: Step) -> Tensor:
         """Return 1 − R/‖θ‖; 0 at θ = 0."""
-        norm = step.weight().norm()
+        (norm,) = step.norms(step.weight())
         factor = (1 - self.radius / norm.clamp(min=1e-30)) * (norm > 0).to(norm.dtype)
         return both(factor, self.decay.mask(step))
 

@@ -128,6 +128,7 @@ def spelled(decay: Decay) -> str:
     path = catalog.path_of(type(decay))
     ours = (key for key, row in catalog.DECAYS.items() if key in catalog.BUILT_IN and row.cls is type(decay))
     name = next(ours, path)
-    values = ((field.name, getattr(decay, field.name)) for field in dataclasses.fields(decay) if field.init)
+    fields = (field for field in dataclasses.fields(decay) if field.init)
+    values = ((field.name, getattr(decay, field.name)) for field in fields if getattr(decay, field.name) is not None)
     inside = ", ".join(f"{key}={spelled(value) if isinstance(value, Decay) else repr(value)}" for key, value in values)
     return f"{name}({inside})" if inside else str(name)

@@ -94,7 +94,9 @@ class Engine(Runner):
 
     def parts(self, bucket: Bucket) -> list[Bucket]:
         """Return what of a bucket is computed at a time."""
-        return bucket.parts(CACHE, SMALL) if scalars.readable(bucket.counts.device) else [bucket]
+        if not scalars.readable(bucket.counts.device) or bucket.reduces:
+            return [bucket]  # the pieces differ in size from process to process, and so would the parts
+        return bucket.parts(CACHE, SMALL)
 
     def sees_in_place(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> bool:
         """Whether :meth:`look_ahead` lets the moments see the gradients for good."""

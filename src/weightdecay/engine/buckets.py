@@ -19,7 +19,7 @@ from weightdecay.optim.base import Optimizer
 from weightdecay.optim.member import START, Group, Member, State, kept, member, working
 from weightdecay.optim.reference import gather, init_state
 from weightdecay.optim.rounding import noise, stochastic_round
-from weightdecay.optim.sharding import piece
+from weightdecay.optim.sharding import is_cut, piece, whole_norms
 
 
 @dataclass(slots=True)
@@ -155,18 +155,27 @@ class Bucket(Member):
     def store_state(self, moments: torch.dtype | None, seed: int) -> None:
         """Keep what the step made of the states: new slots, and rounded ones. The others were changed in place."""
         for slot, (name, value) in enumerate(self.state.items(), start=1):
-            if name == "step":
+            if name == "step" or (name == START and START in self.memory):  # no step moves an anchor
                 continue
             if name not in self.memory:
                 rows = zip(self.params, self.weight.tensors, self.memories, value.tensors, strict=True)
                 for param, weight, memory, tensor in rows:
-                    memory[name] = kept(name, tensor, param, weight, moments)
+                    memory[name] = kept(name, tensor, param, weight, moments, self.group["decay"])
                 continue
             there = self.slot(name)
             if there.dtype != value.dtype:
                 value = stochastic_round(value, there.dtype, self.noise(seed, slot))
             if not all(map(is_, there.tensors, value.tensors)):
                 there.copy_(value)
+
+    def norms(self, *several: Any) -> Any:
+        """Return the norm of each tensor of each bundle, over all pieces of it."""
+        return [Bundle(row) for row in whole_norms(self.params, [x.tensors for x in several])]
+
+    @property
+    def reduces(self) -> bool:
+        """Whether its decay reads norms of tensors of which this process holds pieces: it must then stay whole."""
+        return "norms" in self.group["decay"].needs and any(map(is_cut, self.params))
 
     def aside(self, step: Number, slots: tuple[str, ...]) -> Bucket:
         """Return the bucket at step t, with weight and states in memory of their own."""

@@ -37,7 +37,8 @@ class Compiled(Foreach):
 
     lr, λ, β₁, the step count, v̄ and the clipping coefficient are inputs of the graph; arithmetic on them alone runs
     before it. A graph is built (seconds) for a set of tensors with gradients, their shapes and the other
-    hyper-parameters; a set that was seen before finds its graph again. A tensor's first step is taken by foreach.
+    hyper-parameters; a set that was seen before finds its graph again. Foreach takes a tensor's first step, and all
+    steps of a decay that reads the norms of sharded tensors: a graph holds no all-reduce.
     """
 
     name = "compiled"
@@ -51,14 +52,15 @@ class Compiled(Foreach):
     def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
         """Run the program of these tensors."""
         masked = isinstance(facts.ok, Tensor)
-        ready = [bucket for bucket in buckets if not self.plan.is_fresh(bucket)]
+        ready = [bucket for bucket in buckets if not self.plan.is_fresh(bucket) and not bucket.reduces]
         program = self._program(optimizer, "move", ready, masked) if ready else None
         if program is not None:
             numbers = [facts.scale, facts.mean_square, *([facts.ok] if masked else [])]
             pulls = program(tensors_of(ready, optimizer), numbers_of(ready, numbers))
             for bucket, pull in zip(ready, pulls, strict=True):
                 bucket.pull = scalars.host_number(pull)
-        super().advance(optimizer, [b for b in buckets if program is None or self.plan.is_fresh(b)], facts)
+        done = set(map(id, ready)) if program is not None else set()
+        super().advance(optimizer, [bucket for bucket in buckets if id(bucket) not in done], facts)
 
     def sees_in_place(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> bool:
         """Never: a compiled look at copies writes none."""

@@ -176,4 +176,5 @@ def elementwise(kind: type[Optimizer]) -> bool:
 def by_element(group: Group) -> bool:
     """Whether the decay treats each element by itself."""
     decay = group["decay"]
-    return type(decay) in (L2, Elementwise) or (decay.uniform and not decay.enters_gradient)
+    capped = "norms" in decay.needs
+    return (type(decay) in (L2, Elementwise) and not capped) or (decay.uniform and not decay.enters_gradient)

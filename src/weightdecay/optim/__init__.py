@@ -3,6 +3,7 @@
 from weightdecay.optim.adabound import AdaBound
 from weightdecay.optim.adai import Adai
 from weightdecay.optim.adam import Adam, AMSGrad
+from weightdecay.optim.anchors import set_anchors
 from weightdecay.optim.base import Optimizer
 from weightdecay.optim.lion import Lion
 from weightdecay.optim.muon import Muon
@@ -31,4 +32,5 @@ __all__ = [
     "RAdam",
     "TensorFlowSGD",
     "Yogi",
+    "set_anchors",
 ]

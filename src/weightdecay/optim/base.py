@@ -13,6 +13,7 @@ from torch import Tensor
 from weightdecay.checks import NON_NEGATIVE, POSITIVE, Ranges, check_mode, checked, flag, softly, whole
 from weightdecay.decay import Decay, Number, decay_of
 from weightdecay.decay.base import checked_needs
+from weightdecay.decay.norms import warn_if_off
 from weightdecay.optim import checkpoint, scalars
 from weightdecay.optim.alarm import PullAlarm
 from weightdecay.optim.groups import Reader
@@ -147,6 +148,7 @@ class Optimizer(Untraced):
         plain = {name: softly(defaults[name], allowed, name) for name, allowed in self.ranges.items()}
         super().__init__(params, {**defaults, **plain, "decay": decay_of(defaults["decay"], "the optimizer")})
         self._runner = engines()[engine](self)
+        warn_if_off(((group["decay"], group) for group in self.param_groups), stacklevel=4)
         self._claim = Claim.of([p for group in self.param_groups for p in group["params"]], self.process_group)
 
     def _forget(self) -> None:

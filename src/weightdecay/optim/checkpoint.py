@@ -189,9 +189,9 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
                 f"{tuple(shape)}. It belongs to another model, or to another order of parameters."
             )
         if one_number(value, weight):
-            state[key] = kept(key, value, param, weight, optimizer.moments)
+            state[key] = kept(key, value, param, weight, optimizer.moments, group["decay"])
             continue
-        dtype = kept_dtype(key, weight, optimizer.moments)
+        dtype = kept_dtype(key, weight, optimizer.moments, group["decay"])
         state[key] = like(param, torch.empty_like(weight, dtype=dtype).copy_(value))
     return state
 

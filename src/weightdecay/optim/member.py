@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightdecay.decay import Number
+from weightdecay.decay import Decay, Number
 from weightdecay.optim.parameters import low_precision, working_dtype
 from weightdecay.optim.rounding import noise, remainder, stochastic_round
-from weightdecay.optim.sharding import gradient_piece, is_sharded, like, piece
+from weightdecay.optim.sharding import gradient_piece, is_sharded, like, piece, whole_norms
 
 State = dict[str, Any]
 Group = dict[str, Any]
@@ -29,9 +29,11 @@ def decays(group: Group) -> bool:
     return isinstance(strength, Tensor) or bool(strength != 0)
 
 
-def kept_dtype(slot: str, weight: Tensor, moments: torch.dtype | None) -> torch.dtype:
+def kept_dtype(slot: str, weight: Tensor, moments: torch.dtype | None, decay: Decay) -> torch.dtype:
     """Return the type in which a state tensor is kept between steps."""
-    if slot in (COMPENSATION, START):
+    if slot == START:
+        return decay.keeps_start_as or weight.dtype
+    if slot == COMPENSATION:
         return weight.dtype
     return moments if moments and weight.dim() else working_dtype(weight)  # one number: nothing to save
 
@@ -41,11 +43,11 @@ def one_number(state: Tensor, weight: Tensor) -> bool:
     return not state.dim() and bool(weight.dim())
 
 
-def kept(slot: str, value: Tensor, param: Tensor, weight: Tensor, moments: torch.dtype | None) -> Tensor:
+def kept(slot: str, value: Tensor, param: Tensor, weight: Tensor, moments: torch.dtype | None, decay: Decay) -> Tensor:
     """Return a state in memory of its own, in the type in which it is kept, spread as the parameter is."""
     if one_number(value, weight):
         return value.to(weight.device, working_dtype(weight), copy=True)
-    return like(param, torch.empty_like(value, dtype=kept_dtype(slot, weight, moments)).copy_(value))
+    return like(param, torch.empty_like(value, dtype=kept_dtype(slot, weight, moments, decay)).copy_(value))
 
 
 @dataclass(slots=True)
@@ -79,10 +81,10 @@ class Member:
     def store_state(self, moments: torch.dtype | None, seed: int) -> None:
         """Keep what the step made of the state: new slots, and rounded ones. The others were changed in place."""
         for slot, (name, value) in enumerate(self.state.items(), start=1):
-            if name == "step":
+            if name == "step" or (name == START and START in self.memory):  # no step moves an anchor
                 continue
             if name not in self.memory:
-                self.memory[name] = kept(name, value, self.param, self.weight, moments)
+                self.memory[name] = kept(name, value, self.param, self.weight, moments, self.group["decay"])
                 continue
             there = piece(self.memory[name])
             if there.dtype == value.dtype:
@@ -99,6 +101,10 @@ class Member:
         self.weight.copy_(value)
         if COMPENSATION in self.state:
             self.state[COMPENSATION].copy_(remainder(value, self.weight.dtype))
+
+    def norms(self, *several: Tensor) -> list[Tensor]:
+        """Return the norm of each tensor, which is shaped as the weight, over all pieces of it."""
+        return [row[0] for row in whole_norms([self.param], [[x] for x in several])]
 
     def whole_weight(self) -> Tensor:
         """Return θ_{t−1} in the working precision, with what a 16-bit weight could not hold; not to be written."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
 from weightdecay.optim.groups import read_groups
-from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept_dtype, member, one_number
+from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept, kept_dtype, member, one_number
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.scalars import capped
 from weightdecay.optim.sharding import like, piece
@@ -161,7 +161,7 @@ def init_state(optimizer: Optimizer, m: Member) -> None:
     if "step" in m.memory:
         _fit(optimizer, m)
         if START in m.group["decay"].needs and START not in m.memory:  # a checkpoint or another decay had none
-            m.memory[START] = like(m.param, m.weight.clone())
+            m.memory[START] = kept(START, m.weight, m.param, m.weight, optimizer.moments, m.group["decay"])
         return
     for name in optimizer.state_names:
         m.memory.pop(name, None)  # half a state is none
@@ -182,9 +182,9 @@ def _fit(optimizer: Optimizer, m: Member) -> None:
         m.memory["step"] = torch.tensor(float(m.memory["step"]), device="cpu")
     weight = m.weight
     for name in optimizer.state_names:
-        if (kept := m.memory.get(name)) is None:
+        if (there := m.memory.get(name)) is None:
             continue
-        mine, dtype = piece(kept), kept_dtype(name, weight, optimizer.moments)
+        mine, dtype = piece(there), kept_dtype(name, weight, optimizer.moments, m.group["decay"])
         if one_number(mine, weight) and (mine.dtype != m.dtype or mine.device != weight.device):
             m.memory[name] = mine.to(weight.device, m.dtype)
         if mine.shape != weight.shape:
@@ -253,6 +253,7 @@ def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor |
         weight=fact("weight", m.whole_weight),
         grad=fact("grad", getattr, m, "grad"),
         start=fact("start", m.state.get, START),
+        norms=fact("norms", m.norms),
     )
 
 
@@ -263,7 +264,7 @@ def fact_of(decay: Decay, name: str, of: Callable[..., Any], *arguments: Any) ->
     return functools.partial(_undeclared, decay, name)
 
 
-def _undeclared(decay: Any, name: str) -> Any:
+def _undeclared(decay: Any, name: str, *_: Any) -> Any:
     raise TypeError(
         f"{decay!r} asks for step.{name}(), but its needs are {sorted(decay.needs)}. Write "
         f"needs = frozenset({sorted({*decay.needs, name})}) into its class."

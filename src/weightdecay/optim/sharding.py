@@ -42,6 +42,35 @@ def gradient_piece(param: Tensor) -> Tensor:
     return piece(grad)
 
 
+def is_cut(param: Tensor) -> bool:
+    """Whether this process holds a piece of the tensor only."""
+    return is_sharded(param) and any(not placement.is_replicate() for placement in param.placements)  # type: ignore[attr-defined]
+
+
+def whole_norms(params: Sequence[Tensor], several: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """Return the Euclidean norms of tensors shaped as the parameters, one row each, over all pieces of them.
+
+    One all-reduce for each dimension of a mesh in which some are cut, and none where none is. Every process must come
+    here with the same parameters in the same order, and with a gradient for the same ones, as DTensors have it.
+    """
+    norms = [[x.norm() for x in row] for row in several]
+    columns: dict[Any, list[int]] = {}
+    for i, param in enumerate(params):
+        if is_cut(param):
+            mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
+            cut = tuple(dim for dim, placement in enumerate(placements) if not placement.is_replicate())
+            columns.setdefault((mesh, cut), []).append(i)
+    for (mesh, cut), places in columns.items():
+        squares = torch.stack([row[i].double().square() for row in norms for i in places])
+        for dim in cut:
+            torch.distributed.all_reduce(squares, group=mesh.get_group(dim))
+        wholes = iter(squares.sqrt().to(norms[0][places[0]].dtype).unbind())
+        for row in norms:
+            for i in places:
+                row[i] = next(wholes)
+    return norms
+
+
 def like(param: Tensor, local: Tensor) -> Tensor:
     """Return the local tensor as a piece of one that is spread as the parameter is."""
     if not is_sharded(param):

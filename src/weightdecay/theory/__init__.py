@@ -5,7 +5,7 @@ Read :class:`Quadratic`, then :func:`expected` (Theorem 2); the rest is about it
 
 from __future__ import annotations
 
-from weightdecay.theory import equilibrium
+from weightdecay.theory import equilibrium, later
 from weightdecay.theory.adaptive import decoupled_bias, stable_bias
 from weightdecay.theory.best import Best, best_weight_decay
 from weightdecay.theory.bias import bias, share_decided_by_decay
@@ -43,6 +43,7 @@ __all__ = [
     "expected",
     "gradient_gap",
     "hypothesis",
+    "later",
     "movement",
     "outliers_and_bulk",
     "share_decided_by_decay",

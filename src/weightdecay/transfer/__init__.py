@@ -6,12 +6,18 @@ A rule computes numbers and changes nothing. ``advise`` puts side by side what t
 from __future__ import annotations
 
 from weightdecay.transfer.advice import advise
+from weightdecay.transfer.along import convert_along
 from weightdecay.transfer.answer import Advice, Disagreement, Kept, Recommendation, Wanted
 from weightdecay.transfer.batch import batch_weight_decay
 from weightdecay.transfer.conversion import Conversion, adam_gain, convert, heavy_ball_gain, sgd_gain
 from weightdecay.transfer.length import length_weight_decay, table3_weight_decay
 from weightdecay.transfer.linear import linear_lr
 from weightdecay.transfer.lion import lion_from_adamw
+from weightdecay.transfer.muon import (
+    muon_horizon_weight_decay,
+    muon_width_weight_decay,
+    over_training_weight_decay,
+)
 from weightdecay.transfer.normalized import normalized_weight_decay
 from weightdecay.transfer.power_lines import power_lines_timescale, power_lines_weight_decay
 from weightdecay.transfer.setting import MissingError, Setting
@@ -33,12 +39,16 @@ __all__ = [
     "advise",
     "batch_weight_decay",
     "convert",
+    "convert_along",
     "heavy_ball_gain",
     "independent_width",
     "length_weight_decay",
     "linear_lr",
     "lion_from_adamw",
+    "muon_horizon_weight_decay",
+    "muon_width_weight_decay",
     "normalized_weight_decay",
+    "over_training_weight_decay",
     "power_lines_timescale",
     "power_lines_weight_decay",
     "sgd_gain",

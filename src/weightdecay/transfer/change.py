@@ -119,6 +119,17 @@ def singular_values(s: Setting, width: float) -> tuple[str, float]:
     return "√(lr/λ) · width^¾", math.sqrt(s.lr / s.weight_decay) * width**0.75
 
 
+def swept_by_width(s: Setting, width: float) -> tuple[str, float]:
+    """What Muon's rule for widths keeps."""
+    return "λ · width²", s.weight_decay * width**2
+
+
+def swept_by_data(s: Setting, width: float) -> tuple[str, float]:
+    """What Muon's rule for batch and data keeps, at one lr."""
+    data = (s.samples or math.nan) * (s.epochs or math.nan)
+    return f"{pull_words(s)} · data/√batch", s.shrinking * data / math.sqrt(s.batch_size or math.nan)
+
+
 def pull_words(s: Setting) -> str:
     """Return what to call the product of lr and λ."""
     return "pull" if s.pull is not None else "lr·λ"

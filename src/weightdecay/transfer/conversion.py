@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive, scaled
 
 DECAYS = ("l2", "decoupled", "stable", "vanilla", "independent")
-FAMILIES = ("sgd", "adam", "adai", "sign")
+FAMILIES = ("sgd", "adam", "adai", "sign", "orthogonal")
+GAINLESS = {"sign": "a sign", "orthogonal": "an orthogonal matrix"}
+"""Families whose updates multiply no gradient, and what these are."""
 
 EXACT, CONSTANT_LR, ONE_MOMENT, SAME_MINIMUM, CONVENTION = (
     "exact",
@@ -58,8 +60,8 @@ def convert(
     ``gain`` ḡ is β₃/(1−β₁) for SGD (:func:`sgd_gain`), v̄^(−1/2) for Adam (:func:`adam_gain`), 1 for Adai. ``momentum``
     is SGD's: only where it is said to be 0 is L2 a pull, whatever the gain, for a buffer delays its decay.
 
-    Lion (``sign``) has the three pulls without a gain: a sign multiplies no gradient, so λ of L2 or of stable decay
-    says nothing about it.
+    Lion (``sign``) and Muon (``orthogonal``) have the three pulls without a gain: their updates multiply no gradient,
+    so λ of L2 or of stable decay says nothing about them.
 
     L2 under Adam is another algorithm than any of these: √v̂ divides λθ too, so no λ makes the paths or the minima
     equal. The paper's convention is λ_decoupled = λ_L2/η and λ_stable = λ_L2. Without ``gain`` Adam's stable decay is
@@ -84,8 +86,8 @@ def convert(
         (gain,) = positive(gain=gain)
     if momentum is not None:
         (momentum,) = below_one(momentum=momentum)
-    if family == "sign":
-        pulls(old, new)
+    if family in GAINLESS:
+        pulls(family, old, new)
     if old == new:
         return Conversion(weight_decay, EXACT, "nothing changes")
     if family == "adam" and "l2" in (old, new):
@@ -101,13 +103,13 @@ def convert(
     return Conversion(scaled("weight_decay", weight_decay, out / back), holds, why)
 
 
-def pulls(*decays: str) -> None:
+def pulls(family: str, *decays: str) -> None:
     """Refuse, with a ValueError, the decays that need an update which multiplies gradients."""
     for decay in decays:
         if decay in ("l2", "stable"):
             raise ValueError(
-                f"{decay} decay under a sign: the update multiplies no gradient, so this λ has no strength there. "
-                "Lion's own decay is decoupled."
+                f"{decay} decay under {GAINLESS[family]}: the update multiplies no gradient, so this λ has no strength "
+                "there. Lion's and Muon's own decay is decoupled."
             )
 
 

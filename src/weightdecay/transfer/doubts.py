@@ -87,6 +87,20 @@ def of_width(c: Change) -> list[str]:
     return said
 
 
+def of_orthogonal(c: Change) -> list[str]:
+    """Muon's λ."""
+    said = ["swept by one project (nanochat) on GPTs, with an lr that grows as √batch; the lr was left here"]
+    if c.new.method == "muonadamw":
+        said.append("for the matrices; for what Adam moves ask again with optimizer=adamw")
+    return said
+
+
+def of_orthogonal_width(c: Change) -> list[str]:
+    """Muon's λ over widths."""
+    also = ["data grew with width in its sweep: joined to a rule for data it counts that twice"] if c.trains else []
+    return [*of_orthogonal(c), "for the matrices of a GPT whose depth grows with its width", *also]
+
+
 def of_moment(c: Change) -> list[str]:
     """Whatever the rule: a stable decay under Adam follows v̄, which follows batch and width."""
     if c.new.family != "adam" or c.new.meaning != "stable":

@@ -11,6 +11,7 @@ from weightdecay.transfer.conversion import (
     CONSTANT_LR,
     CONVENTION,
     EXACT,
+    GAINLESS,
     SAME_MINIMUM,
     STRENGTH,
     Conversion,
@@ -99,7 +100,7 @@ def _between(old: Setting, there: Setting) -> Conversion:
         if follows or STRENGTH[found.holds] > STRENGTH[CONSTANT_LR]:
             return found
         return replace(found, holds=CONSTANT_LR, why="TensorFlow's buffer keeps the lr that it was filled at")
-    if not families & {"adam", "sign"}:
+    if not families & {"adam", *GAINLESS}:
         why = "the regularised loss has one minimum for both; another algorithm walks there on another path"
         if "vanilla" in (old.meaning, there.meaning):
             why += ", and a schedule of the lr moves that of vanilla decay"
@@ -108,7 +109,7 @@ def _between(old: Setting, there: Setting) -> Conversion:
         return Conversion(
             old.weight_decay, SAME_MEANING, "λ is in loss/weight² for both, and each walks a path of its own"
         )
-    if families <= {"adam", "sign"} and not {old.meaning, there.meaning} & {"l2", "stable"}:
+    if families <= {"adam", *GAINLESS} and not {old.meaning, there.meaning} & {"l2", "stable"}:
         why = "a step shrinks the weights as before at the peak lr, but where they settle depends on the update's size"
         return Conversion(through, SAME_PULL, why)
     return Conversion(through, CONVENTION, "the λ that means the same in L2, and the paper's convention for Adam")
@@ -127,13 +128,13 @@ def _dampens(s: Setting) -> bool:
 
 def _as_l2(s: Setting) -> float:
     """Return the λ of L2 that the setting's λ stands for; under Adam, and a sign, by the paper's convention."""
-    family, gain = ("adam", None) if s.family in ("adam", "sign") else (s.family, s.gain)
+    family, gain = ("adam", None) if s.family in ("adam", *GAINLESS) else (s.family, s.gain)
     return convert(s.weight_decay, s.meaning, "l2", lr=s.lr, family=family, gain=gain).weight_decay
 
 
 def _from_l2(weight_decay: float, s: Setting) -> float:
     """Return the λ of the setting that stands for this one of L2."""
-    family, gain = ("adam", None) if s.family in ("adam", "sign") else (s.family, s.gain)
+    family, gain = ("adam", None) if s.family in ("adam", *GAINLESS) else (s.family, s.gain)
     return convert(weight_decay, "l2", s.meaning, lr=s.lr, family=family, gain=gain).weight_decay
 
 

@@ -9,6 +9,7 @@ LENGTH, TABLE3 = "λ ∝ 1/length", "0.1/epochs, from nothing"
 MEMORY, LINES, OWN_LINES = "τ in epochs stays", "Power Lines", "Power Lines, from nothing"
 NORMALIZED = "λ ∝ 1/√steps"
 PULL, SINGULAR, LR_ONLY = "width: ηλ stays", "width: λ ∝ √width", "width: lr ∝ 1/width"
+ORTHOGONAL, ORTHOGONAL_WIDTH, ORTHOGONAL_STAYS = "Muon: λ ∝ √batch/data", "Muon: λ ∝ 1/width²", "Muon: width leaves λ"
 
 REASONS: dict[tuple[str, str], str] = {
     (BATCH, LINEAR): "both keep lr·λ × steps; the one leaves the lr and moves λ, the other keeps the noise of SGD, "
@@ -31,6 +32,12 @@ REASONS: dict[tuple[str, str], str] = {
     (MEMORY, NORMALIZED): "λ × batch/data against the square root of everything that makes steps",
     (LINES, NORMALIZED): "λ × batch · D^−0.473 against √(batch/D)",
     (LINES, OWN_LINES): "the one keeps your distance from the best τ, the other goes there",
+    (BATCH, ORTHOGONAL): "λ × k against λ × √k at the same lr: the second was swept with an lr that grows as √k, and "
+    "has the first's pull then",
+    (LENGTH, ORTHOGONAL): "both divide λ by the amount of data; for batches the second counts on an lr that grows",
+    (MEMORY, ORTHOGONAL): "λ × batch/data against √batch/data: the second was swept with an lr that grows as √batch",
+    (ORTHOGONAL_WIDTH, ORTHOGONAL_STAYS): "nanochat's first rule and the one that replaced it: the best λ of a sweep "
+    "in which data grew with width; or batch and data alone, which do not change here",
     (PULL, SINGULAR): "what is to stay over widths: the memory 1/(ηλ), or the size of singular values, measured as "
     "√(lr/λ) · width^¾",
 }

@@ -12,9 +12,24 @@ from weightdecay.transfer.batch import batch_weight_decay
 from weightdecay.transfer.change import Change
 from weightdecay.transfer.length import length_weight_decay
 from weightdecay.transfer.linear import linear_lr
+from weightdecay.transfer.muon import muon_horizon_weight_decay, muon_width_weight_decay
 from weightdecay.transfer.normalized import normalized_weight_decay
 from weightdecay.transfer.power_lines import power_lines_weight_decay
-from weightdecay.transfer.reasons import BATCH, LENGTH, LINEAR, LINES, LR_ONLY, MEMORY, NORMALIZED, PULL, ROOT, SINGULAR
+from weightdecay.transfer.reasons import (
+    BATCH,
+    LENGTH,
+    LINEAR,
+    LINES,
+    LR_ONLY,
+    MEMORY,
+    NORMALIZED,
+    ORTHOGONAL,
+    ORTHOGONAL_STAYS,
+    ORTHOGONAL_WIDTH,
+    PULL,
+    ROOT,
+    SINGULAR,
+)
 from weightdecay.transfer.setting import Setting
 from weightdecay.transfer.square_root import square_root_pull
 from weightdecay.transfer.timescale import timescale_epochs, timescale_weight_decay
@@ -72,6 +87,10 @@ def _hidden(c: Change, lr: float, weight_decay: float) -> Pair:
 def normalizes(s: Setting) -> bool:
     """Whether a step's size does not depend on the gradient's, so that rules of Adam's lr may speak of it."""
     return s.family in ("adam", "sign")
+
+
+def _orthogonal(c: Change) -> bool:
+    return c.new.family == "orthogonal"
 
 
 def _l2_of_adam(s: Setting) -> bool:
@@ -141,6 +160,14 @@ WHOLE = (
         kept.root_decay,
         lambda c: ["a rule of thumb, by its authors' own word"],
     ),
+    Rule(
+        ORTHOGONAL,
+        ("karpathy/nanochat, 2026-02",),
+        lambda c, lr, weight_decay: (lr, muon_horizon_weight_decay(weight_decay, c.batch, c.length)),
+        lambda c: _orthogonal(c) and (c.batch != 1 or c.lengthens),
+        kept.swept_by_data,
+        doubts.of_orthogonal,
+    ),
 )
 """What is said of batch, length and data at once."""
 
@@ -149,7 +176,7 @@ WIDTHS = (
         PULL,
         ("arXiv:2203.03466", "arXiv:2309.14322", "arXiv:2405.13698"),
         _hidden,
-        lambda c: c.width != 1 and not _l2_of_adam(c.new),
+        lambda c: c.width != 1 and not _l2_of_adam(c.new) and not _orthogonal(c),
         kept.pull,
         doubts.of_width,
     ),
@@ -168,6 +195,22 @@ WIDTHS = (
         lambda c: c.width != 1 and c.new.family == "adam" and c.new.meaning == "decoupled",
         kept.singular_values,
         lambda c: ["matrices of transformers in the steady state; vectors with λ = 0"],
+    ),
+    Rule(
+        ORTHOGONAL_WIDTH,
+        ("karpathy/nanochat, before 2026-02",),
+        lambda c, lr, weight_decay: (lr, muon_width_weight_decay(weight_decay, c.width)),
+        lambda c: c.width != 1 and _orthogonal(c),
+        kept.swept_by_width,
+        doubts.of_orthogonal_width,
+    ),
+    Rule(
+        ORTHOGONAL_STAYS,
+        ("karpathy/nanochat, 2026-02",),
+        lambda c, lr, weight_decay: (lr, weight_decay),
+        lambda c: c.width != 1 and _orthogonal(c),
+        kept.strength,
+        doubts.of_orthogonal,
     ),
 )
 """What is said of width."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weightdecay.catalog import OptimizerRow
-from weightdecay.transfer.conversion import DECAYS, adam_gain, heavy_ball_gain, pulls, sgd_gain
+from weightdecay.transfer.conversion import DECAYS, GAINLESS, adam_gain, heavy_ball_gain, pulls, sgd_gain
 from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive, shown
 from weightdecay.transfer.optimizers import KNOWN
 
@@ -49,8 +49,6 @@ class Setting:
 
     def __post_init__(self) -> None:
         self._set(optimizer=known("optimizer", self.optimizer, KNOWN))
-        if self.family == "orthogonal":
-            raise ValueError(f"optimizer={self.optimizer!r}: no rule here speaks of an orthogonal update yet.")
         if self.decay != "":
             decay = known("decay", self.decay, DECAYS)
             self._set(decay="" if decay == self.kind.decay else decay)
@@ -80,13 +78,14 @@ class Setting:
             )
         if self.method == "tensorflowsgd" and self.dampening:
             raise ValueError(f"dampening={self.dampening:g}: TensorFlow's SGD has none. Leave it out.")
-        if self.family == "sign":
-            pulls(self.meaning)
+        if self.family in GAINLESS:
+            pulls(self.family, self.meaning)
         for name in ("mean_square", "measured_gain"):
             if getattr(self, name) is not None and self.family != "adam":
                 raise ValueError(
                     f"{name}={getattr(self, name):g}: the gain of {self.optimizer} is no measurement: it follows from "
-                    "momentum and dampening for SGD, is 1 for Adai, and a sign has none. Leave it out."
+                    "momentum and dampening for SGD, is 1 for Adai, and a sign or an orthogonal matrix has none. "
+                    "Leave it out."
                 )
         if self.mean_square is not None and self.kind.power is None:
             raise ValueError(
@@ -120,7 +119,7 @@ class Setting:
 
     @property
     def family(self) -> str:
-        """Of optimizers: sgd, adam, adai or sign."""
+        """Of optimizers: sgd, adam, adai, sign or orthogonal."""
         return self.kind.family
 
     @property
