@@ -17,6 +17,7 @@ CORE_ROOMS = (
         "engine",
         "attaching",
         "named",
+        "measuring",
         "monitor",
         "theory",
         "transfer",
@@ -37,7 +38,8 @@ MAY_IMPORT = {
     "optim": ({"optim", "decay", "checks"}, {"torch"}),
     "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
     "attaching": ({"attaching", "engine", "optim", "decay", "checks"}, {"torch"}),
-    "monitor": ({"optim"}, {"torch"}),
+    "measuring": ({"measuring", "catalog", "checks"}, {"torch"}),
+    "monitor": ({"monitor", "measuring", "theory", "attaching", "optim", "decay", "checks"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for
@@ -49,7 +51,7 @@ MAY_IMPORT = {
         {"integrations", "attaching", "catalog", "schedule", "selecting", "monitor", "optim", "decay"},
         {"torch"},
     ),
-    "__init__": ({"catalog", "named", "attaching", "optim", "decay", "selecting"}, set()),
+    "__init__": ({"catalog", "named", "attaching", "measuring", "optim", "decay", "selecting"}, set()),
 }
 FRAMEWORKS = {"huggingface": {"transformers"}, "lightning": {"lightning", "pytorch_lightning"}, "timm": {"timm"}}
 WITHOUT_TORCH = ("checks", "catalog")
@@ -185,7 +187,8 @@ def test_attach_is_the_function_whatever_is_imported_first(first):
 def test_every_room_is_there_after_importing_the_package():
     code = """
 import sys, weightdecay
-for name in ("catalog", "decay", "lab", "monitor", "optim", "schedule", "selecting", "spectrum", "theory", "transfer"):
+rooms = "catalog decay lab measuring monitor optim schedule selecting spectrum theory transfer"
+for name in rooms.split():
     assert name in dir(weightdecay)
     assert getattr(weightdecay, name) is sys.modules[f"weightdecay.{name}"]
 """

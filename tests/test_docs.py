@@ -214,7 +214,10 @@ def listed():
 
 @pytest.mark.parametrize(
     "module",
-    [f"weightdecay{room}" for room in ("", ".schedule", ".selecting", ".theory", ".transfer", ".spectrum")],
+    [
+        f"weightdecay{room}"
+        for room in ("", ".measuring", ".schedule", ".selecting", ".theory", ".transfer", ".spectrum")
+    ],
 )
 def test_every_public_name_is_on_a_page(module):
     home, there = import_module(module), {id(each) for each in listed()}

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Toward,
         Vanilla,
     )
+    from weightdecay.measuring import assert_decays, measure
     from weightdecay.named import SGDS, SGDW, AdaiS, AdaiW, AdamS, AdamW, AMSGradS, AMSGradW
     from weightdecay.optim import (
         SGD,
@@ -87,17 +88,19 @@ __all__ = [
     "AdamW",
     "SGDS",
     "SGDW",
+    "assert_decays",
     "attach",
     "audit",
     "available",
     "create",
+    "measure",
     "register",
     "select",
     "unregister",
 ]
 
 ROOMS = (
-    *("attaching", "catalog", "decay", "engine", "lab", "monitor", "optim", "schedule"),
+    *("attaching", "catalog", "decay", "engine", "lab", "measuring", "monitor", "optim", "schedule"),
     *("selecting", "spectrum", "theory", "transfer"),
 )
 """Modules that are there after ``import weightdecay``, each imported when it is first asked for."""
@@ -111,7 +114,7 @@ def __getattr__(name: str) -> Any:
     if name in ROOMS:
         return _room(name)
     if name in __all__:
-        for home in ("catalog", "named", "optim", "decay", "attaching", "selecting"):
+        for home in ("catalog", "named", "optim", "decay", "attaching", "selecting", "measuring"):
             module = importlib.import_module(f"weightdecay.{home}")
             if name in vars(module):
                 return vars(module)[name]

@@ -325,26 +325,35 @@ def path_of(cls: type) -> str:
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
-def _import(path: str, kind: str) -> type[Any]:
-    """Return the class at "module:Class". Raises: ValueError, which says which part was not found."""
+def locate(path: str, kind: str) -> Any:
+    """Return what stands at "module:Name", of whatever library. Raises: ValueError, which says which part is missing.
+
+    ``kind`` is what is looked for, in the words of the message.
+    """
     if path in _LIVE:
         return _LIVE[path]
     module_name, _, qualname = path.partition(":")
     try:
-        found: Any = importlib.import_module(module_name)
+        there: Any = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:
         raise ValueError(
             f"{path!r}: the module {module_name!r} of this {kind} cannot be imported ({error}). "
             "Install its package, or start where Python finds it (PYTHONPATH)."
         ) from error
     for part in qualname.split("."):
-        if not hasattr(found, part):
-            classes = [name for name, value in vars(found).items() if isinstance(value, type)]
+        if not hasattr(there, part):
+            classes = [name for name, value in vars(there).items() if isinstance(value, type)]
             raise ValueError(f"{path!r}: {module_name} has no {part!r}.{_nearest_case(part, classes)}")
-        found = getattr(found, part)
-    if not isinstance(found, type) or not _is(found, kind):
-        raise ValueError(f"{path!r} is {found!r}, and no {kind}. It must be a class derived from {_BASES[kind]}.")
-    return found
+        there = getattr(there, part)
+    return there
+
+
+def _import(path: str, kind: str) -> type[Any]:
+    """Return the class at "module:Class". Raises: ValueError, which says which part was not found."""
+    there = locate(path, kind)
+    if not isinstance(there, type) or not _is(there, kind):
+        raise ValueError(f"{path!r} is {there!r}, and no {kind}. It must be a class derived from {_BASES[kind]}.")
+    return there
 
 
 _BASES = {

@@ -255,6 +255,22 @@ class Handle:
         return [float(pull.max() if isinstance(pull, Tensor) else pull) for pull in self._action.pulls]
 
     @property
+    def process_group(self) -> Any:
+        """The processes over which the tensors are dealt out; None where that is read from them."""
+        return self._pool.process_group
+
+    def decay_of_group(self, place: int) -> Decay:
+        """Return the decay of a group: its own, or that of the handle."""
+        options = self._groups.options
+        return options[place].decay if place < len(options) else self.decay
+
+    @property
+    def recorded(self) -> tuple[list[Number], Number | None]:
+        """The pulls and v̄ of the last step where they are, on a device maybe: nothing waits."""
+        pulls = [pull.max() if isinstance(pull, Tensor) else pull for pull in self._action.pulls]
+        return pulls, self._action.mean_square
+
+    @property
     def peak_lrs(self) -> list[float]:
         """η_max of each group."""
         self.adopt()
@@ -284,7 +300,7 @@ class Handle:
 
     @untraced
     def _before(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> tuple[Args, Kwargs] | None:
-        if self._depth and _inside_step(optimizer):
+        if self._depth and inside_step(optimizer):
             self._depth += 1
             return None
         self._depth = 1
@@ -335,7 +351,7 @@ class Handle:
     @untraced
     def _after(self, optimizer: torch.optim.Optimizer, args: Args, kwargs: Kwargs) -> None:
         self._depth -= 1
-        if self._depth > 0 and _inside_step(optimizer):
+        if self._depth > 0 and inside_step(optimizer):
             return
         self._depth = 0
         self._action.cover.lift()
@@ -467,7 +483,7 @@ def _register_before_ours(reference: weakref.ref[torch.optim.Optimizer], hook: A
     return registered
 
 
-def _inside_step(optimizer: torch.optim.Optimizer) -> bool:
+def inside_step(optimizer: torch.optim.Optimizer) -> bool:
     """Whether the hook was called by an inner of two nested steps.
 
     torch runs the hooks twice where a subclass's ``step`` calls that of its base. A flag would not tell this from a

@@ -249,6 +249,11 @@ class Optimizer(Untraced):
         (value,) = self._read(self._mean_square)
         return None if math.isnan(value) else value
 
+    @property
+    def recorded(self) -> tuple[list[Number], Number]:
+        """The pulls and v̄ of the last step where they are, on a device maybe, before the clamp: nothing waits."""
+        return [self._pulls.get(i, 0.0) for i in range(len(self.param_groups))], self._mean_square
+
     @staticmethod
     def _read(*numbers: Number) -> list[float]:
         """Return numbers as floats, in one read of the device."""

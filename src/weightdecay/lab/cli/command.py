@@ -13,6 +13,7 @@ from typing import Any
 from weightdecay.lab.cli.advise import AdviseSettings, run_advise
 from weightdecay.lab.cli.audit import AuditSettings, run_audit
 from weightdecay.lab.cli.compare import run_compare
+from weightdecay.lab.cli.measure import MeasureSettings, run_measure
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, UNHEARD, fail, open_missing, say, turn_away
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
     "reproduce": (ReproduceSettings, run_reproduce),
     "advise": (AdviseSettings, run_advise),
     "audit": (AuditSettings, run_audit),
+    "measure": (MeasureSettings, run_measure),
     "spectrum": (SpectrumSettings, run_spectrum),
     "theory": (TheorySettings, run_theory),
 }

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
+from weightdecay.attaching.gains import lr_of
+from weightdecay.attaching.handle import Handle
+from weightdecay.attaching.refusals import unwrapped
+from weightdecay.monitor.bundle import Bundle
+from weightdecay.monitor.rules import gain_name, gain_of
+from weightdecay.monitor.sample import norm, real, second_moment
 from weightdecay.optim import Optimizer
 from weightdecay.optim.groups import read_groups
 from weightdecay.optim.member import Member
 from weightdecay.optim.reference import gather, model_mean_square
+from weightdecay.optim.sharding import Spread, gradient_piece, piece
 
 
 @dataclass(frozen=True)
@@ -23,8 +30,11 @@ class Reading:
 
 
 @torch.no_grad()
-def read(optimizer: Optimizer) -> Reading:
+def read(optimizer: torch.optim.Optimizer) -> Reading:
     r"""Return effective learning rate :math:`\eta_t \bar g_t` and norms; the gradients must still be there.
+
+    Of any torch optimizer: ours, one with a decay attached, or a plain one. Of the latter two the effective lr is known
+    where the gain is: Adam's η/√v̄, with v̄ from the attached decay or from its moments, and SGD's.
 
     One pass over weights, gradients and moments and one or two reductions over processes, which all must call it: once
     an epoch, not once a step. Nothing is changed. Source: arXiv:2011.11152, Section 3.
@@ -38,6 +48,8 @@ def read(optimizer: Optimizer) -> Reading:
     >>> round(reading.effective_lr, 6), reading.grad_norm
     (1.0, 2.0)
     """
+    if not isinstance(optimizer, Optimizer):
+        return _read_other(unwrapped(optimizer))
     members = gather(optimizer, read_groups(optimizer))
     squares = torch.zeros(2, dtype=torch.float64)
     for m in members:
@@ -62,3 +74,33 @@ def _effective_lr(optimizer: Optimizer, members: list[Member]) -> float:
         return float(group["lr"]) * float(optimizer.mean_gain(first.state, first.group, mean_square))
     except NotImplementedError:
         return math.nan
+
+
+def _read_other(optimizer: torch.optim.Optimizer) -> Reading:
+    live = [(p, group) for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    handle = Handle.of(optimizer)
+    spread = Spread([p for group in optimizer.param_groups for p in group["params"]], handle and handle.process_group)
+    bundle = Bundle()
+    rows = [
+        [bundle.add(x) for x in (norm(real(gradient_piece(p))), norm(real(piece(p))), *_moment(optimizer, p))]
+        for p, _ in live
+    ]
+    numbers = bundle.read()
+    sums = torch.zeros(4, dtype=torch.float64)
+    for (p, group), places in zip(live, rows, strict=True):
+        grad, weight, second, t = (numbers[i] for i in places)
+        corrected = 1 - group["betas"][1] ** t if "betas" in group and t > 0 else math.nan
+        facts = [grad**2, weight**2, second / corrected if corrected else math.nan, float(p.numel())]
+        sums += torch.tensor(facts, dtype=torch.float64) / spread.copies(p)
+    grad, weight, second, count = spread.sum(sums).tolist()
+    attached = None if handle is None else handle.mean_square
+    mean_square = second / count if attached is None and count else attached
+    group = optimizer.param_groups[0]
+    unknown = mean_square is None or math.isnan(mean_square)
+    gain = gain_of(gain_name(optimizer), group, None if unknown else mean_square)
+    effective = math.nan if gain is None or not live else float(lr_of(group)) * float(gain)
+    return Reading(effective, math.sqrt(grad), math.sqrt(weight))
+
+
+def _moment(optimizer: torch.optim.Optimizer, param: torch.Tensor) -> list[object]:
+    return second_moment(optimizer.state.get(param, {}))
