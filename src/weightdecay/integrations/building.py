@@ -1,4 +1,4 @@
-"""The optimizer of a model in one call: a name or a class, a decay, a selection of tensors."""
+"""The optimizer of a model in one call: a name or a class, a decay, a selection of tensors; and λ over time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from weightdecay.attaching import attach
 from weightdecay.catalog import optimizer as row_of
 from weightdecay.decay import Decay
 from weightdecay.optim import Optimizer
+from weightdecay.schedule import Scheduler
 from weightdecay.selecting import Preset, select
 
 Kind = str | type[torch.optim.Optimizer]
@@ -73,6 +74,20 @@ def kind_of(optimizer: Kind) -> type[torch.optim.Optimizer]:
     if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
         return optimizer
     raise TypeError(f"{optimizer!r} is no optimizer: pass a name ('adams') or a class (torch.optim.AdamW).")
+
+
+def scheduled(optimizer: torch.optim.Optimizer, shape: Any, total_steps: int | None, who: str) -> Scheduler:
+    """Return λ over time for a framework that steps schedulers without a metric.
+
+    Raises: ValueError, for a ``Plateau``, which would never see one, and what ``Scheduler`` raises.
+    """
+    scheduler = Scheduler(optimizer, shape, total_steps=total_steps)
+    if scheduler.writer.judged:
+        raise ValueError(
+            f"{shape} reads a metric, and {who} hands none to it. Build a weightdecay.schedule.Scheduler yourself, and "
+            "call its step(metric) in place of step()."
+        )
+    return scheduler
 
 
 def default_of(cls: type[torch.optim.Optimizer], option: str) -> float:

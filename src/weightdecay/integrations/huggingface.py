@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from weightdecay.attaching.refusals import unwrapped
-from weightdecay.integrations.building import Kind, build, kind_of
+from weightdecay.integrations.building import Kind, build, kind_of, scheduled
 from weightdecay.monitor import Watch, watch
 from weightdecay.schedule import Scheduler
 
@@ -99,12 +99,7 @@ class WeightDecayCallback(TrainerCallback, ExportableState):
         if not any(float(group.get("weight_decay", 0.0)) for group in optimizer.param_groups):
             warnings.warn(_zero(type(optimizer).__name__), NothingDecaysWarning, stacklevel=2)
         if self.schedule is not None:
-            self.scheduler = Scheduler(optimizer, self.schedule, total_steps=state.max_steps)
-            if self.scheduler.writer.judged:
-                raise ValueError(
-                    f"{self.schedule} reads a metric, and a Trainer hands none to it. "
-                    "Step a weightdecay.schedule.Scheduler yourself, in a callback's on_evaluate."
-                )
+            self.scheduler = scheduled(optimizer, self.schedule, state.max_steps, "a Trainer")
             saved = self.resumed or _saved(state.stateful_callbacks.get(type(self).__name__))
             if state.global_step > 0 and saved is not None:
                 self.scheduler.load_state_dict(saved)
