@@ -53,7 +53,12 @@ MAY_IMPORT = {
     ),
     "__init__": ({"catalog", "named", "attaching", "measuring", "optim", "decay", "selecting"}, set()),
 }
-FRAMEWORKS = {"huggingface": {"transformers"}, "lightning": {"lightning", "pytorch_lightning"}, "timm": {"timm"}}
+FRAMEWORKS = {
+    "axolotl": {"axolotl", "pydantic"},
+    "huggingface": {"transformers"},
+    "lightning": {"lightning", "pytorch_lightning"},
+    "timm": {"timm"},
+}
 WITHOUT_TORCH = ("checks", "catalog")
 # All that attach() takes of the engines is their account of v̄, and how a change is seen.
 OF_ENGINE = {"attaching": {"weightdecay.engine.mean_square", "weightdecay.engine.buckets"}}

@@ -1,10 +1,14 @@
 """The Trainer of transformers with our optimizers, schedules and readings: a small Llama, nothing downloaded."""
 
+import importlib
 import json
+import sys
+import types
 import warnings
 
 import pytest
 import torch
+from test_docs import run_block
 
 import weightdecay as wd
 from weightdecay.attaching import Handle
@@ -197,3 +201,58 @@ def test_a_checkpoint_without_the_callback_is_taken_up(tmp_path):
     with_callback, _, _ = trainer_of(arguments(tmp_path / "b"), MAKES["adams"])
     with_callback.train(resume_from_checkpoint=str(tmp_path / f"checkpoint-{STOP}"))
     assert same(plain.model, with_callback.model)
+
+
+def test_axolotls_plugin(tmp_path, monkeypatch):
+    """Axolotl itself is not installed here: its base class is a stand-in, and its trainer hands over the arguments."""
+
+    class Axolotl(transformers.Trainer):
+        def create_optimizer(self, model=None):  # as axolotl.core.trainers.mixins.optimizer does with a factory
+            factory, options = self.optimizer_cls_and_kwargs
+            self.optimizer = self.optimizer or factory()(self.model, self.args, **options)
+            return self.optimizer
+
+    for name in ("axolotl", "axolotl.integrations"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    base = types.SimpleNamespace(BasePlugin=object)
+    monkeypatch.setitem(sys.modules, "axolotl.integrations.base", base)
+    plugin = importlib.import_module("weightdecay.integrations.axolotl")
+    monkeypatch.delitem(sys.modules, "weightdecay.integrations.axolotl")
+
+    args = arguments(tmp_path, max_steps=2, save_strategy="no")
+    trainer = Axolotl(llama(), args, train_dataset=texts())
+    table = plugin.Arguments(weightdecay={"optimizer": "sgds", "decay": "vanilla", "schedule": "cosine", "lr": 0.1})
+    plugin.WeightDecayPlugin().post_trainer_create(table, trainer)
+    trainer.train()
+    group = trainer.optimizer.param_groups[0]
+    assert (type(trainer.optimizer.optimizer), group["decay"]) == (wd.SGDS, wd.Vanilla())
+    assert group["weight_decay"] == pytest.approx(0)  # the end of the cosine
+    assert "weightdecay/group0/pull" in trainer.state.log_history[0]
+
+
+def test_the_numbers_are_in_tensorboards_files(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard", reason="tensorboard is installed by hand")
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    args = arguments(tmp_path, max_steps=2, save_strategy="no", report_to=["tensorboard"])
+    trainer, tracker, _ = trainer_of(args, MAKES["adams"], "cosine")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tensorboard's own imports
+        trainer.train()
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(tmp_path / "events")).Reload()
+    name = "weightdecay/group0/pull"
+    logged = [(event.step, event.value) for event in events.Scalars(f"train/{name}")]
+    assert logged == [(i + 1, pytest.approx(tracker.rows[i][name], rel=1e-6)) for i in range(2)]
+
+
+def test_the_page_on_the_trainer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_block("docs/frameworks.md", "transformers.Trainer(", model=llama(), data=texts())
+    rows = [row for row in names["trainer"].state.log_history if "weightdecay/group0/pull" in row]
+    assert [row["step"] for row in rows] == [2, 4]
+
+
+def test_the_page_on_accelerate():
+    names = run_block("docs/frameworks.md", "accelerate.Accelerator(", model=torch.nn.Linear(2, 2))
+    assert names["optimizer"].param_groups[0]["weight_decay"] == 5e-4

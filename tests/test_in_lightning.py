@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from test_docs import run_block
 
 import weightdecay as wd
 from weightdecay.attaching import Handle
@@ -165,3 +166,11 @@ def test_what_cannot_be_is_refused(tmp_path):
         fit(Module(schedule="plateau(0.1)"), tmp_path)
     with pytest.raises(ValueError, match="Did you mean 'adams'"):
         ours.configure(Module(), "adms")
+
+
+def test_the_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = run_block("docs/frameworks.md", "lightning.Trainer(")
+    assert "weightdecay/group0/pull" in names["trainer"].callback_metrics

@@ -6,6 +6,7 @@ import doctest
 
 import pytest
 import torch
+from test_docs import run_block
 
 import weightdecay as wd
 
@@ -140,3 +141,9 @@ def test_the_scripts_numbers_arrive():
     assert build(LINES["decay"])[1].param_groups[0]["decay"] == wd.Cautious(wd.Stable())
     _, layered = build(LINES["adams"] + " --layer-decay 0.5")
     assert all("lr_scale" in group for group in layered.param_groups)
+
+
+def test_the_page():
+    names = run_block("docs/frameworks.md", "timm.optim", model=Net())
+    assert type(names["optimizer"]) is wd.AdamS
+    assert names["ahead"]._base_optimizer.param_groups[0]["decay"] == wd.Cautious(wd.Stable())

@@ -54,7 +54,12 @@ def optimizer_for(
     if "weight_decay" not in options and args.weight_decay == 0 and not options.get("roles"):
         warnings.warn(_zero(cls.__name__), NothingDecaysWarning, stacklevel=2)
     # The Trainer takes any function without arguments for a factory, and calls what it returns with the model.
-    return lambda: build, {"optimizer": optimizer, "preset": preset, **given, **options}
+    return lambda: _build, {"optimizer": optimizer, "preset": preset, **given, **options}
+
+
+def _build(model: Any, args: Any = None, **options: Any) -> Any:
+    """Return the optimizer. axolotl hands the training arguments over, too."""
+    return build(model, **options)
 
 
 class WeightDecayCallback(TrainerCallback, ExportableState):
