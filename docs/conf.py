@@ -12,6 +12,8 @@ html_theme = "furo"
 html_title = "weightdecay"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+# The pages of weightdecay.integrations are built without the frameworks.
+autodoc_mock_imports = ["transformers", "lightning", "pytorch_lightning", "timm"]
 
 
 FIELD = re.compile(r"^(Shapes|Units|Range|Raises|Source):\s+")

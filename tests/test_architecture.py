@@ -51,7 +51,7 @@ MAY_IMPORT = {
         {"integrations", "attaching", "catalog", "schedule", "selecting", "monitor", "optim", "decay"},
         {"torch"},
     ),
-    "__init__": ({"catalog", "named", "attaching", "measuring", "optim", "decay", "selecting"}, set()),
+    "__init__": (set(), set()),  # every name is imported when it is asked for
 }
 FRAMEWORKS = {
     "axolotl": {"axolotl", "pydantic"},
@@ -74,7 +74,7 @@ LAB_ORDER = [
 
 def imports(path):
     tree = ast.parse(path.read_text())
-    if room(path) in WITHOUT_TORCH:  # what stands under TYPE_CHECKING is never imported
+    if room(path) in (*WITHOUT_TORCH, "__init__"):  # what stands under TYPE_CHECKING is never imported
         tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node))]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

@@ -38,7 +38,8 @@ def optimizer_for(
         ``weight_decay``, ``decay``, ``roles``, ``rules``, as of :func:`weightdecay.integrations.building.build`;
         others go to the class.
 
-    Warns:  :class:`NothingDecaysWarning`, where λ is 0 because nobody said anything: ``TrainingArguments`` has 0.0.
+    A :class:`NothingDecaysWarning` is given where λ is 0 because nobody said anything: ``TrainingArguments`` has 0.0.
+
     Raises: ValueError, for an unknown name; what :func:`~weightdecay.integrations.building.build` raises, when training
             begins.
     Source: transformers 5.24, ``Trainer.create_optimizer``, ``is_optimizer_factory``.
