@@ -1,7 +1,7 @@
-r"""Sphinx: formulas as MathML, which browsers draw themselves: no script, no font, no network.
+"""Sphinx: formulas as MathML, which browsers draw themselves: no script, no font, no network.
 
-Every browser since 2023 knows MathML Core. latex2mathml translates 218 of the 218 formulas of these pages in half a second;
-a command that it does not know would be shown as text, and stops the build instead.
+Every browser since 2023 knows MathML Core. latex2mathml translates the 218 formulas of these pages in half a second; a
+command that it does not know would be shown as text, and stops the build instead.
 """
 
 import re
@@ -9,13 +9,16 @@ import re
 from docutils import nodes
 from sphinx.errors import SphinxError
 
-LEFT = re.compile(r"\\[A-Za-z]+")
+LEFT = re.compile(r"\\[A-Za-z]+|&(?!#?\w+;)|&amp;")
 
 
 def mathml(latex, block):
     """Return a formula as a MathML element. Raises: SphinxError, for a command that is not translated."""
     from latex2mathml.converter import convert
 
+    lines = re.split(r"\n\s*\n", latex.strip())  # Sphinx: a blank line begins another formula
+    if block and (len(lines) > 1 or r"\\" in latex or "&" in latex) and r"\begin" not in latex:
+        latex = r"\begin{split}" + r" \\ ".join(lines) + r"\end{split}"
     text = convert(latex, display="block" if block else "inline")
     if left := LEFT.search(re.sub("<[^>]+>", "", text)):
         raise SphinxError(f"latex2mathml does not know {left[0]} in {latex!r}. Write the formula without it.")

@@ -253,6 +253,41 @@ def test_the_page_on_the_trainer(tmp_path, monkeypatch):
     assert [row["step"] for row in rows] == [2, 4]
 
 
+@pytest.mark.parametrize("decay", ["ours", "attached"])
+def test_accelerates_checkpoints_go_on_bit_for_bit(decay, tmp_path):
+    accelerate = pytest.importorskip("accelerate", reason="accelerate comes with weightdecay[peers]")
+
+    def build():
+        model = llama()
+        if decay == "ours":
+            optimizer = wd.AdamS(wd.select(model, 0.1), lr=1e-2)
+        else:
+            optimizer = torch.optim.AdamW(wd.select(model, 0.1), lr=1e-2)
+            wd.attach(optimizer, "stable")
+        accelerator = accelerate.Accelerator(cpu=True)
+        model, optimizer = accelerator.prepare(model, optimizer)
+        scheduler = wd.schedule.Scheduler(optimizer, "cosine", total_steps=STEPS)
+        accelerator.register_for_checkpointing(scheduler)
+        return accelerator, model, optimizer, scheduler
+
+    def train(accelerator, model, optimizer, scheduler, steps):
+        rows = texts()
+        for step in steps:
+            batch = torch.stack([row["input_ids"] for row in rows[4 * step : 4 * step + 4]])
+            optimizer.zero_grad()
+            accelerator.backward(model(input_ids=batch, labels=batch).loss)
+            optimizer.step()
+            scheduler.step()
+
+    whole, first, again = build(), build(), build()
+    train(*whole, range(STEPS))
+    train(*first, range(STOP))
+    first[0].save_state(tmp_path / "stopped")
+    again[0].load_state(tmp_path / "stopped")
+    train(*again, range(STOP, STEPS))
+    assert same(whole[1], again[1])
+
+
 def test_the_page_on_accelerate():
     names = run_block("docs/frameworks.md", "accelerate.Accelerator(", model=torch.nn.Linear(2, 2))
     assert names["optimizer"].param_groups[0]["weight_decay"] == 5e-4
