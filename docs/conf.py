@@ -1,10 +1,16 @@
 """Sphinx: Markdown pages, docstrings as they stand in the code."""
 
 import re
+import sys
 from importlib.metadata import version as installed
+from pathlib import Path
 
 project, author, version = "weightdecay", "the weightdecay authors", installed("weightdecay")
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
+sys.path.insert(0, str(Path(__file__).parent))  # of mathml.py
+extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml"]
+html_math_renderer = "mathml"
+html_css_files = ["math.css"]
+html_static_path = ["static"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build"]
@@ -12,6 +18,8 @@ html_theme = "furo"
 html_title = "weightdecay"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+# The pages of weightdecay.integrations are built without the frameworks.
+autodoc_mock_imports = ["transformers", "lightning", "pytorch_lightning", "timm"]
 
 
 FIELD = re.compile(r"^(Shapes|Units|Range|Raises|Source):\s+")

@@ -26,7 +26,7 @@ CORE_ROOMS = (
         "selecting",
         "spectrum",
     ),
-    *("lab", "__init__", "__main__"),
+    *("integrations", "lab", "__init__", "__main__"),
 )
 
 # Room → what it may import of the package; third-party names beside it.
@@ -47,7 +47,18 @@ MAY_IMPORT = {
     "selecting": ({"selecting", "attaching", "optim", "decay", "checks"}, {"torch"}),
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
-    "__init__": ({"catalog", "named", "attaching", "measuring", "optim", "decay", "selecting"}, set()),
+    # A leaf: no room has it in its row, and each of its files may import the one framework that it is for.
+    "integrations": (
+        {"integrations", "attaching", "catalog", "schedule", "selecting", "monitor", "optim", "decay"},
+        {"torch"},
+    ),
+    "__init__": (set(), set()),  # every name is imported when it is asked for
+}
+FRAMEWORKS = {
+    "axolotl": {"axolotl", "pydantic"},
+    "huggingface": {"transformers"},
+    "lightning": {"lightning", "pytorch_lightning"},
+    "timm": {"timm"},
 }
 WITHOUT_TORCH = ("checks", "catalog")
 # All that attach() takes of the engines is their account of v̄, and how a change is seen.
@@ -64,7 +75,7 @@ LAB_ORDER = [
 
 def imports(path):
     tree = ast.parse(path.read_text())
-    if room(path) in WITHOUT_TORCH:  # what stands under TYPE_CHECKING is never imported
+    if room(path) in (*WITHOUT_TORCH, "__init__"):  # what stands under TYPE_CHECKING is never imported
         tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node))]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -95,7 +106,8 @@ def test_the_core_imports_torch_and_the_standard_library_and_only_downwards(path
             if rest[0] == "engine" and room(path) in OF_ENGINE:
                 assert name in OF_ENGINE[room(path)], f"{path.name} imports {name}"
         else:
-            assert top in third or top in sys.stdlib_module_names, f"{path.name} imports {name}"
+            framework = FRAMEWORKS.get(path.stem, set()) if room(path) == "integrations" else set()
+            assert top in third | framework or top in sys.stdlib_module_names, f"{path.name} imports {name}"
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if room(p) == "lab"], ids=lambda p: str(p.relative_to(SRC)))
@@ -106,6 +118,7 @@ def test_the_lab_imports_only_downwards(path):
         return
     rank = LAB_ORDER.index(inside)
     for name in imports(path):
+        assert not name.startswith("weightdecay.integrations"), f"{inside} imports {name}"
         if name.startswith("weightdecay.lab."):
             other = name.split(".")[2]
             assert LAB_ORDER.index(other) <= rank, f"{inside} imports {name}"

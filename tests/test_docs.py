@@ -24,6 +24,16 @@ NOT_PYTHON = {"", "text", "toml", "{toctree}", "{eval-rst}"}
 
 ELSEWHERE = {
     ("docs/lab/own.md", "task.compare("): "several processes, for which it must be a script: test_own.py runs it",
+    **{
+        ("docs/frameworks.md", part): f"imports a framework: test_in_{name}.py runs it"
+        for part, name in (
+            ("transformers.Trainer(", "huggingface"),
+            ("accelerate.Accelerator(", "huggingface"),
+            ("lightning.Trainer(", "lightning"),
+            ("timm.optim", "timm"),
+            ("OptimizersContainer.Config", "torchtitan"),
+        )
+    },
 }
 """Blocks that are not run here, by page and a part of the block, and why. All others are."""
 
@@ -50,6 +60,18 @@ def readme():
     return {**plain(), **names, "optimizer": torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=5e-4)}
 
 
+class Tracker:
+    def __init__(self):
+        self.scalars = {}
+
+    def add_scalar(self, name, value, step):
+        self.scalars[name, step] = value
+
+
+def tracked():
+    return {"model": torch.nn.Linear(4, 2), "tracker": Tracker()}
+
+
 def results():
     """The folder of a sweep: here that of the page's own run."""
     os.symlink("runs", "digits-runs")
@@ -61,6 +83,7 @@ GIVEN = {
     "docs/attach.md": plain,
     "docs/engines.md": plain,
     "docs/sharding.md": plain,
+    "docs/frameworks.md": tracked,
     "docs/lab/runs.md": results,
     **{f"docs/decays/{page.stem}.md": plain for page in (DOCS / "decays").glob("*.md")},
 }
@@ -112,6 +135,14 @@ def blocks(page):
 
 
 RUN = {name_of(page): blocks(page) for page in PAGES if blocks(page)}
+
+
+def run_block(page, part, **names):
+    """Run a block that is not run here, found by a part of it; return its names."""
+    (block,) = (each for each in parts(ROOT / page)[0] if part in each.code)
+    names["__name__"] = page
+    block.run(page, names)
+    return names
 
 
 def run(page, folder, monkeypatch):
@@ -215,13 +246,8 @@ def listed():
 @pytest.mark.parametrize(
     "module",
     [
-        "weightdecay",
-        "weightdecay.measuring",
-        "weightdecay.schedule",
-        "weightdecay.selecting",
-        "weightdecay.theory",
-        "weightdecay.transfer",
-        "weightdecay.spectrum",
+        f"weightdecay{room}"
+        for room in ("", ".measuring", ".schedule", ".selecting", ".theory", ".transfer", ".spectrum")
     ],
 )
 def test_every_public_name_is_on_a_page(module):

@@ -15,6 +15,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from weightdecay import attaching as attaching
+    from weightdecay import catalog as catalog
+    from weightdecay import decay as decay
+    from weightdecay import engine as engine
+    from weightdecay import lab as lab
+    from weightdecay import measuring as measuring
+    from weightdecay import monitor as monitor
+    from weightdecay import optim as optim
+    from weightdecay import schedule as schedule
+    from weightdecay import selecting as selecting
+    from weightdecay import spectrum as spectrum
+    from weightdecay import theory as theory
+    from weightdecay import transfer as transfer
     from weightdecay.attaching import attach
     from weightdecay.catalog import available, create, register, unregister
     from weightdecay.decay import (
@@ -119,18 +132,20 @@ EXTRAS = {"spectrum": ("numpy", "scipy", "curvlinops")}
 """The rooms that are an extra of the same name, and what that installs."""
 
 
-def __getattr__(name: str) -> Any:
-    # Importing torch takes seconds; `weightdecay --help` shall not. The first name asked for loads the core.
-    if name in ROOMS:
-        return _room(name)
-    if name in __all__:
-        for home in ("catalog", "named", "optim", "decay", "attaching", "selecting", "measuring"):
-            module = importlib.import_module(f"weightdecay.{home}")
-            if name in vars(module):
-                return vars(module)[name]
-    near = difflib.get_close_matches(name, [*__all__, *ROOMS], n=1, cutoff=0.75)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise AttributeError(f"module 'weightdecay' has no attribute {name!r}.{hint}")
+if not TYPE_CHECKING:  # which would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        # Importing torch takes seconds; `weightdecay --help` shall not. The first name asked for loads the core.
+        if name in ROOMS:
+            return _room(name)
+        if name in __all__:
+            for home in ("catalog", "named", "optim", "decay", "attaching", "selecting", "measuring"):
+                module = importlib.import_module(f"weightdecay.{home}")
+                if name in vars(module):
+                    return vars(module)[name]
+        near = difflib.get_close_matches(name, [*__all__, *ROOMS], n=1, cutoff=0.75)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"module 'weightdecay' has no attribute {name!r}.{hint}")
 
 
 def _room(name: str) -> Any:

@@ -11,7 +11,7 @@ from weightdecay.spectrum.base import Curvature
 class Hessian(Curvature):
     r"""The Hessian of the mean loss.
 
-    .. math:: Hv = \nabla_\theta\,\big\langle \nabla_\theta L(\theta),\, v \big\rangle
+    .. math:: Hv = \nabla_\theta\,\langle \nabla_\theta L(\theta),\, v \rangle
 
     One forward and two backward passes a batch, nothing kept between products. Equal to curvlinops' operator to
     rounding, and measured 1.1 to 1.2 times as fast on small residual networks (``docs/spectrum.md``).

@@ -1,0 +1,91 @@
+"""What is published: the two archives, what a wheel runs without the repository, and what type checkers see."""
+
+import ast
+import os
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import weightdecay
+
+ROOT = Path(__file__).parents[1]
+ENTRY = "[console_scripts]\nweightdecay = weightdecay.lab.cli:main"
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-d", folder], cwd=ROOT, check=True, capture_output=True
+    )
+    (wheel,), (source,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
+    return wheel, source
+
+
+def test_both_archives_have_the_one_version_and_every_file(archives):
+    wheel, source = archives
+    version = weightdecay.__version__
+    assert (wheel.name, source.name) == (f"weightdecay-{version}-py3-none-any.whl", f"weightdecay-{version}.tar.gz")
+    assert "version" not in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    files = [path for path in (ROOT / "src").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    ours = {path.relative_to(ROOT / "src").as_posix() for path in files}
+    with zipfile.ZipFile(wheel) as file:
+        names = set(file.namelist())
+        about = f"weightdecay-{version}.dist-info"
+        assert ours | {"weightdecay/py.typed", f"{about}/licenses/LICENSE"} <= names
+        assert {name.split("/")[0] for name in names} == {"weightdecay", about}
+        assert file.read(f"{about}/entry_points.txt").decode().strip() == ENTRY
+    with tarfile.open(source) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    kept = {f"src/{name}" for name in ours} | {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/*.py")}
+    assert kept | {"LICENSE", "README.md", "CITATION.cff", "docs/index.md", "make.py"} <= names
+
+
+def test_a_wheel_runs_without_the_repository(archives, tmp_path):
+    """As installed: a wheel is an archive that an installer unpacks; the command is what entry_points.txt says."""
+    zipfile.ZipFile(archives[0]).extractall(tmp_path / "site")
+    code = """
+import weightdecay, sys
+assert weightdecay.__file__.startswith(sys.argv[1]), weightdecay.__file__
+from weightdecay.lab.cli import main
+sys.argv = ["weightdecay", "compare", "--help"]
+main()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--seeds" in done.stdout
+
+
+def test_a_type_checker_sees_the_public_names_and_no_others(tmp_path):
+    """mypy, with the cache of the project's own run; pyright reads the same lines."""
+    script = tmp_path / "three_lines.py"
+    script.write_text(
+        "import weightdecay\nreveal_type(weightdecay.AdamS)\nreveal_type(weightdecay.schedule.Scheduler)\n"
+        "weightdecay.AdamZ\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "mypy", script], cwd=ROOT, capture_output=True, text=True)
+    kinds, scheduler, error, *_ = done.stdout.splitlines()
+    assert "-> weightdecay.named.AdamS" in kinds
+    assert "-> weightdecay.schedule.scheduler.Scheduler" in scheduler
+    assert 'Module has no attribute "AdamZ"' in error
+
+
+def test_what_a_type_checker_sees_is_what_is_there():
+    tree = ast.parse((ROOT / "src/weightdecay/__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    seen = {alias.asname or alias.name for node in block.body for alias in node.names}
+    assert seen == {*weightdecay.__all__, *weightdecay.ROOMS}
+
+
+def test_hosted_ci_runs_the_projects_own_steps():
+    assert "run: .ci/run\n" in (ROOT / ".github/workflows/ci.yml").read_text()
+    assert "make.py test" in (ROOT / ".ci/run").read_text()
+    assert "make.py test" in (ROOT / "CONTRIBUTING.md").read_text()
