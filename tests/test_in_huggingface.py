@@ -149,6 +149,7 @@ def test_the_optimizer_is_the_one_that_a_loop_of_ones_own_would_have(tmp_path):
         assert torch.allclose(p, q, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of transformers, by peft
 def test_of_a_lora_only_the_adapters_are_in_the_groups_and_both_factors_decay(tmp_path):
     peft = pytest.importorskip("peft", reason="peft comes with weightdecay[peers]")
     args = arguments(tmp_path, max_steps=1, save_strategy="no")
