@@ -19,8 +19,10 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 DOCS = ("-q", "-W", "-b", "html", "docs", "docs/_build")
-PYTEST = ("-n", "2", "--dist", "loadfile", "--max-worker-restart", "0")
-"""A worker that dies fails its test and ends the run: pytest-xdist may wait for ever for one that it replaces."""
+PYTEST = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder", "--max-worker-restart", "0")
+"""Three workers for two cores: many a test waits for a process. The files in the order of tests/conftest.py.
+
+A worker that dies fails its test and ends the run: pytest-xdist may wait for ever for one that it replaces."""
 CACHE = VENV / "pycache"
 """Where Python keeps what it has compiled, whatever PYTHONDONTWRITEBYTECODE says, which container images like to set:
 without it every one of the suite's hundreds of processes would compile torch anew, 3 s and more each."""

@@ -27,7 +27,7 @@ from timing import once
 
 from weightdecay.lab.interrupt import Stop
 from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Run, options
 from weightdecay.lab.train import Training
 
 IMAGES, BATCH, SIZE, GOAL = 50_000, 128, 32, 5.0
@@ -44,13 +44,16 @@ def flops(run: Run, task: InMemory, device: str) -> int:
     return counter.get_total_flops()
 
 
-def settings(optimizer: str = "adams", network: str = "resnet18", batch: int = BATCH, compiled: bool = True) -> Run:
+def settings(
+    optimizer: str = "adams", network: str = "resnet18", batch: int = BATCH, compiled: bool = True, **of_network: object
+) -> Run:
     """Return the run: bfloat16 in autocast, channels-last, and compiled if asked for."""
     return Run(
         *(optimizer, 1e-3, 5e-4),
         seed=0,
         batch_size=batch,
         network=network,
+        network_options=options(**of_network),
         dtype="bfloat16",
         channels_last=True,
         compile=compiled,

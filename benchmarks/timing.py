@@ -39,11 +39,11 @@ def host(step: Step, device: str) -> float:
 
 
 def side_by_side(
-    ours: Step, theirs: Step, device: str, rounds: int, clock: Callable[[Step, str], float] = once
+    ours: Step, theirs: Step, device: str, rounds: int, clock: Callable[[Step, str], float] = once, warm: int = 3
 ) -> Timed:
     """Alternate the two; on an accelerator wait for it before and after each run."""
-    times = [(clock(ours, device), clock(theirs, device)) for _ in range(rounds + 3)]
-    return medians(times[3:])  # the first ones make state, kernels and caches
+    times = [(clock(ours, device), clock(theirs, device)) for _ in range(rounds + warm)]
+    return medians(times[warm:])  # the first ones make state, kernels and caches
 
 
 def medians(pairs: list[tuple[float, float]]) -> Timed:

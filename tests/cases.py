@@ -5,7 +5,7 @@ A new optimizer or decay adds a row here and nothing elsewhere.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,9 +23,22 @@ class Method:
     lr: float = 1e-3
     couples_direction: bool = False  # u_t itself depends on a mean over the model
     starts_above_zero: bool = False  # v is not 0 before the first gradient
+    decays: tuple[str, ...] = ()  # the decays that it is walked with, as the oracle calls them; (): all
+    brief: bool = False  # the widest tables leave it out: what they would see, its kin shows
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the gain is made of gradients: a decay that follows it reads a mean over the model."""
+        return "betas" in self.cls.ranges and self.oracle not in ("adai", "lion")
 
     def __str__(self):
         return self.cls.__name__
+
+
+class ToldLion(wd.Lion):
+    """Lion with a gain that somebody answers for, so that every decay has a meaning."""
+
+    changed_defaults: ClassVar[dict[str, Any]] = {"gain": 1.0}
 
 
 METHODS = [
@@ -49,6 +62,8 @@ METHODS = [
     Method(wd.AdaBound, "adabound", ({}, {"final_lr": 0.5, "gamma": 0.01})),
     Method(wd.Padam, "padam", ({}, {"partial": 0.125}), 1e-2),
     Method(wd.RAdam, "radam", ({}, {"betas": (0.8, 0.95)})),
+    Method(wd.NAdam, "nadam", ({}, {"betas": (0.8, 0.95), "momentum_decay": 0.1}), decays=("stable",), brief=True),
+    Method(ToldLion, "lion", ({}, {"betas": (0.8, 0.95), "gain": 0.5}), decays=("stable",), brief=True),
 ]
 
 
@@ -76,7 +91,13 @@ DECAYS = [
     DecayCase(wd.Elementwise(), "elementwise", 1e-4, by_gain=True),
 ]
 
-PAIRS = [(method, case) for method in METHODS for case in DECAYS]
+THOROUGH = [method for method in METHODS if not method.brief]
+PAIRS = [
+    (method, case)
+    for method in METHODS
+    for case in DECAYS
+    if not method.decays or (case.oracle in method.decays and not case.options)
+]
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ def run(method, decay, groups, gradients):
             lam = groups[i]["weight_decay"]
             seen[i, j] = g[i][j] + lam * theta[i][j] if decay == "l2" else np.array(g[i][j])
             state[i][j]["t"] += 1
-            MOMENTS[method](state[i][j], seen[i, j], groups[i], lr[i])
+            MOMENTS[groups[i].get("method", method)](state[i][j], seen[i, j], groups[i], lr[i])
         v_bar = mean_over_the_model([(state[i][j], groups[i]) for i, j in live]) if live else 0.0
         for i, j in live:
             s, h = state[i][j], groups[i]
-            move, isotropic, elementwise = UPDATE[method](s, seen[i, j], h, lr[i], v_bar)
+            move, isotropic, elementwise = UPDATE[h.get("method", method)](s, seen[i, j], h, lr[i], v_bar)
             pull = pull_of(decay, h, lr[i], isotropic, elementwise)
             theta[i][j] = (1 - np.clip(pull, 0, 1)) * theta[i][j] - move
     return theta
@@ -41,11 +41,11 @@ def mean_over_the_model(members):
     for s, h in members:
         v = s.get("vmax", s.get("v"))
         if v is None:
-            return None
+            continue  # not among those that are averaged
         beta2 = h["betas"][1]
         total += np.sum(v / (1 - beta2 ** s["t"]))
         count += v.size
-    return total / count
+    return total / count if count else None
 
 
 def power(v_bar, p):
@@ -209,6 +209,68 @@ def radam_update(s, g, h, lr, v_bar):
     return lr * m_hat * gain, r * power(v_bar, 0.5), alive(s["v"], gain)
 
 
+# ---------------------------------------------------------------- NAdam: Dozat 2016, as torch.optim.NAdam has it
+
+
+def nadam_moments(s, g, h, lr):
+    adam_moments(s, g, h, lr)
+    s["product"] = s.get("product", 1.0) * nadam_mu(s["t"], h)
+
+
+def nadam_mu(t, h):
+    return h["betas"][0] * (1 - 0.5 * 0.96 ** (t * h["momentum_decay"]))
+
+
+def nadam_update(s, g, h, lr, v_bar):
+    mu, following = nadam_mu(s["t"], h), nadam_mu(s["t"] + 1, h)
+    denominator = np.sqrt(s["v"] / (1 - h["betas"][1] ** s["t"])) + h["eps"]
+    looked_ahead = following * s["m"] / (1 - s["product"] * following) + (1 - mu) * g / (1 - s["product"])
+    return lr * looked_ahead / denominator, power(v_bar, 0.5), alive(s["v"], 1 / denominator)
+
+
+# ---------------------------------------------------------------- Lion: arXiv:2302.06675, Algorithm 2
+
+
+def lion_update(s, g, h, lr, v_bar):
+    """The update sees the old momentum, mixed by β₁; the momentum then moves by β₂. The gain is the user's word."""
+    beta1, beta2 = h["betas"]
+    m = s.get("m", np.zeros_like(g))
+    u = np.sign(beta1 * m + (1 - beta1) * g)
+    s["m"] = beta2 * m + (1 - beta2) * g
+    return lr * u, h["gain"], h["gain"]
+
+
+# ---------------------------------------------------------------- Muon: Jordan et al. 2024, as torch.optim.Muon has it
+
+
+def muon_moments(s, g, h, lr):
+    s["m"] = h["momentum"] * s.get("m", 0.0) + (1 - h["momentum"]) * g
+
+
+def muon_update(s, g, h, lr, v_bar):
+    """Matrix by matrix; a filter of a convolution is a row."""
+    direction = (1 - h["momentum"]) * g + h["momentum"] * s["m"] if h["nesterov"] else s["m"]
+    matrices = direction.reshape(-1, *g.shape[-2:]) if h["stacked"] else direction.reshape(1, g.shape[0], -1)
+    u = np.stack([newton_schulz(matrix, h) for matrix in matrices])
+    rows, columns = matrices.shape[1:]
+    ratio = {
+        None: math.sqrt(max(1, rows / columns)),
+        "match_rms_adamw": 0.2 * math.sqrt(max(rows, columns)),
+        "spectral_unclamped": math.sqrt(rows / columns),
+    }[h["adjust_lr_fn"]]
+    return lr * ratio * u.reshape(g.shape), h["gain"], h["gain"]
+
+
+def newton_schulz(matrix, h):
+    """On singular values: each goes through aσ + bσ³ + cσ⁵ as often as there are steps."""
+    a, b, c = h["ns_coefficients"]
+    left, sigma, right = np.linalg.svd(matrix, full_matrices=False)
+    sigma = sigma / max(math.sqrt(np.sum(sigma**2)), h["eps"])
+    for _ in range(h["ns_steps"]):
+        sigma = a * sigma + b * sigma**3 + c * sigma**5
+    return (left * sigma) @ right
+
+
 MOMENTS = {
     "sgd": sgd_moments,
     "heavyball": heavyball_moments,
@@ -220,6 +282,9 @@ MOMENTS = {
     "adabound": adam_moments,
     "padam": amsgrad_moments,
     "radam": adam_moments,
+    "nadam": nadam_moments,
+    "muon": muon_moments,
+    "lion": lambda s, g, h, lr: None,
 }
 UPDATE = {
     "sgd": sgd_update,
@@ -232,4 +297,7 @@ UPDATE = {
     "adabound": adabound_update,
     "padam": padam_update,
     "radam": radam_update,
+    "nadam": nadam_update,
+    "muon": muon_update,
+    "lion": lion_update,
 }

@@ -1,6 +1,7 @@
 """The arrows of the house: who may import whom. Read from the source, not from what happens to be loaded."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -127,47 +128,92 @@ def test_every_room_is_known():
     assert {room(p) for p in FILES} <= set(CORE_ROOMS)
 
 
-def test_the_core_works_without_the_extras():
-    """In a fresh interpreter, building and stepping every optimizer loads no package of an extra."""
-    code = """
-import sys, torch, weightdecay
-p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)
+FRESH = """
+import copy, json, sys
+seen = {}
+
+import weightdecay
+seen["torch with the package"] = "torch" in sys.modules
+weightdecay.AdamS
+seen["torch with its first name"] = "torch" in sys.modules
+
+rooms = ("catalog", "decay", "lab", "measuring", "monitor", "optim", "schedule", "selecting", "spectrum", "theory")
+rooms = (*rooms, "transfer")
+seen["rooms in dir"] = sorted(set(rooms) - set(dir(weightdecay)))
+extras = {"sklearn", "scipy", "matplotlib", "jinja2", "rich", "tyro", "joblib", "torchvision", "PIL", "cloudpickle"}
+extras |= {"ray", "submitit"}
+
+import torch
+p = torch.nn.Parameter(torch.ones(2, 2))
+p.grad = torch.ones(2, 2)
 for name in weightdecay.available():
     weightdecay.create(name, [p], lr=0.1, weight_decay=0.1).step()
 weightdecay.schedule.Scheduler(weightdecay.AdamS([p], weight_decay=0.1), "cosine", total_steps=9).step()
-extras = {'sklearn', 'scipy', 'matplotlib', 'jinja2', 'rich', 'tyro', 'joblib', 'torchvision', 'PIL'}
-extras |= {'cloudpickle', 'ray', 'submitit'}
-assert not extras & {name for name in sys.modules}, extras & set(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+seen["extras"] = sorted(extras & set(sys.modules))
 
-
-def test_importing_the_package_does_not_import_torch():
-    """`weightdecay --help` answers at once; the first name asked for loads the core."""
-    code = "import sys, weightdecay as w; assert 'torch' not in sys.modules; w.AdamS; assert 'torch' in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
-
-
-def test_a_process_that_compiles_nothing_does_not_import_the_compiler():
-    """The methods of torch's base class do at their first call: as much again as torch itself, in every process."""
-    code = """
-import copy, sys, torch, weightdecay as w
 ps = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
 for engine in ("auto", "reference", "foreach", "fused"):
-    optimizer = w.AdamS(ps[:1], engine=engine)
+    optimizer = weightdecay.AdamS(ps[:1], engine=engine)
     optimizer.add_param_group({"params": ps[1:]})
     for p in ps:
         p.grad = torch.ones(3)
     optimizer.step()
     optimizer.zero_grad()
     optimizer.load_state_dict(copy.deepcopy(optimizer).state_dict())
-assert "torch._dynamo" not in sys.modules
-compiled = torch.compile(optimizer.step, backend="eager")
+seen["compiler"] = "torch._dynamo" in sys.modules
+
+seen["rooms"] = [n for n in rooms if getattr(weightdecay, n) is not sys.modules[f"weightdecay.{n}"]]
+
+def anew(first):
+    for name in [name for name in sys.modules if name.split(".")[0] == "weightdecay"]:
+        del sys.modules[name]
+    __import__(first)
+    import weightdecay
+    from weightdecay import attach
+    return weightdecay.attach is attach and hasattr(attach, "__code__")
+
+for first in ("weightdecay.attaching.handle", "weightdecay.engine"):
+    seen[first] = anew(first)
+
+compiled = torch.compile(weightdecay.AdamS(ps).step, backend="eager")
 ps[0].grad = torch.ones(3)
 compiled()
-assert "torch._dynamo" in sys.modules
+seen["compiler after compiling"] = "torch._dynamo" in sys.modules
+print(json.dumps(seen))
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """What a fresh interpreter sees, asked in this order: starting one with torch takes seconds."""
+    done = subprocess.run([sys.executable, "-c", FRESH], check=True, timeout=240, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
+
+
+def test_the_core_works_without_the_extras(seen):
+    """Building and stepping every optimizer loads no package of an extra."""
+    assert seen["extras"] == []
+
+
+def test_importing_the_package_does_not_import_torch(seen):
+    """`weightdecay --help` answers at once; the first name asked for loads the core."""
+    assert not seen["torch with the package"]
+    assert seen["torch with its first name"]
+
+
+def test_a_process_that_compiles_nothing_does_not_import_the_compiler(seen):
+    """The methods of torch's base class do at their first call: as much again as torch itself, in every process."""
+    assert not seen["compiler"]
+    assert seen["compiler after compiling"]
+
+
+@pytest.mark.parametrize("first", ["weightdecay.attaching.handle", "weightdecay.engine"])
+def test_attach_is_the_function_whatever_is_imported_first(first, seen):
+    assert seen[first]
+
+
+def test_every_room_is_there_after_importing_the_package(seen):
+    assert seen["rooms in dir"] == seen["rooms"] == []
 
 
 def test_the_table_and_the_checks_do_not_import_torch():
@@ -177,25 +223,6 @@ from weightdecay import catalog, checks
 from weightdecay.transfer import optimizers
 catalog.available(), catalog.optimizer("adams").lr, catalog.decay("stable").words, "lion" in optimizers.KNOWN
 assert "torch" not in sys.modules
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.parametrize("first", ["weightdecay.attaching.handle", "weightdecay.engine"])
-def test_attach_is_the_function_whatever_is_imported_first(first):
-    code = (
-        f"import {first}, weightdecay as w; from weightdecay import attach; assert w.attach is attach; attach.__code__"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_every_room_is_there_after_importing_the_package():
-    code = """
-import sys, weightdecay
-rooms = "catalog decay lab measuring monitor optim schedule selecting spectrum theory transfer"
-for name in rooms.split():
-    assert name in dir(weightdecay)
-    assert getattr(weightdecay, name) is sys.modules[f"weightdecay.{name}"]
 """
     subprocess.run([sys.executable, "-c", code], check=True)
 

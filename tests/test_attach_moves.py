@@ -103,7 +103,7 @@ def test_a_group_has_a_decay_of_its_own():
     handle = attach(theirs, rules[1])
     mine = wd.Adam(mine, weight_decay=1.0, decay=rules[1], engine="reference", **ADAM)
     run = gradients(STEPS)
-    for part in (run[:20], run[20:]):
+    for part in (run[: STEPS // 2], run[STEPS // 2 :]):
         drive(theirs, a, part)
         drive(mine, b, part)
     assert_close(flat(a), flat(b))

@@ -12,6 +12,7 @@ import weightdecay as wd
 from weightdecay import attach
 from weightdecay.attaching import gains
 from weightdecay.attaching import options as groups_options
+from weightdecay.attaching.probe import speaks
 
 # ---------------------------------------------------------------- kinds of optimizers, as small as they can be
 
@@ -151,6 +152,19 @@ def test_what_keeps_it_is_taken(kind):
 def test_who_answers_for_it_may_do_it(kind):
     optimizer, params = built(kind)
     stepped(optimizer, params, check=False)
+
+
+def test_in_a_distributed_run_those_that_speak_to_no_other_process_are_checked(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    p = torch.nn.Parameter(torch.ones(4, 3))
+    optimizer = Anew([p])
+    attach(optimizer, wd.Decoupled(), weight_decay=0.1)
+    p.grad = torch.ones_like(p)
+    with pytest.raises(TypeError, match="does not keep what attach"):
+        optimizer.step()
+    assert not speaks(torch.optim.AdamW)
+    assert speaks(type("Speaker", (Anew,), {"__module__": "torch.nn.parallel.distributed"}))
+    assert speaks(type("Unknown", (Anew,), {"__module__": "nowhere"}))
 
 
 def test_where_there_is_no_twin_nothing_is_said():

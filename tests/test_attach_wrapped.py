@@ -1,6 +1,8 @@
 """Attached decays where the step is compiled, taken during the backward pass, or handed to a list of optimizers."""
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from twins import ADAM
 import weightdecay as wd
 from weightdecay import attach
 from weightdecay.attaching import Handle
+from weightdecay.optim.sharding import Spread
 
 MAKERS = {
     "AdamW": lambda params: torch.optim.AdamW(params, **ADAM, weight_decay=0.5, foreach=True),
@@ -131,3 +134,40 @@ def test_flat_checkpoints_pass_between_plain_and_attached_optimizers():
     with pytest.warns(UserWarning, match="Independent.* keeps weight_decay=0.5"):
         set_optimizer_state_dict(model, ours, bare, options=options)
     set_optimizer_state_dict(plain, theirs, {k: v for k, v in saved.items() if "attached" not in k}, options=options)
+
+
+@pytest.mark.parametrize("decay", ["stable", "decoupled"])
+def test_flat_pieces_in_two_processes(decay, monkeypatch):
+    """Stands for DeepSpeed's ZeRO, where every process steps a flat piece of all weights."""
+    local, meet, parts = threading.local(), threading.Barrier(2, timeout=30), [None, None]
+
+    def summed(self, values):
+        parts[local.rank] = values
+        meet.wait()
+        total = parts[0] + parts[1]
+        meet.wait()
+        return total
+
+    whole = weights()
+    mine = wd.Adam(joined(whole), **ADAM, weight_decay=0.5, decay=decay, engine="reference")
+    flat_start = torch.cat([p.detach().flatten() for p in joined(whole)])
+    run = gradients(5, missing=False)
+    pieces = [torch.nn.Parameter(part.clone()) for part in flat_start.chunk(2)]
+
+    def process(rank):
+        local.rank = rank
+        optimizer = torch.optim.AdamW([pieces[rank]], **ADAM, weight_decay=0.5)
+        attach(optimizer, decay, process_group=object())
+        for each in run:
+            grads = [torch.as_tensor(g).flatten() for group in each for g in group]
+            pieces[rank].grad = torch.cat(grads).chunk(2)[rank].clone()
+            optimizer.step()
+
+    monkeypatch.setattr(Spread, "sum", summed)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(process, range(2)))
+    monkeypatch.undo()
+    for each in run:
+        set_gradients(whole, each)
+        mine.step()
+    assert_close([torch.cat([p.detach() for p in pieces])], [torch.cat([p.detach().flatten() for p in joined(whole)])])

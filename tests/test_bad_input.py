@@ -60,7 +60,7 @@ def test_names_of_other_libraries_are_left_alone_in_groups():
 def test_every_available_name_builds_and_is_documented():
     assert {"adams", "sgds", "adais", "amsgrads", "adamw", "sgdw", "amsgradw", "adaiw"} <= set(wd.available())
     for name in wd.available():
-        optimizer = wd.create(name.upper(), [torch.nn.Parameter(torch.ones(2))], lr=0.01)
+        optimizer = wd.create(name.upper(), [torch.nn.Parameter(torch.ones(2, 2))], lr=0.01)
         assert type(optimizer).__name__.lower() == name
         assert "arXiv" in type(optimizer).__doc__ or type(optimizer).__mro__[1].__doc__
 

@@ -13,6 +13,7 @@ from fakes import fake_result
 from weightdecay.lab import store as store_module
 from weightdecay.lab import sweep as sweep_module
 from weightdecay.lab.cli import main
+from weightdecay.lab.cli.command import COMMANDS
 from weightdecay.lab.compare import Settings, question
 from weightdecay.lab.store import Store
 
@@ -183,10 +184,18 @@ def test_a_missing_package_is_named(sweep, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == "error: tyro is not installed; the lab needs it. Install weightdecay[lab].\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], [], ["compare", "--help"]])
-def test_help_is_given_and_shows_examples(arguments, capsys):
-    assert main(arguments) == 0
+def test_help_is_given_and_shows_examples(capsys):
+    assert main(["compare", "--help"]) == 0
     assert "weightdecay compare --optimizers adamw adams --seeds 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
+def test_the_overview_is_one_screen_with_a_line_for_each_command(arguments, capsys):
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == list(COMMANDS)
 
 
 def test_version(capsys):

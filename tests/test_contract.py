@@ -11,7 +11,8 @@ from drive import assert_close, drive, flat, gradients, joined, schedule, set_gr
 
 import weightdecay as wd
 
-STEPS = 24
+STEPS = 12
+"""A late joiner, missing gradients, one that stops for good, and every part of the schedule: see ``drive``."""
 
 
 def build(method, params, case=None, **options):
@@ -223,13 +224,13 @@ def test_copies_walk_the_same_path(method, how):
     model = torch.nn.ParameterList(joined(params))
     optimizer = method.cls(model.parameters(), lr=method.lr, weight_decay=0.01, decay=wd.Stable(), nonfinite="raise")
     run = gradients(STEPS)
-    drive(optimizer, params, run[:10])
+    drive(optimizer, params, run[: STEPS // 2])
     pair = (model, optimizer)
     other, copied = copy.deepcopy(pair) if how == "deepcopy" else pickle.loads(pickle.dumps(pair))
     twin = list(other.parameters())
     twin = [twin[:2], twin[2:]]
-    drive(optimizer, params, run[10:])
-    drive(copied, twin, run[10:])
+    drive(optimizer, params, run[STEPS // 2 :])
+    drive(copied, twin, run[STEPS // 2 :])
     assert_close(flat(params), flat(twin), 0)
     assert (copied.nonfinite, copied.engine, copied.skipped_steps) == ("raise", "auto", 0)
     assert copied.param_groups[0]["decay"] == wd.Stable()
@@ -301,7 +302,7 @@ def test_our_checkpoint_continues_in_torch():
     ours, theirs = weights(), weights()
     run = gradients(STEPS)
     mine = wd.AdamW(joined(ours), weight_decay=0.1)
-    drive(mine, ours, run[:12])
+    drive(mine, ours, run[: STEPS // 2])
     with torch.no_grad():
         for p, q in zip(joined(theirs), joined(ours), strict=True):
             p.copy_(q)
@@ -309,6 +310,6 @@ def test_our_checkpoint_continues_in_torch():
     saved = copy.deepcopy(mine.state_dict())  # torch keeps the tensors it is given
     saved["param_groups"] = torchs.state_dict()["param_groups"]
     torchs.load_state_dict(saved)
-    drive(mine, ours, run[12:])
-    drive(torchs, theirs, run[12:])
+    drive(mine, ours, run[STEPS // 2 :])
+    drive(torchs, theirs, run[STEPS // 2 :])
     assert_close(flat(ours), flat(theirs))

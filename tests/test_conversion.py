@@ -193,7 +193,7 @@ def test_independent_decay_over_widths_is_decoupled_decay_with_lambda_times_the_
 
 @pytest.mark.parametrize("name", weightdecay.available())
 def test_the_table_says_what_every_optimizer_does_with_lambda(name):
-    optimizer = weightdecay.create(name, [torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    optimizer = weightdecay.create(name, [torch.nn.Parameter(torch.zeros(1, 1))], lr=0.1)
     assert OPTIMIZERS[name].decay == DECAY_OF[type(optimizer.param_groups[0]["decay"])]
     family = OPTIMIZERS[name].family
     assert (family == "sgd") == isinstance(optimizer, weightdecay.SGD)

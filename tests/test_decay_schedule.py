@@ -837,3 +837,26 @@ def test_a_shape_of_ones_own_and_a_function():
 def test_everything_public_is_a_shape_or_named():
     for cls in (Absolute, Product, Sawtooth, Sequence, LogTime, Steps):
         assert issubclass(cls, Shape)
+
+
+# ---------------------------------------------------------------- in the lab's figures
+
+
+def test_the_lab_draws_lambda_over_the_lr():
+    """Each as a share of its largest value, as the run's own functions of the step say; nothing where λ is constant."""
+    figure_of = pytest.importorskip("matplotlib.figure", reason="figures come with weightdecay[lab]").Figure
+    from weightdecay.lab.report.lines import POINTS, moves, over_training
+    from weightdecay.lab.run import Run
+    from weightdecay.lab.schedule import lr_at, weight_decay_at
+
+    shared = {"lr": 0.1, "weight_decay": 0.2, "seed": 0, "epochs": 4, "schedule": "cosine"}
+    plain, moving = Run("adams", **shared), Run("adams", **shared, weight_decay_schedule="rise(0.1, 1)")
+    assert not moves([plain])
+    assert moves([plain, moving])
+    axes = figure_of().subplots()
+    over_training(axes, moving, {"color": "red"})
+    rates, strengths = (line.get_ydata() for line in axes.get_lines())
+    steps = range(4 * POINTS)
+    largest = max(weight_decay_at(moving, step, POINTS) for step in steps)
+    assert rates == pytest.approx([lr_at(moving, step, POINTS) / 0.1 for step in steps])
+    assert strengths == pytest.approx([weight_decay_at(moving, step, POINTS) / largest for step in steps])

@@ -246,8 +246,13 @@ def listed():
 @pytest.mark.parametrize(
     "module",
     [
-        f"weightdecay{room}"
-        for room in ("", ".measuring", ".schedule", ".selecting", ".theory", ".transfer", ".spectrum")
+        "weightdecay",
+        "weightdecay.measuring",
+        "weightdecay.schedule",
+        "weightdecay.selecting",
+        "weightdecay.theory",
+        "weightdecay.transfer",
+        "weightdecay.spectrum",
     ],
 )
 def test_every_public_name_is_on_a_page(module):

@@ -51,10 +51,15 @@ def gone(pids, seconds=30):
 @pytest.mark.parametrize("name", TABLE)
 def test_every_item_has_one_outcome_and_an_exception_is_one(name):
     def halve(x):
-        import torch
+        import os
+        import sys
 
         if x % 2:
             raise ValueError(f"{x} is odd")
+        if x and "torch" not in sys.modules:  # one worker asks torch, whose import takes seconds
+            return x // 2, int(os.environ["OMP_NUM_THREADS"])
+        import torch
+
         return x // 2, torch.get_num_threads()
 
     items = [4, 1, 2, 4, 0, 6]

@@ -123,7 +123,8 @@ def test_without_the_call_only_the_path_is_known():
 @pytest.mark.parametrize("name", [*wd.available(), SIGN])
 def test_every_constructor_takes_the_decay_as_text(name, text, registered):
     expected = Leash(0.5) if "0.5" in text else Leash()
-    optimizer = wd.create(name, [{"params": joined(weights()), "decay": text}], decay=text)
+    matrices = [p for p in joined(weights()) if p.dim() == 2]
+    optimizer = wd.create(name, [{"params": matrices, "decay": text, "method": "muon"}], decay=text)
     assert optimizer.defaults["decay"] == optimizer.param_groups[0]["decay"] == expected
 
 

@@ -9,7 +9,7 @@ from drive import assert_close, drive, flat, gradients, joined, schedule, weight
 
 import weightdecay as wd
 
-STEPS = 40
+STEPS = 20
 
 
 def walk(make, scale=1.0, lr=1e-3, lrs=None, missing=True, start_scale=1.0):

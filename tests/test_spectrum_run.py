@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from forked import Forked
+from lab import COMMAND
 from PIL import Image
 from small_data import photos
 from torch import nn
@@ -254,11 +255,8 @@ def test_a_stop_is_one_line_and_leaves_no_half_of_a_file(number, status, finishe
     words = ["spectrum", RUN.address, "--store", str(finished.folder), "--out", str(tmp_path), "--device", "cpu"]
     assert main([*words, "--train-again", *SMALL]) == 0
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "weightdecay", *words, "--samples", "0", "--probes", "100", "--points", "150"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    words += ["--samples", "0", "--probes", "100", "--points", "150"]
+    process = Forked(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout.readline().startswith("measuring on")
     process.send_signal(number)
     _, said = process.communicate(timeout=120)

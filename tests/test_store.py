@@ -5,10 +5,10 @@ import json
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 import torch
+from forked import Forked
 from lab import SMALL, numbers, small
 
 from weightdecay.lab.lock import Busy, locked
@@ -187,6 +187,7 @@ import resource, signal, sys
 from pathlib import Path
 import torch
 sys.path.insert(0, {tests!r})
+from forked import Forked
 from lab import SMALL, small
 from weightdecay.lab.run import Epoch
 from weightdecay.lab.store import Store, StoreError
@@ -209,12 +210,19 @@ with Store({folder!r}).open(SMALL) as folder:
 """
 
 
+def ended(code):
+    """Return the status of a program, and what it said."""
+    with Forked(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
 @pytest.mark.slow
 def test_a_full_disk_is_said_and_what_was_there_survives(tmp_path):
     code = FULL.format(tests=os.path.dirname(__file__), folder=str(tmp_path))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    checkpoint, log = done.stdout.splitlines()
+    status, out, err = ended(code)
+    assert status == 0, err
+    checkpoint, log = out.splitlines()
     assert "checkpoint.pt (File too large). What was there before is whole; make room" in checkpoint
     assert "epochs.jsonl (File too large)" in log
 
@@ -239,15 +247,9 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
         Store(tmp_path / "file")
     folder = tmp_path / "read-only"
     folder.mkdir(mode=0o555)
-    done = subprocess.run(
-        [sys.executable, "-c", READ_ONLY.format(folder=str(folder))],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert "cannot write to the folder" in done.stdout, done.stderr
-    assert "Permission denied" in done.stdout
+    _, out, err = ended(READ_ONLY.format(folder=str(folder)))
+    assert "cannot write to the folder" in out, err
+    assert "Permission denied" in out
 
 
 def test_a_failed_write_leaves_the_old_result(tmp_path, result, monkeypatch):
@@ -282,7 +284,7 @@ with locked(Path(sys.argv[1]), "it"):
 @pytest.mark.slow
 def test_a_second_process_is_refused_and_a_lock_dies_with_its_holder_though_its_children_live(tmp_path):
     path = tmp_path / "lock"
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    holder = Forked(HOLDER, path, stdout=subprocess.PIPE, text=True)
     child = int(holder.stdout.readline())
     try:
         with pytest.raises(Busy, match=rf"it is being trained by process {holder.pid} on .*. Wait for it"):  # noqa: SIM117

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import weightdecay as wd
 
-STABLE = [m for m in METHODS if "betas" in m.cls.ranges and m.oracle != "adai"]
+STABLE = [m for m in METHODS if m.adaptive]
 COUPLED = [pytest.param(m, id=str(m)) for m in (*STABLE, *(m for m in METHODS if m.oracle == "adai"))]
 
 

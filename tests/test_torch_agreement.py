@@ -1,6 +1,7 @@
 """Second witness: torch.optim, where torch has the method. Weights to 1e-12, and its checkpoints are ours."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -30,7 +31,21 @@ TWINS = {
         ADAM,
     ),
 }
-STEPS = 60
+for _name, _decoupled in (("NAdam", False), ("NAdam W", True)):
+    TWINS[_name] = (
+        functools.partial(wd.NAdam, decay=wd.Decoupled() if _decoupled else wd.L2()),
+        functools.partial(torch.optim.NAdam, decoupled_weight_decay=_decoupled),
+        {**ADAM, "momentum_decay": 0.02},
+    )
+STEPS = 16
+
+
+@pytest.fixture(autouse=True)
+def _products_in_float64():
+    """NAdam's product is of the default type in torch."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def _pair(ours, theirs, options, dtype=torch.float64):
@@ -78,7 +93,7 @@ def test_continues_a_checkpoint_of_torch(name, dtype):
     ours, theirs, options = TWINS[name]
     (a, mine), (b, torchs) = _pair(ours, theirs, options, dtype)
     run = gradients(STEPS)
-    drive(torchs, b, run[:30])
+    drive(torchs, b, run[: STEPS // 2])
     with torch.no_grad():
         for p, q in zip(joined(a), joined(b), strict=True):
             p.copy_(q)
@@ -89,8 +104,8 @@ def test_continues_a_checkpoint_of_torch(name, dtype):
     assert len(said) == 1
     assert mine.param_groups[0]["weight_decay"] == options["weight_decay"]
     assert mine.param_groups[1]["weight_decay"] == 0.02
-    drive(mine, a, run[30:])
-    drive(torchs, b, run[30:])
+    drive(mine, a, run[STEPS // 2 :])
+    drive(torchs, b, run[STEPS // 2 :])
     assert_close(flat(a), flat(b), 1e-12 if dtype == torch.float64 else 1e-5)
 
 
@@ -118,11 +133,13 @@ def test_signature_and_defaults_are_those_of_torch():
         (wd.Adam, torch.optim.Adam),
         (wd.SGD, torch.optim.SGD),
         (wd.RAdam, torch.optim.RAdam),
+        (wd.NAdam, torch.optim.NAdam),
+        (wd.Muon, torch.optim.Muon),
     ]:
-        mine = ours([torch.zeros(1, requires_grad=True)]).param_groups[0]
-        torchs = theirs([torch.zeros(1, requires_grad=True)]).param_groups[0]
+        mine = ours([torch.zeros(1, 1, requires_grad=True)]).param_groups[0]
+        torchs = theirs([torch.zeros(1, 1, requires_grad=True)]).param_groups[0]
         shared = (mine.keys() & torchs.keys()) - {"params"}
-        assert {"lr", "weight_decay", "maximize"} <= shared
+        assert {"lr", "weight_decay"} <= shared
         assert {k: mine[k] for k in shared} == {k: torchs[k] for k in shared}
     # A call written for torch, with its switches left off, works unchanged.
     wd.AdamW(

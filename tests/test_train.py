@@ -5,12 +5,12 @@ import dataclasses
 import math
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from forked import Forked
 from lab import COMMAND, EVERY_STEP, SMALL, numbers, small
 from small_data import photos
 
@@ -229,7 +229,9 @@ def test_bfloat16_keeps_weights_in_float32_and_learns_the_same_within_its_roundi
 
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same():
-    run = small(epochs=2, network="smallcnn", network_options=(), optimizer="sgd", dtype="float64", train_size=100)
+    """Without batch norm and in two batches of one size: every operation and every size takes seconds to compile."""
+    network = {"network": "smallcnn", "network_options": options(width=8, norm=False)}
+    run = small(epochs=2, **network, optimizer="sgd", dtype="float64", train_size=128)
     plain, compiled = (train(dataclasses.replace(run, compile=compile)) for compile in (False, True))
     for a, b in zip(plain.epochs, compiled.epochs, strict=True):
         assert b.train_loss == pytest.approx(a.train_loss, rel=1e-9)
@@ -283,7 +285,8 @@ def test_a_run_stopped_after_any_step_continues_bit_for_bit(kind, tmp_path):
     """By a wish to stop: also in the middle of an epoch, of a text whose state is carried, with dropout."""
     if kind == "photos":
         root = photos(tmp_path / "photos")
-        run = small(data=f"images:{root}", network="smallcnn", network_options=(), batch_size=3, train_size=0, epochs=2)
+        network = {"network": "smallcnn", "network_options": options(width=8)}
+        run = small(data=f"images:{root}", **network, batch_size=3, train_size=0, epochs=2)
         run = dataclasses.replace(run, data_digest=data.digest(run.data, HERE))
     else:
         run = of_text() if kind == "text" else small(epochs=2, train_size=150, weight_decay_schedule="rise")
@@ -369,11 +372,10 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
     """SIGKILL at moments that nobody chose, to the process alone: its workers must not keep the run locked."""
     import json
 
-    script = tmp_path / "train.py"
-    script.write_text(KILLED)
     if kind == "photos with workers":
         root = photos(tmp_path / "photos", each=12)
-        run = small(data=f"images:{root}", network="smallcnn", network_options=(), batch_size=2, train_size=0, epochs=3)
+        network = {"network": "smallcnn", "network_options": options(width=8)}
+        run = small(data=f"images:{root}", **network, batch_size=2, train_size=0, epochs=3)
         run = dataclasses.replace(run, data_digest=data.digest(run.data, HERE))
     else:
         run = of_text(epochs=6) if kind == "text" else small(epochs=20, train_size=500, batch_size=16)
@@ -381,8 +383,8 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
 
     def start():
         workers = "2" if "workers" in kind else "0"
-        command = [sys.executable, str(script), json.dumps(dataclasses.asdict(run)), str(store.folder), workers]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        arguments = (json.dumps(dataclasses.asdict(run)), store.folder, workers)
+        return Forked(KILLED, *arguments, stdout=subprocess.PIPE, text=True)
 
     kills = 0
     for wait in (0.0, 0.3):
@@ -408,8 +410,8 @@ def test_killed_again_and_again_the_weights_are_those_of_an_uninterrupted_run(ki
 )
 def test_the_command_finishes_the_step_keeps_a_checkpoint_and_says_so(number, status, name, tmp_path):
     words = ["--train-size", "1500", "--epochs", "200", "--batch-size", "8", "--device", "cpu", "--threads", "1"]
-    command = [sys.executable, "-c", COMMAND, "train", "--out", str(tmp_path), *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["train", "--out", tmp_path, *words]
+    process = Forked(COMMAND, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("epoch 1/200  lr 0.001")
     process.send_signal(number)
     err = process.communicate(timeout=60)[1]

@@ -75,7 +75,7 @@ def test_what_reads_nothing_of_the_others_is_not_refused(measured, case):
     assert all("weights" in result[case] for result in results)
 
 
-@pytest.mark.parametrize("case", ["AdamS", "AdamS-clipped", "AMSGradS", "AdaiS"])
+@pytest.mark.parametrize("case", ["AdamS", "AdamS-clipped", "AMSGradS", "AdaiS", "attached"])
 def test_zero_with_nothing_else_passed_works_or_says_how(measured, case):
     """Both processes the same: one that goes on while the other has refused would wait for it."""
     _, results = measured

@@ -7,7 +7,7 @@ from drive import joined, weights
 import weightdecay as wd
 from weightdecay import attach
 
-STEPS = 40
+STEPS = 16
 ADAM = {"lr": 1e-2, "betas": (0.8, 0.99), "eps": 1e-6}
 SGD = {"lr": 0.05, "momentum": 0.9}
 

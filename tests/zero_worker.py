@@ -5,6 +5,7 @@
 The interpreter that imported torch once forks two processes for every partition. The laws are in ``test_zero.py``.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -21,9 +22,18 @@ import weightdecay as wd
 
 WORLD = 2
 SHAPES = [(6, 4), (5,), (3, 3), (2, 7), (4,), (9,)]
-STEPS = 10
+STEPS = 6
+
+
+def attached(params, process_group=None, **options):
+    """Torch's AdamW, with stable decay."""
+    optimizer = torch.optim.AdamW(params, **options)
+    wd.attach(optimizer, wd.Stable(), process_group=process_group)
+    return optimizer
+
 
 CASES = {
+    "attached": (attached, {"lr": 1e-2, "weight_decay": 0.1}),
     "AdamS": (wd.AdamS, {"lr": 1e-2, "weight_decay": 0.1}),
     "AdamS-reference": (wd.AdamS, {"lr": 1e-2, "weight_decay": 0.1, "engine": "reference"}),
     "AdamS-clipped": (wd.AdamS, {"lr": 1e-2, "weight_decay": 0.1, "max_grad_norm": 1.0}),
@@ -121,6 +131,8 @@ def fork(*what):
 
 def main():
     directory = Path(sys.argv[1])
+    for name in ("torch.distributed.optim", "torch._dynamo"):  # ZeRO needs both: once here, not in every process
+        importlib.import_module(name)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)

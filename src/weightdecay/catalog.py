@@ -28,7 +28,8 @@ class OptimizerRow:
     r"""What is known of an optimizer before it has been built.
 
     ``family``
-        How it multiplies a gradient: "sgd" (a constant), "adam" (a power of v̄), "adai" (1), "sign" (no gain).
+        How it multiplies a gradient: "sgd" (a constant), "adam" (a power of v̄), "adai" (1), "sign" and
+        "orthogonal" (no gain).
     ``decay``
         What its λ means unless ``decay=`` says otherwise: the name of a row of :data:`DECAYS`.
     ``base``
@@ -149,6 +150,10 @@ _optimizer("RAdam", "adam", "l2", "radam", 1e-3, 40.0, None, "Adam that waits fo
 _optimizer("Yogi", "adam", "l2", "yogi", 1e-2, 40.0, 0.5, "Adam whose second moment moves by small steps.")
 _optimizer("AdaBound", "adam", "l2", "adabound", 1e-3, 120.0, None, "Adam whose lrs are squeezed into SGD's.")
 _optimizer("Padam", "adam", "l2", "padam", 0.1, 40.0, 0.25, "AMSGrad with a smaller power of the second moment.")
+_optimizer("NAdam", "adam", "l2", "nadam", 1e-3, 1200.0, 0.5, "Adam with Nesterov's momentum.")
+_optimizer("Lion", "sign", "decoupled", "lion", 1e-4, 6.0, None, "The sign of a momentum.")
+_optimizer("Muon", "orthogonal", "decoupled", "muon", 1e-3, 6.0, None, "The momentum of a matrix, made orthogonal.")
+_optimizer("MuonAdamW", "orthogonal", "decoupled", "muonadamw", 1e-3, 6.0, None, "Muon for matrices, Adam for others.")
 
 _decay("L2", "0, and g + λθ", "L2: λ in the gradient", "The gradient of a penalty, as torch's SGD and Adam have it.")
 _decay("Decoupled", "ηλ", "decoupled: lr × λ", "Decoupled from the gradient, as AdamW and SGDW have it.")

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 import weightdecay as wd
 from sharded.bag import HALF, STEPS, Bag, state_of
 from sharded.table import DIRECTORY, METHODS, SCENARIOS, Measured, compared, fsdp2, moved, scenario
-from sharded.training import Net, as_fsdp2, as_fsdp2_tp, trained, trained_alone
+from sharded.training import PASSES, Net, as_fsdp2, as_fsdp2_tp, trained, trained_alone
 
 SAVED = {name: name for name in METHODS} | {"AdamS-clipped": "AdamS", "AdamS-flat": "AdamS", "AdamS-full": "AdamS"}
 
@@ -123,7 +123,7 @@ def save_of_two_dimensions() -> Measured:
     trained(model, optimizer, part, parts, range(HALF))
     weights, states = get_state_dict(model, optimizer)
     dcp.save({"model": weights, "optimizer": states}, checkpoint_id=DIRECTORY / "checkpoints" / "two-dimensions")
-    trained(model, optimizer, part, parts, range(HALF, STEPS))
+    trained(model, optimizer, part, parts, range(HALF, PASSES))
     return compared(model, trained_alone("AdamS"))
 
 
@@ -136,5 +136,5 @@ def load_of_two_dimensions() -> Measured:
     weights, states = get_state_dict(model, optimizer)
     dcp.load({"model": weights, "optimizer": states}, checkpoint_id=DIRECTORY / "checkpoints" / "two-dimensions")
     set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=states)
-    trained(model, optimizer, part, parts, range(HALF, STEPS))
+    trained(model, optimizer, part, parts, range(HALF, PASSES))
     return compared(model, trained_alone("AdamS"))

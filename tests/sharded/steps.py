@@ -43,7 +43,7 @@ def clipped(method: str, engine: str) -> Callable[[], Measured]:
             set_gradients(reference, t)
             norm = float(nn.utils.clip_grad_norm_(reference.parameters(), 0.5))
             theirs.step()
-            most = max(most, counted(ours.step, t))
+            most = max(most, counted(ours.step))
             norms, clips = max(norms, abs(float(ours.grad_norm) / norm - 1)), clips + (norm > 0.5)
         return compared(model, state_of(reference), collectives=most, norm=norms, clips=clips)
 
@@ -77,7 +77,7 @@ def poisoned(layout: Callable[[], nn.Module], method: str, engine: str) -> Calla
                     raised = 1 + ("matrix" in str(error) or "parameter 0" in str(error))
             else:
                 theirs.step()
-            most = max(most, counted(ours.step, t))
+            most = max(most, counted(ours.step))
         untouched = distance(state_of(other), before)
         more = {"skipped": ours.skipped_steps, "raised": raised, "untouched": untouched, "collectives": most}
         return compared(model, state_of(reference), **more)

@@ -23,7 +23,7 @@ def moved(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range = ran
     most = 0
     for t in steps:
         set_gradients(model, t)
-        most = max(most, counted(optimizer.step, t))
+        most = max(most, counted(optimizer.step))
     return most
 
 

@@ -29,7 +29,7 @@ from weightdecay.checks import NON_NEGATIVE, check_ranges
 from weightdecay.decay import Decay, Number
 from weightdecay.decay.parse import decay_of
 from weightdecay.optim.member import START, Group, decays
-from weightdecay.optim.sharding import Spread
+from weightdecay.optim.sharding import Spread, zero_group
 from weightdecay.optim.untraced import untraced
 
 HANDLE = "_weightdecay_handle"
@@ -119,7 +119,7 @@ def attach(
     optimizers = [unwrapped(each) for each in (optimizer if several else [optimizer])]
     arguments = {"decay": decay, "weight_decay": weight_decay, "gain": gain, "peak_lr": peak_lr}
     rows = one_each(optimizers, **arguments) if several else [arguments]
-    pool = Pool(process_group, len(optimizers))
+    pool = Pool(zero_group() if process_group is None else process_group, len(optimizers))
     for each, row in zip(optimizers, rows, strict=True):
         row["decay"] = decay_of(row["decay"], "attach()")
         refuse(each, row["decay"])
@@ -129,6 +129,7 @@ def attach(
         for place, (each, row) in enumerate(zip(optimizers, rows, strict=True)):
             handles.append(Handle(each, **row, pool=pool, place=place))
             handles[-1].to_check = check
+        pool.claim()
     except Exception:
         for handle in handles:
             handle.remove()
@@ -223,6 +224,11 @@ class Handle:
         return self._groups.decay
 
     @property
+    def process_group(self) -> Any:
+        """The processes over which the tensors are dealt out, where somebody has said so."""
+        return self._pool.process_group
+
+    @property
     def optimizer(self) -> torch.optim.Optimizer | None:
         """The optimizer; None once it is gone, or the decay was taken off."""
         return self._optimizer() if self._hooks else None
@@ -253,11 +259,6 @@ class Handle:
     def pulls(self) -> list[float]:
         """By which fraction the weights of each group shrank in the last step (with RAdam the most of a group's)."""
         return [float(pull.max() if isinstance(pull, Tensor) else pull) for pull in self._action.pulls]
-
-    @property
-    def process_group(self) -> Any:
-        """The processes over which the tensors are dealt out; None where that is read from them."""
-        return self._pool.process_group
 
     def decay_of_group(self, place: int) -> Decay:
         """Return the decay of a group: its own, or that of the handle."""

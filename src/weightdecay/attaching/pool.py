@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weightdecay.decay import Number
 from weightdecay.engine.mean_square import spoilt
-from weightdecay.optim.sharding import Spread
+from weightdecay.optim.sharding import Claim, Spread
 
 
 class Reader(Protocol):
@@ -54,8 +54,14 @@ class Pool:
         self.members: dict[int, weakref.ref[Any]] = {}
         self._waiting: dict[int, Tensor] = {}
         """The four numbers of the round, for those who have not stepped in it yet."""
+        self._claim: Claim | None = None
         self._spread: Spread | None = None
         self._stamps: list[int] = []
+
+    def claim(self) -> None:
+        """Tell the other processes which tensors there are here, so that the first step notices if they hold others."""
+        params = [p for _, h in self.handles() for group in h.optimizer.param_groups for p in group["params"]]
+        self._claim = Claim.of(params, self.process_group) if params else None
 
     def join(self, place: int, handle: Reader) -> None:
         """Let a handle be one of the pool."""
@@ -124,6 +130,8 @@ class Pool:
 
     def _open(self, place: int, found: Tensor | None) -> Tensor:
         """Read all gradients; return the four numbers."""
+        if self._claim is not None and self._claim.holds("an attached optimizer"):
+            self._claim = None
         spread = self.spread()
         parts = {other: handle.measure(spread, found if other == place else None) for other, handle in self.handles()}
         mine = parts[place]

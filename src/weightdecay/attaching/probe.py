@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -46,8 +47,8 @@ def probe(optimizer: torch.optim.Optimizer, group: Group, param: Tensor, lr: flo
 
     Raises: TypeError, with what was promised and what was measured.
     """
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return  # a twin's step may speak to twins that other processes do not build
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and speaks(type(optimizer)):
+        return  # a twin's step would wait for twins that other processes do not build
     if param.device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         return
     if param.numel() > LARGEST or param.numel() < 2 or type(param).__name__ == "FakeTensor":
@@ -57,6 +58,21 @@ def probe(optimizer: torch.optim.Optimizer, group: Group, param: Tensor, lr: flo
             _check_that_it_stays(optimizer, group, param)
         with contextlib.suppress(ProbeError):
             _check_the_lr(optimizer, group, param, lr)
+
+
+def speaks(kind: type) -> bool:
+    """Whether a step may speak to other processes: some module of the class holds something of torch.distributed."""
+    modules = {cls.__module__ for cls in kind.__mro__}
+    return any(_has_distributed(name) for name in modules if name != "builtins" and not name.startswith("torch.optim"))
+
+
+def _has_distributed(name: str) -> bool:
+    if name not in sys.modules or name.startswith("torch.distributed"):
+        return True
+    names = (
+        v.__name__ if inspect.ismodule(v) else getattr(v, "__module__", "") for v in vars(sys.modules[name]).values()
+    )
+    return any(isinstance(home, str) and home.startswith("torch.distributed") for home in names)
 
 
 def _check_that_it_stays(optimizer: torch.optim.Optimizer, group: Group, param: Tensor) -> None:

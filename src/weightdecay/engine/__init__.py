@@ -3,7 +3,7 @@
 ``engine=`` names it, on every optimizer:
 
 ============  ============================================================================================
-"auto"        "fused" where it can move every group, else "foreach"; asked anew before every step
+"auto"        "fused" for the groups that it can move, "foreach" for the others; asked anew before every step
 "reference"   the definition, tensor by tensor (``optim/reference.py``)
 "foreach"     the same boxes on lists of tensors, for every optimizer and decay
 "fused"       torch's fused kernels of Adam, AMSGrad, SGD and HeavyBall, with any uniform decay

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from weightdecay.decay import Number
+from weightdecay.engine import fused
 from weightdecay.engine.base import Engine
 from weightdecay.engine.buckets import Bucket
 from weightdecay.engine.foreach import Foreach
@@ -16,21 +17,27 @@ from weightdecay.optim.base import Optimizer
 
 
 class Auto(Engine):
-    """Fused where torch's kernels can move every group, else foreach; asked anew when tensors or groups change."""
+    """Torch's kernels for the groups that they can move, foreach for the others; asked anew when something changes.
+
+    Where v̄ is read and some group needs foreach, foreach moves them all: it may have shown the moments the gradients.
+    """
 
     name = "auto"
 
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__(optimizer)
         self.chosen: Engine | None = None
+        self.beside: frozenset[int] = frozenset()  # the places of groups that kernels move while foreach is chosen
         self.asked: object = None
 
     def choose(self, optimizer: Optimizer) -> Engine:
         """Return the engine that fits the tensors and the groups as they now are."""
         asked = (self.plan.stamp, *(reader.changes for reader in optimizer.readers))
         if self.chosen is None or asked != self.asked:
-            fits = not any(refusal(optimizer, reader.seen) for reader in optimizer.readers)
-            wanted = Fused if fits else Foreach
+            fit = [i for i, reader in enumerate(optimizer.readers) if not refusal(optimizer, reader.seen)]
+            all_fit = len(fit) == len(optimizer.readers)
+            wanted = Fused if all_fit else Foreach
+            self.beside = frozenset(() if all_fit else fit)
             if type(self.chosen) is not wanted:
                 self.chosen = wanted(optimizer)
                 self.chosen.plan = self.plan
@@ -46,5 +53,9 @@ class Auto(Engine):
         return self.choose(optimizer).sees_in_place(optimizer, buckets)
 
     def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
-        """By the chosen engine."""
-        self.choose(optimizer).advance(optimizer, buckets, facts)
+        """By the chosen engine, and by kernels beside it."""
+        engine = self.choose(optimizer)
+        if self.beside and not optimizer.coupled:
+            fused.advance(optimizer, [bucket for bucket in buckets if bucket.place in self.beside], facts)
+            buckets = [bucket for bucket in buckets if bucket.place not in self.beside]
+        engine.advance(optimizer, buckets, facts)

@@ -82,7 +82,8 @@ class Engine(Runner):
 
         def look(scale: Number) -> Tensor | None:
             total: Tensor | None = None
-            for bucket in (part for whole in buckets for part in self.parts(whole)):
+            counted = [bucket for bucket in buckets if optimizer.averages(bucket.group)]
+            for bucket in (part for whole in counted for part in self.parts(whole)):
                 ahead = bucket.aside(bucket.count + 1, optimizer.state_names)
                 update_moments(optimizer, ahead, scale)
                 mine = sum_of(optimizer.second_moment(ahead.state, ahead.group)) / bucket.copies

@@ -16,10 +16,10 @@ from weightdecay.decay import Number
 from weightdecay.engine.bundle import Bundle
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import START, Group, Member, State, kept_dtype, member, working
+from weightdecay.optim.member import START, Group, Member, State, kept, member, working
 from weightdecay.optim.reference import gather, init_state
 from weightdecay.optim.rounding import noise, stochastic_round
-from weightdecay.optim.sharding import like, piece
+from weightdecay.optim.sharding import piece
 
 
 @dataclass(slots=True)
@@ -158,15 +158,15 @@ class Bucket(Member):
             if name == "step":
                 continue
             if name not in self.memory:
-                for param, memory, tensor in zip(self.params, self.memories, value.tensors, strict=True):
-                    dtype = kept_dtype(name, tensor, moments)
-                    memory[name] = like(param, torch.empty_like(tensor, dtype=dtype).copy_(tensor))
+                rows = zip(self.params, self.weight.tensors, self.memories, value.tensors, strict=True)
+                for param, weight, memory, tensor in rows:
+                    memory[name] = kept(name, tensor, param, weight, moments)
                 continue
-            kept = self.slot(name)
-            if kept.dtype != value.dtype:
-                value = stochastic_round(value, kept.dtype, self.noise(seed, slot))
-            if not all(map(is_, kept.tensors, value.tensors)):
-                kept.copy_(value)
+            there = self.slot(name)
+            if there.dtype != value.dtype:
+                value = stochastic_round(value, there.dtype, self.noise(seed, slot))
+            if not all(map(is_, there.tensors, value.tensors)):
+                there.copy_(value)
 
     def aside(self, step: Number, slots: tuple[str, ...]) -> Bucket:
         """Return the bucket at step t, with weight and states in memory of their own."""
@@ -382,11 +382,12 @@ class Plan:
         for i, (m, label) in enumerate(zip(members, self._label(members, fresh), strict=True)):
             slots = tuple(name for name in optimizer.state_names if name in m.memory)
             held = optimizer.spread.copies(m.param)
-            kind = (held, m.place, m.weight.dtype, m.weight.device, label, slots, _is_bare(m))
+            whole = optimizer.moments is not None and not m.weight.dim()  # see kept_dtype
+            kind = (held, m.place, m.weight.dtype, m.weight.device, label, slots, _is_bare(m), whole)
             rows.setdefault(kind, []).append(i)
         self.buckets = []
         # Backwards: the norms of the gradients are taken forwards, and the last of them are still in the cache.
-        for (held, place, _, _, label, slots, bare), row in reversed(rows.items()):
+        for (held, place, _, _, label, slots, bare, _), row in reversed(rows.items()):
             some = [members[i] for i in reversed(row)]
             bucket = self._bucket(some, [*reversed(row)], held, place, slots, bare)
             self.buckets.append(bucket)

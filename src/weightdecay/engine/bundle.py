@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
+
+STACK = 1 << 24
+"""Elements of matrices that are computed with as one: above that, each is work enough, and copies take memory."""
 
 
 class Bundle:
@@ -102,6 +106,10 @@ class Bundle:
         torch._foreach_addcmul_(self.tensors, one.tensors, other.tensors, value=value)
         return self
 
+    def lerp(self, end: Bundle, weight: float) -> Bundle:
+        """Return what is that fraction of the way to the end."""
+        return Bundle(torch._foreach_lerp(self.tensors, end.tensors, weight))
+
     def lerp_(self, end: Bundle, weight: float) -> Bundle:
         """Go that fraction of the way to the end, in place."""
         torch._foreach_lerp_(self.tensors, end.tensors, weight)
@@ -119,6 +127,11 @@ class Bundle:
     def sqrt_(self) -> Bundle:
         """√self, in place."""
         torch._foreach_sqrt_(self.tensors)
+        return self
+
+    def sign_(self) -> Bundle:
+        """The sign of each element, in place."""
+        torch._foreach_sign_(self.tensors)
         return self
 
     def reciprocal_(self) -> Bundle:
@@ -157,7 +170,28 @@ class Bundle:
         if function is torch.maximum and kwargs.get("out") is args[0]:
             torch._foreach_maximum_(args[0].tensors, args[1].tensors)
             return args[0]
+        if getattr(function, "stacks", False):
+            return cls._stacked(function, *args)
         return cls._each(function, *args, **kwargs)
+
+    @classmethod
+    def _stacked(cls, function: Callable[..., Any], several: Bundle, *others: Any) -> Bundle:
+        """Call once for all tensors of a shape a function that says it treats each matrix of a stack by itself."""
+        rows: dict[Any, list[list[int]]] = {}
+        for i, tensor in enumerate(several.tensors):
+            found = rows.setdefault(tensor.shape, [[]])
+            if (len(found[-1]) + 1) * tensor.numel() > STACK and found[-1]:
+                found.append([])
+            found[-1].append(i)
+        results = list(several.tensors)
+        for row in chain.from_iterable(rows.values()):
+            if len(row) == 1:
+                results[row[0]] = function(several.tensors[row[0]], *others)
+                continue
+            together = function(torch.stack([several.tensors[i] for i in row]), *others)
+            for i, result in zip(row, together.unbind(), strict=True):
+                results[i] = result
+        return cls(results)
 
     @staticmethod
     def _each(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

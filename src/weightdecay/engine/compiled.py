@@ -71,12 +71,13 @@ class Compiled(Foreach):
         def look(scale: Number) -> Tensor | None:
             if not buckets or any(self.plan.is_fresh(b) or not b.slots for b in buckets):
                 return by_lists(scale)
-            for bucket in buckets:
+            counted = [bucket for bucket in buckets if optimizer.averages(bucket.group)]
+            for bucket in counted:
                 bucket.state = {"step": bucket.count + 1}
-            program = self._program(optimizer, "look", buckets, masked=False)
+            program = self._program(optimizer, "look", counted, masked=False)
             if program is None:
                 return by_lists(scale)
-            (total,) = program(tensors_of(buckets, optimizer), numbers_of(buckets, [scale, math.nan]))
+            (total,) = program(tensors_of(counted, optimizer), numbers_of(counted, [scale, math.nan]))
             return total  # type: ignore[no-any-return]
 
         return look
@@ -159,7 +160,7 @@ def signature(bucket: Bucket, optimizer: Optimizer) -> Any:
     return (layout, held, fixed, betas, decay, bucket.weight.dtype, bucket.counts.device)
 
 
-FIXED = (int, float, bool, str, tuple)
+FIXED = (int, float, bool, str, tuple, torch.dtype)
 
 
 def tensors_of(buckets: Sequence[Bucket], optimizer: Optimizer) -> list[Tensor]:
@@ -206,7 +207,7 @@ def rebuild(buckets: Sequence[Bucket], optimizer: Optimizer, tensors: list[Tenso
 
 def by_line(optimizer: Optimizer, bucket: Bucket) -> bool:
     """Whether neither the box nor the decay asks for the shape of a tensor."""
-    return elementwise(type(optimizer)) and by_element(bucket.group)
+    return elementwise(type(optimizer.box(bucket.group))) and by_element(bucket.group)
 
 
 class NumbersAsTensors(TorchFunctionMode):

@@ -45,7 +45,8 @@ class Foreach(Engine):
                 moving = self.open(optimizer, part, part.count + 1)
                 self.seen.append((part, moving))
                 update_moments(optimizer, moving, scale)
-                totals.append(sum_of(optimizer.second_moment(moving.state, moving.group)))
+                if optimizer.averages(part.group):
+                    totals.append(sum_of(optimizer.second_moment(moving.state, moving.group)))
             return torch.stack(totals).sum() if totals else None
 
         return look
@@ -159,7 +160,7 @@ def joins(optimizer: Optimizer, part: Bucket) -> bool:
     full = part.bare and part.weight.dtype == part.dtype and optimizer.moments is None
     first = part.weight.tensors[0]
     small = len(part.params) > 1 and first.numel() <= SMALL and scalars.readable(first.device)
-    return full and small and elementwise(type(optimizer)) and by_element(part.group)
+    return full and small and elementwise(type(optimizer.box(part.group))) and by_element(part.group)
 
 
 def elementwise(kind: type[Optimizer]) -> bool:

@@ -37,7 +37,7 @@ class Fused(Engine):
     name = "fused"
 
     def __init__(self, optimizer: Optimizer) -> None:
-        if kernel_of(optimizer) is None:
+        if all(kernel_of(optimizer.box(group)) is None for group in optimizer.param_groups):
             raise refuse("fused", f"{type(optimizer).__name__}", "torch has no fused kernel of its step", "foreach")
         super().__init__(optimizer)
         self.looked: object = None
@@ -57,26 +57,33 @@ class Fused(Engine):
 
     def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
         """One kernel a bucket."""
-        method = kernel_of(optimizer)
-        found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
-        for bucket in buckets:
-            group, scale, penalty = bucket.group, facts.scale, 0.0
-            if bucket.crooked:
-                bucket.grad = Bundle(map(aligned, bucket.weight.tensors, bucket.grad.tensors))
-            if enters_gradient(group):
-                if type(group["decay"]) is L2:
-                    penalty = float(group["weight_decay"])
-                else:
-                    bucket.grad, scale = bucket.grad * scale, 1.0
-                    bucket.grad = group["decay"].couple(bucket.grad, bucket.weight, group["weight_decay"])
-            pull = pull_of(optimizer, bucket, facts.mean_square)
-            if found is not None:
-                pull = scalars.choose(facts.ok, pull, 0.0)
-            bucket.pull, pull = pull, scalars.host_number(capped(pull))
-            if method is SGD:
-                sgd(bucket, scale, pull, penalty, found)
+        advance(optimizer, buckets, facts)
+
+
+def advance(optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
+    """Move each bucket by the kernel of its method."""
+    found = (~facts.ok).float() if isinstance(facts.ok, Tensor) else None
+    methods: dict[Optimizer, type[Optimizer] | None] = {}
+    for bucket in buckets:
+        group, scale, penalty, box = bucket.group, facts.scale, 0.0, optimizer.box(bucket.group)
+        if box not in methods:
+            methods[box] = kernel_of(box)
+        if bucket.crooked:
+            bucket.grad = Bundle(map(aligned, bucket.weight.tensors, bucket.grad.tensors))
+        if enters_gradient(group):
+            if type(group["decay"]) is L2:
+                penalty = float(group["weight_decay"])
             else:
-                adam(bucket, scale, pull, penalty, found, isinstance(optimizer, AMSGrad))
+                bucket.grad, scale = bucket.grad * scale, 1.0
+                bucket.grad = group["decay"].couple(bucket.grad, bucket.weight, group["weight_decay"])
+        pull = pull_of(optimizer, bucket, facts.mean_square)
+        if found is not None:
+            pull = scalars.choose(facts.ok, pull, 0.0)
+        bucket.pull, pull = pull, scalars.host_number(capped(pull))
+        if methods[box] is SGD:
+            sgd(bucket, scale, pull, penalty, found)
+        else:
+            adam(bucket, scale, pull, penalty, found, isinstance(box, AMSGrad))
 
 
 def adam(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None, amsgrad: bool) -> None:
@@ -201,8 +208,9 @@ def refusal(optimizer: Optimizer, group: Group) -> str | None:
 
 def refusal_of_params(optimizer: Optimizer, group: Group) -> str | None:
     """Return why the kernels can never move the tensors of this group."""
-    if kernel_of(optimizer) is None:
-        return f"torch has no fused kernel of {type(optimizer).__name__}"
+    box = optimizer.box(group)
+    if kernel_of(box) is None:
+        return f"torch has no fused kernel of {type(box).__name__}"
     if optimizer.moments is not None:
         return "the kernels keep moments in the weights' type, this optimizer in its own (moments=)"
     low = next((p for p in group["params"] if low_precision(p)), None)
@@ -228,6 +236,6 @@ def refusal_of_numbers(optimizer: Optimizer, group: Group) -> str | None:
         )
     if group.get("eps") == 0:
         return "with eps=0 the kernel divides 0 by 0 where an element never had a gradient"
-    if isinstance(optimizer, HeavyBall) and group["momentum"] == 0:
+    if isinstance(optimizer.box(group), HeavyBall) and group["momentum"] == 0:
         return "without momentum the kernel knows neither buffer nor dampening"
     return None

@@ -246,7 +246,8 @@ class MeanSquare:
         # Made once for a plan: to bring numbers from the host to a device in every step would be to wait for it.
         if self._shares is None or self._shares[0] != plan.stamp:
             share = shares(plan)
-            self._shares = plan.stamp, share, elements(plan, share)
+            averaged = [float(optimizer.averages(bucket.group)) for bucket in plan.buckets for _ in bucket.params]
+            self._shares = plan.stamp, share, elements(plan, share * share.new_tensor(averaged))
         _, share, count = self._shares
         if in_place or optimizer.max_grad_norm is not None or not optimizer.coupled:
             norm = optimizer.spread.sum(spoilt(torch.dot(self.norms.of(plan), share), found).reshape(1))[0] ** 0.5

@@ -85,9 +85,13 @@ class Progress:
 
 def rule(optimizer: weightdecay.Optimizer, run: Run) -> dict[str, str]:
     """Return what decides an optimizer's steps, but for what a schedule moves: the lr, and λ where it has one."""
-    (group,) = optimizer.param_groups
     left_out = {"params", "param_names", "lr", *(["weight_decay"] if run.weight_decay_schedule else [])}
-    values = {name: repr(value) for name, value in group.items() if name not in left_out}
+    values = {
+        f"{name} of group {i}" if i else name: repr(value)
+        for i, group in enumerate(optimizer.param_groups)
+        for name, value in group.items()
+        if name not in left_out
+    }
     own = ("max_grad_norm", "nonfinite", "rounding", "moments")
     return {"optimizer": type(optimizer).__name__, **values, **{name: repr(getattr(optimizer, name)) for name in own}}
 

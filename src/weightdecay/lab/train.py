@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 import torch
 from torch import nn
 
 import weightdecay
-from weightdecay import monitor
+from weightdecay import catalog, monitor
 from weightdecay.checks import unknown
 from weightdecay.lab import layout, processes, schedule
 from weightdecay.lab.data import split
@@ -28,6 +29,7 @@ from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.store import RunFolder, Store
 from weightdecay.lab.task import Carried, Named, Task
 from weightdecay.lab.weights import digest
+from weightdecay.optim.muon_adamw import REST
 
 LOOK_EVERY = 100
 """Steps between two looks at the loss where that means to wait, for a GPU or for other processes."""
@@ -113,8 +115,10 @@ def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
     options = dict(run.optimizer_options)
     if run.max_grad_norm:
         options["max_grad_norm"] = run.max_grad_norm
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    named: Any = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     try:
+        if catalog.optimizer(run.optimizer).cls.takes_model:
+            named = model
         return weightdecay.create(run.optimizer, named, lr=run.lr, weight_decay=run.weight_decay, **options)
     except TypeError as error:  # an option that its constructor does not know
         raise ValueError(str(error)) from error
@@ -198,11 +202,10 @@ class Training:
                     "its length is wrong."
                 )
             now = (progress.epoch - 1) * steps + progress.step
-            moved = {"lr": schedule.lr_at(run, now, steps)}
-            if run.weight_decay_schedule:
-                moved["weight_decay"] = schedule.weight_decay_at(run, now, steps)
             for group in progress.optimizer.param_groups:
-                group.update(moved)
+                group["lr"] = schedule.lr_at(run, now, steps)
+                if run.weight_decay_schedule and group.get("name") != REST:  # which MuonAdamW leaves without λ
+                    group["weight_decay"] = schedule.weight_decay_at(run, now, steps)
             self.step(batch)
             progress.step += 1
             if progress.step % look == 0 and not self.finite():

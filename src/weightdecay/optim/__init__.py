@@ -4,6 +4,10 @@ from weightdecay.optim.adabound import AdaBound
 from weightdecay.optim.adai import Adai
 from weightdecay.optim.adam import Adam, AMSGrad
 from weightdecay.optim.base import Optimizer
+from weightdecay.optim.lion import Lion
+from weightdecay.optim.muon import Muon
+from weightdecay.optim.muon_adamw import MuonAdamW
+from weightdecay.optim.nadam import NAdam
 from weightdecay.optim.options import Options
 from weightdecay.optim.padam import Padam
 from weightdecay.optim.radam import RAdam
@@ -17,6 +21,10 @@ __all__ = [
     "Adai",
     "Adam",
     "HeavyBall",
+    "Lion",
+    "Muon",
+    "MuonAdamW",
+    "NAdam",
     "Optimizer",
     "Options",
     "Padam",

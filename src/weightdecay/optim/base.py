@@ -85,6 +85,11 @@ class Optimizer(Untraced):
     linear_in_squares: ClassVar[bool] = False
     """Whether v_t = β₂ v_{t−1} + (1 − β₂) g_t² from v_0 = 0, so that v̄ follows from the norms of the gradients."""
 
+    takes_model: ClassVar[bool] = False
+    """Whether the constructor takes a model itself, and deals out its tensors by the types of its modules."""
+    timeless: ClassVar[bool] = False
+    """Whether no number of the box depends on the step count, so that a checkpoint without counts is whole."""
+
     changed_defaults: ClassVar[Mapping[str, Any]] = {}
     """What a subclass without a constructor of its own changes in the defaults of its parent's."""
     hyper: ClassVar[tuple[str, ...]] = ()
@@ -185,6 +190,14 @@ class Optimizer(Untraced):
     def couples(self, group: Group) -> bool:
         """Whether this group's step reads v̄, the mean over the model."""
         return decays(group) and "mean_gain" in group["decay"].needs
+
+    def averages(self, group: Group) -> bool:
+        """Whether v̂ of this group's tensors is part of the mean over the model."""
+        return True
+
+    def box(self, group: Group) -> Optimizer:
+        """Return whose box moves this group: its own, unless the groups have methods of their own."""
+        return self
 
     def finite(self, grad: Tensor) -> bool:
         """Whether the moments can take this gradient."""
@@ -368,11 +381,15 @@ class Optimizer(Untraced):
         for name in ("maximize", *self.hyper):
             if name in names:
                 group[name] = flag(group[name], name, where)
+        self.check_own(group, names, where)
         if "decay" in names:
             group["decay"] = decay_of(group["decay"], where)
             self._check_needs(group, where)
             if START in group["decay"].needs and START not in self.state_names:
                 self.state_names += (START,)
+
+    def check_own(self, group: Group, names: set[str], where: str) -> None:
+        """Check what no range says of those options of a group that were written; leave plain values in it."""
 
     def _check_needs(self, group: Group, where: str) -> None:
         decay, kind = group["decay"], type(self)

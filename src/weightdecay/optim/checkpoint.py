@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.checks import plain
-from weightdecay.optim.member import COMPENSATION, START, State, kept_dtype
+from weightdecay.optim.member import COMPENSATION, START, State, kept, kept_dtype, one_number
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.sharding import like, piece
 
@@ -138,6 +138,13 @@ def _check_groups(optimizer: Optimizer, saved: list[dict[str, Any]]) -> None:
             f"the checkpoint has parameter groups of {theirs} tensors, this optimizer of {ours}. "
             "Build the optimizer with the groups it was saved with."
         )
+    for i, (group, other) in enumerate(zip(optimizer.param_groups, saved, strict=True)):
+        method = group.get("method")
+        if (before := other.get("method", method)) != method:
+            raise ValueError(
+                f"group {i} of the checkpoint was moved by {before!r}, and is moved by {method!r} here: their "
+                "moments do not mean the same. Build the optimizer with the groups it was saved with."
+            )
 
 
 def _same_decay(group: dict[str, Any], saved: dict[str, Any]) -> bool:
@@ -154,9 +161,10 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     weight = piece(param.detach())
     weight = torch.view_as_real(weight) if torch.is_complex(weight) else weight
     present = {key: value for key, value in saved.items() if value is not None and key != V_SUM}
-    needed = set(optimizer.start(weight, group))
+    fresh = optimizer.start(weight, group)
+    needed = set(fresh)
     known = {"step", COMPENSATION, START, *optimizer.slots, *needed}
-    needed |= {"step"} if needed else set()  # torch's SGD counts no steps, and none of its numbers depends on them
+    needed |= {"step"} if needed and not optimizer.box(group).timeless else set()  # torch's SGD and Muon count no steps
     missing, extra = needed - set(present), set(present) - known
     if missing or extra & _all_slots(optimizer):
         raise ValueError(
@@ -174,13 +182,17 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     for key, value in present.items():
         value = piece(value)
         value = torch.view_as_real(value) if torch.is_complex(value) else value
-        if value.shape != weight.shape:
+        shape = fresh[key].shape if key in fresh else weight.shape
+        if value.shape != shape:
             raise ValueError(
                 f"{key} of {name} has the shape {tuple(value.shape)} in the checkpoint, the parameter "
-                f"{tuple(weight.shape)}. It belongs to another model, or to another order of parameters."
+                f"{tuple(shape)}. It belongs to another model, or to another order of parameters."
             )
-        kept = kept_dtype(key, weight, optimizer.moments)
-        state[key] = like(param, torch.empty_like(weight, dtype=kept).copy_(value))
+        if one_number(value, weight):
+            state[key] = kept(key, value, param, weight, optimizer.moments)
+            continue
+        dtype = kept_dtype(key, weight, optimizer.moments)
+        state[key] = like(param, torch.empty_like(weight, dtype=dtype).copy_(value))
     return state
 
 

@@ -33,7 +33,19 @@ def kept_dtype(slot: str, weight: Tensor, moments: torch.dtype | None) -> torch.
     """Return the type in which a state tensor is kept between steps."""
     if slot in (COMPENSATION, START):
         return weight.dtype
-    return moments or working_dtype(weight)
+    return moments if moments and weight.dim() else working_dtype(weight)  # one number: nothing to save
+
+
+def one_number(state: Tensor, weight: Tensor) -> bool:
+    """Whether a state is one number for all of the tensor; it is kept in the working precision, whole everywhere."""
+    return not state.dim() and bool(weight.dim())
+
+
+def kept(slot: str, value: Tensor, param: Tensor, weight: Tensor, moments: torch.dtype | None) -> Tensor:
+    """Return a state in memory of its own, in the type in which it is kept, spread as the parameter is."""
+    if one_number(value, weight):
+        return value.to(weight.device, working_dtype(weight), copy=True)
+    return like(param, torch.empty_like(value, dtype=kept_dtype(slot, weight, moments)).copy_(value))
 
 
 @dataclass(slots=True)
@@ -70,16 +82,15 @@ class Member:
             if name == "step":
                 continue
             if name not in self.memory:
-                dtype = kept_dtype(name, self.weight, moments)
-                self.memory[name] = like(self.param, torch.empty_like(value, dtype=dtype).copy_(value))
+                self.memory[name] = kept(name, value, self.param, self.weight, moments)
                 continue
-            kept = piece(self.memory[name])
-            if kept.dtype == value.dtype:
-                if kept is not value:
-                    kept.copy_(value)
+            there = piece(self.memory[name])
+            if there.dtype == value.dtype:
+                if there is not value:
+                    there.copy_(value)
                 continue
             # To nearest, a second moment with β₂ = 0.999 would never shrink: 0.1 % is under half a spacing.
-            kept.copy_(stochastic_round(value, kept.dtype, self.noise(seed, slot)))
+            there.copy_(stochastic_round(value, there.dtype, self.noise(seed, slot)))
 
     def write(self, value: Tensor, rounding: str, seed: int) -> None:
         """Let the weight be ``value``, which is in the working precision, rounded once to the weight's."""

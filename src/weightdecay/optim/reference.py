@@ -14,7 +14,7 @@ from torch import Tensor
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
 from weightdecay.optim.groups import read_groups
-from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept_dtype, member
+from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept_dtype, member, one_number
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.scalars import capped
 from weightdecay.optim.sharding import like, piece
@@ -185,6 +185,8 @@ def _fit(optimizer: Optimizer, m: Member) -> None:
         if (kept := m.memory.get(name)) is None:
             continue
         mine, dtype = piece(kept), kept_dtype(name, weight, optimizer.moments)
+        if one_number(mine, weight) and (mine.dtype != m.dtype or mine.device != weight.device):
+            m.memory[name] = mine.to(weight.device, m.dtype)
         if mine.shape != weight.shape:
             continue
         crooked = mine.stride() != weight.stride() and torch.ops.aten.is_non_overlapping_and_dense(weight)
@@ -286,6 +288,7 @@ def largest(pull: Any) -> Number:
 
 def model_mean_square(optimizer: Optimizer, members: list[Member]) -> float:
     r"""Return :math:`\bar v = \sum \hat v / n` over every element of the model that has a gradient."""
+    members = [m for m in members if optimizer.averages(m.group)]
     copies = [optimizer.spread.copies(m.param) for m in members]
     total = sum(
         optimizer.second_moment(m.state, m.group).sum().item() / k for m, k in zip(members, copies, strict=True)

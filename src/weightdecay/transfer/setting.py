@@ -49,6 +49,8 @@ class Setting:
 
     def __post_init__(self) -> None:
         self._set(optimizer=known("optimizer", self.optimizer, KNOWN))
+        if self.family == "orthogonal":
+            raise ValueError(f"optimizer={self.optimizer!r}: no rule here speaks of an orthogonal update yet.")
         if self.decay != "":
             decay = known("decay", self.decay, DECAYS)
             self._set(decay="" if decay == self.kind.decay else decay)

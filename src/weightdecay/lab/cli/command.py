@@ -25,21 +25,24 @@ from weightdecay.lab.compare import Settings
 from weightdecay.lab.explain.theory_settings import TheorySettings
 from weightdecay.lab.settings import SettingsError
 
-COMMANDS: dict[str, tuple[type, Callable[[Any], int]]] = {
-    "compare": (Settings, run_compare),
-    "train": (TrainSettings, run_train),
-    "sweep": (SweepSettings, run_sweep),
-    "report": (ReportSettings, run_report),
-    "reproduce": (ReproduceSettings, run_reproduce),
-    "advise": (AdviseSettings, run_advise),
-    "audit": (AuditSettings, run_audit),
-    "measure": (MeasureSettings, run_measure),
-    "spectrum": (SpectrumSettings, run_spectrum),
-    "theory": (TheorySettings, run_theory),
+COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
+    "compare": (Settings, run_compare, "Compare optimizers and decays on a small network: which wins?"),
+    "train": (TrainSettings, run_train, "Train one network, measured once per epoch; continues if stopped."),
+    "sweep": (SweepSettings, run_sweep, "Train a grid of runs from a TOML file: plan, cost, runs, report."),
+    "report": (ReportSettings, run_report, "Draw table, figures and page from the finished runs in a folder."),
+    "reproduce": (ReproduceSettings, run_reproduce, "Put the paper's claims to the test, with a verdict for each."),
+    "advise": (AdviseSettings, run_advise, "Which λ to try next for another batch, length, optimizer, width."),
+    "audit": (AuditSettings, run_audit, "Which tensors an optimizer decays, by how much, and what is odd."),
+    "measure": (MeasureSettings, run_measure, "What the weight_decay of any optimizer does, by experiment."),
+    "spectrum": (SpectrumSettings, run_spectrum, "Measure the Hessian's eigenvalues of a trained run."),
+    "theory": (TheorySettings, run_theory, "Draw what theory predicts beside what the optimizers do."),
 }
-"""Name, the settings that the command line fills in, and what is run with them; both import torch only when called."""
+"""Name, the settings that the command line fills in, what is run with them, and what it does in one line.
 
-DESCRIPTION = "Weight decay, put to the test. `weightdecay --version` prints the version."
+Settings and functions import torch only when they are called.
+"""
+
+DESCRIPTION = "Weight decay, put to the test."
 
 
 EXTRAS = {"curvlinops": "spectrum", "ray": "ray", "submitit": "slurm"}
@@ -69,8 +72,11 @@ def _main(words: list[str]) -> int:
 
         say(f"weightdecay {version('weightdecay')}")
         return DONE
+    if words in ([], ["--help"], ["-h"]):
+        say(overview())
+        return DONE
     try:
-        settings = parse(words or ["--help"])
+        settings = parse(words)
         with warnings.catch_warnings():
             warnings.showwarning = _warn  # type: ignore[assignment]
             return DONE if settings is None else _run(settings)
@@ -86,6 +92,16 @@ def _main(words: list[str]) -> int:
         return fail("stopped.", STOPPED, label="")
 
 
+def overview() -> str:
+    """Return the commands, one line each: a screen."""
+    commands = [f"  {name:<10} {line}" for name, (_, _, line) in COMMANDS.items()]
+    ends = [
+        "weightdecay COMMAND --help    Show the options of a command, and examples.",
+        "weightdecay --version         Print the version.",
+    ]
+    return "\n".join(["usage: weightdecay COMMAND [OPTIONS]", "", DESCRIPTION, "", *commands, "", *ends])
+
+
 def _warn(message: Warning | str, *_: object) -> None:
     """Write a warning without the line of our code that it came from."""
     sys.stderr.write(f"warning: {message}\n")
@@ -94,7 +110,7 @@ def _warn(message: Warning | str, *_: object) -> None:
 def _run(settings: object) -> int:
     """Run what was asked; what can go wrong outside this program is one line."""
     try:
-        return next(run for kind, run in COMMANDS.values() if kind is type(settings))(settings)
+        return next(run for kind, run, _ in COMMANDS.values() if kind is type(settings))(settings)
     except (SettingsError, BrokenPipeError):
         raise
     except OSError as error:
@@ -126,7 +142,7 @@ def parse(words: list[str]) -> object | None:
     try:
         with contextlib.redirect_stderr(box):
             settings: object = tyro.extras.subcommand_cli_from_dict(
-                {name: kind for name, (kind, _) in COMMANDS.items()},
+                {name: kind for name, (kind, _, _) in COMMANDS.items()},
                 prog="weightdecay",
                 description=DESCRIPTION,
                 args=words,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from weightdecay.lab.report.figures import DASHES, axis_title, columns_for, look, plain, styled
-from weightdecay.lab.report.lines import by_epoch, mark_lr_drops, moments, ring, with_bars
+from weightdecay.lab.report.lines import by_epoch, mark_lr_drops, moments, moves, over_training, ring, with_bars
 from weightdecay.lab.report.ticks import decay_ticks, error_scale, plain_ticks
 from weightdecay.lab.statistics import Comparison
 
@@ -24,8 +24,10 @@ def learning_curves(comparison: Comparison) -> Figure:
     """Draw test error and training loss by epoch, at each optimizer's best λ: mean over seeds, min to max shaded."""
     with styled():
         rows = math.ceil(len(comparison.standings) / 3)
-        figure = Figure(figsize=(7.0, 6.9 + 0.22 * rows), layout="constrained")
-        error_axes, loss_axes = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        over_time = moves(result.run for result in comparison.results)
+        figure = Figure(figsize=(7.0, (8.2 if over_time else 6.9) + 0.22 * rows), layout="constrained")
+        ratios = (3, 2, 1.2) if over_time else (3, 2)
+        error_axes, loss_axes, *last = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
         lines = looks(comparison)
         errors: list[float] = []
         for standing in comparison.standings:
@@ -35,6 +37,8 @@ def learning_curves(comparison: Comparison) -> Figure:
             errors += [one.mean for one in drawn]
             by_epoch(error_axes, drawn, label, style)
             by_epoch(loss_axes, moments(standing.best.results, lambda epoch: epoch.train_loss), label, style)
+            for axes in last:
+                over_training(axes, standing.best.results[0].run, style)
         error_scale(error_axes, errors)
         error_axes.set_ylabel(axis_title(comparison.metric.name, comparison.metric))
         error_axes.set_title("Learning curves, each optimizer at its best weight decay")
@@ -43,8 +47,9 @@ def learning_curves(comparison: Comparison) -> Figure:
         loss_axes.set_yscale("log")
         plain_ticks(loss_axes.yaxis)
         loss_axes.set_ylabel("training loss")
-        loss_axes.set_xlabel("epoch")
-        loss_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        bottom = last[0] if last else loss_axes
+        bottom.set_xlabel("epoch")
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         loss_axes.set_xlim(0, comparison.question.epochs + 0.5)
         mark_lr_drops(error_axes, loss_axes, [result.run for result in comparison.results])
         return figure

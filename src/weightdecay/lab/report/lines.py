@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from weightdecay.lab.run import Epoch, Result, Run
+from weightdecay.lab.schedule import lr_at, weight_decay_at
 
 Quantity = Callable[[Epoch], float | None]
 
@@ -93,3 +94,28 @@ def mark_lr_drops(upper: Axes, lower: Axes, runs: Iterable[Run]) -> None:
             (place, 1), (4, -3), xycoords=("data", "axes fraction"), textcoords="offset points",
             va="top", fontsize=9,
         )  # fmt: skip
+
+
+POINTS = 50
+"""Points of an epoch at which λ and lr are drawn."""
+
+
+def moves(runs: Iterable[Run]) -> bool:
+    """Whether λ changes during some of the runs, so that a figure has a place for it."""
+    return any(run.weight_decay_schedule for run in runs)
+
+
+def over_training(axes: Axes, run: Run, style: dict[str, Any]) -> None:
+    """Draw λ of a run over its epochs, and the lr behind it, each as a share of its largest value."""
+    steps = range(run.epochs * POINTS)
+    epochs = [step / POINTS for step in steps]
+    rates = _shares([lr_at(run, step, POINTS) for step in steps])
+    strengths = _shares([weight_decay_at(run, step, POINTS) for step in steps])
+    axes.step(epochs, rates, where="post", color="#8c8c8c", linewidth=0.9, linestyle=(0, (4, 3)), label="_lr", zorder=0)
+    axes.step(epochs, strengths, where="post", label="_λ", **style)
+    axes.set_ylim(0, 1.08)
+    axes.set_ylabel("λ / largest λ\n(dashed: lr)")
+
+
+def _shares(values: list[float]) -> list[float]:
+    return [value / (max(values) or 1.0) for value in values]

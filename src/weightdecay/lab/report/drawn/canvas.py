@@ -46,9 +46,10 @@ class Picture:
     @cached_property
     def svg(self) -> str:
         """The figure without a background. It is laid out here, once: files and page show the same."""
-        text = figures.as_svg(self.figure, facecolor="none")
-        self.figure.set_layout_engine("none")
-        return text
+        with figures.styled():
+            self.figure.draw_without_rendering()
+        self.figure.set_layout_engine(None)
+        return figures.as_svg(self.figure, facecolor="none")
 
     def save(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write ``name.png`` and ``name.svg`` into the folder, on white; return both paths."""

@@ -9,7 +9,7 @@ from weightdecay.lab.report.drawn.canvas import Canvas, Picture
 from weightdecay.lab.report.drawn.overlay import paper_numbers
 from weightdecay.lab.report.drawn.view import View, seeds
 from weightdecay.lab.report.figures import axis_title, plain, styled
-from weightdecay.lab.report.lines import Moment, by_epoch, mark_lr_drops, moments
+from weightdecay.lab.report.lines import Moment, by_epoch, mark_lr_drops, moments, moves, over_training
 from weightdecay.lab.report.ticks import error_scale, plain_ticks
 
 READ = 20
@@ -19,8 +19,11 @@ READ = 20
 def draw(view: View) -> Picture:
     """Draw the mean over seeds, lowest to highest shaded; the training loss on a logarithmic axis."""
     with styled():
-        canvas = Canvas(Figure(figsize=(7.0, 6.9), layout="constrained"))
-        upper, lower = canvas.figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+        runs = [result.run for result in view.answer.results]
+        over_time = moves(runs)
+        canvas = Canvas(Figure(figsize=(7.0, 8.2 if over_time else 6.9), layout="constrained"))
+        ratios = (3, 2, 1.2) if over_time else (3, 2)
+        upper, lower, *last = canvas.figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
         means: list[float] = []
         for position, curve in enumerate(view.curves):
             best = view.best(curve)
@@ -48,9 +51,13 @@ def draw(view: View) -> Picture:
         lower.set_yscale("log")
         plain_ticks(lower.yaxis)
         lower.set_ylabel("training loss")
-        lower.set_xlabel("epoch")
-        lower.xaxis.set_major_locator(MaxNLocator(integer=True))
-        runs = [result.run for result in view.answer.results]
+        for axes in last:
+            for position, curve in enumerate(view.curves):
+                with canvas.curve(axes, position):
+                    over_training(axes, view.best(curve).results[0].run, {**view.looks[curve], "marker": ""})
+        bottom = last[0] if last else lower
+        bottom.set_xlabel("epoch")
+        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
         lower.set_xlim(0, max(run.epochs for run in runs) + 0.5)
         mark_lr_drops(upper, lower, runs)
         canvas.legend(upper, *paper)
