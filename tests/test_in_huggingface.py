@@ -153,14 +153,24 @@ def test_the_optimizer_is_the_one_that_a_loop_of_ones_own_would_have(tmp_path):
 def test_of_a_lora_only_the_adapters_are_in_the_groups_and_both_factors_decay(tmp_path):
     peft = pytest.importorskip("peft", reason="peft comes with weightdecay[peers]")
     args = arguments(tmp_path, max_steps=1, save_strategy="no")
-    model = peft.get_peft_model(llama(), peft.LoraConfig(r=2, target_modules=["q_proj"]))
-    for preset in ("transformers", None):
-        trainer = transformers.Trainer(
-            model, args, train_dataset=texts(), optimizer_cls_and_kwargs=hf.optimizer_for(args, preset=preset)
-        )
-        groups = trainer.create_optimizer().param_groups
-        decayed = {p: group["weight_decay"] for group in groups for p in group["params"]}
-        assert decayed == {p: 0.1 for name, p in model.named_parameters() if "lora" in name}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of peft's own call of transformers
+        model = peft.get_peft_model(llama(), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+        for preset in ("transformers", None):
+            choice = hf.optimizer_for(args, preset=preset)
+            trainer = transformers.Trainer(model, args, train_dataset=texts(), optimizer_cls_and_kwargs=choice)
+            groups = trainer.create_optimizer().param_groups
+            decayed = {p: group["weight_decay"] for group in groups for p in group["params"]}
+            assert decayed == {p: 0.1 for name, p in model.named_parameters() if "lora" in name}
+
+
+def test_muon_deals_out_the_tensors_itself(tmp_path):
+    args = arguments(tmp_path, max_steps=1, save_strategy="no")
+    trainer, _, _ = trainer_of(args, lambda args: hf.optimizer_for(args, "muonadamw"))
+    assert [group["method"] for group in trainer.create_optimizer().param_groups] == ["muon", "adam", "adam"]
+    trainer, _, _ = trainer_of(args, lambda args: hf.optimizer_for(args, "muonadamw", roles={"norm": 0.1}))
+    with pytest.raises(ValueError, match="MuonAdamW deals out the tensors of a model itself"):
+        trainer.create_optimizer()
 
 
 def test_the_default_of_training_arguments_is_said(tmp_path):

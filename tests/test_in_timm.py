@@ -129,6 +129,12 @@ def test_a_run_of_the_script_that_is_stopped_goes_on_bit_for_bit(line, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), second.parameters(), strict=True))
 
 
+def test_muon_takes_the_model():
+    whole = {"param_group_fn": lambda model: model}
+    optimizer = timm.optim.create_optimizer_v2(Net(), opt="muonadamw", weight_decay=0.1, **whole)
+    assert [group["method"] for group in optimizer.param_groups] == ["muon", "adam", "adam"]
+
+
 def test_what_its_docstring_shows():
     assert doctest.testmod(ours).failed == 0
 

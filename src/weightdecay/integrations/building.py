@@ -31,7 +31,7 @@ def build(
     rules: Iterable[Any] = (),
     **options: Any,
 ) -> torch.optim.Optimizer:
-    """Return the optimizer over the groups that :func:`weightdecay.select` makes of the model.
+    """Return the optimizer over the groups that :func:`weightdecay.select` makes of the model; MuonAdamW makes its own.
 
     ``weight_decay``
         λ of what decays; by default that of the class.
@@ -51,7 +51,15 @@ def build(
     """
     cls = kind_of(optimizer)
     strength = default_of(cls, "weight_decay") if weight_decay is None else weight_decay
-    groups = select(model, strength, preset=preset, roles=roles, rules=rules)
+    if getattr(cls, "takes_model", False):
+        if preset is not None or roles is not None or tuple(rules):
+            raise ValueError(
+                f"{cls.__name__} deals out the tensors of a model itself: leave out preset, roles and rules, or build "
+                'it over groups that name their method, {"params": …, "method": "muon"}.'
+            )
+        groups: Any = model
+    else:
+        groups = select(model, strength, preset=preset, roles=roles, rules=rules)
     if issubclass(cls, Optimizer):
         if decay is not None:
             options["decay"] = decay

@@ -54,6 +54,8 @@ def optimizer_for(
         given["eps"] = args.adam_epsilon
     if "weight_decay" not in options and args.weight_decay == 0 and not options.get("roles"):
         warnings.warn(_zero(cls.__name__), NothingDecaysWarning, stacklevel=2)
+    if getattr(cls, "takes_model", False) and preset == "transformers":
+        preset = None  # nobody has asked for it
     # The Trainer takes any function without arguments for a factory, and calls what it returns with the model.
     return lambda: _build, {"optimizer": optimizer, "preset": preset, **given, **options}
 
