@@ -16,9 +16,10 @@ STEPS = 7
 @pytest.fixture(scope="module", autouse=True)
 def _packages():
     """Imported here and not above: every worker of the suite reads this file, and one of them runs it."""
-    global timm, ours, OF_TIMM, NAMES
+    global timm, ours, building, OF_TIMM, NAMES
     timm = pytest.importorskip("timm", reason="timm comes with weightdecay[peers]")
     pytest.importorskip("timm.utils")
+    from weightdecay.integrations import building
     from weightdecay.integrations import timm as ours
 
     OF_TIMM = {name: timm.optim.get_optimizer_info(name) for name in timm.optim.list_optimizers()}
@@ -136,7 +137,7 @@ def test_muon_takes_the_model():
 
 
 def test_what_its_docstring_shows():
-    assert doctest.testmod(ours).failed == 0
+    assert doctest.testmod(ours).failed == doctest.testmod(building).failed == 0
 
 
 def test_the_scripts_numbers_arrive():

@@ -31,7 +31,7 @@ def build(
     rules: Iterable[Any] = (),
     **options: Any,
 ) -> torch.optim.Optimizer:
-    """Return the optimizer over the groups that :func:`weightdecay.select` makes of the model; MuonAdamW makes its own.
+    """Return the optimizer over the groups that :func:`weightdecay.select` makes; MuonAdamW makes its own.
 
     ``weight_decay``
         λ of what decays; by default that of the class.
@@ -47,7 +47,7 @@ def build(
 
     >>> optimizer = build(nn.Linear(2, 2), torch.optim.AdamW, weight_decay=0.1, decay="stable", lr=1e-3)
     >>> [(group["name"], group["weight_decay"]) for group in optimizer.param_groups]
-    [('head', 0.1), ('bias', 0.0)]
+    [('matrix', 0.1), ('bias', 0.0)]
     """
     cls = kind_of(optimizer)
     strength = default_of(cls, "weight_decay") if weight_decay is None else weight_decay
