@@ -28,7 +28,7 @@ ELSEWHERE = {
         ("docs/frameworks.md", part): f"imports a framework: test_in_{name}.py runs it"
         for part, name in (
             ("transformers.Trainer(", "huggingface"),
-            ("accelerate.Accelerator(", "huggingface"),
+            ("accelerate.Accelerator(", "accelerate"),
             ("lightning.Trainer(", "lightning"),
             ("timm.optim", "timm"),
             ("OptimizersContainer.Config", "torchtitan"),
