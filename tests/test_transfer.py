@@ -129,7 +129,7 @@ def test_the_weights_of_adamw_are_an_average_over_the_timescale():
 @pytest.mark.parametrize(("rule", "length"), [(batch_weight_decay, 1 / 8), (length_weight_decay, 8)])
 def test_both_of_the_papers_rules_keep_the_decay_of_a_flat_direction(rule, length):
     """Along H = 0 a weight ends at (1 − ηλ)^steps, which is e^(−ηλ·steps) up to a relative ηλ·(ηλ·steps)."""
-    steps, lr, wd = 1600, 0.1, 4e-3
+    steps, lr, wd = 200, 0.1, 3.2e-2
 
     def end(count, strength):
         weight = torch.nn.Parameter(torch.ones(1, dtype=torch.float64))
