@@ -274,15 +274,23 @@ def test_read_of_an_attached_and_of_a_plain_optimizer_is_that_of_ours():
     assert math.isnan(read(torch.optim.Rprop(model.parameters())).effective_lr)
 
 
+LEFT_OUT = {"adabound", "adai", "adaiw", "amsgrad", "amsgradw", "nadam", "padam", "radam", "yogi"}
+"""Whose gain under a decay that does not read it is more than one number of the step."""
+
+
 @pytest.mark.parametrize("name", wd.available())
 def test_the_effective_lr_of_a_watch_is_that_of_read_or_is_left_out(name):
     model = network()
-    optimizer = wd.create(name, model.parameters(), lr=LR, weight_decay=0.01)
+    params = [p for p in model.parameters() if name != "muon" or p.ndim > 1]  # which takes no vectors
+    optimizer = wd.create(name, params, lr=LR, weight_decay=0.01)
     seen = watch(optimizer, every=3)
     steps(model, optimizer, 3)
     expected = read(optimizer).effective_lr
-    found = seen.readings().get("weightdecay/group0/effective_lr", expected)
-    assert found == pytest.approx(expected, rel=1e-9)
+    found = seen.readings().get("weightdecay/group0/effective_lr")
+    if found is not None:
+        assert found == pytest.approx(expected, rel=1e-9)
+    else:
+        assert math.isnan(expected) or name in LEFT_OUT
 
 
 # ---------------------------------------------------------------- what it says

@@ -22,7 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 """Okabe and Ito's colours without yellow and black, which one of the two backgrounds would hide; and a grey."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)))
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (5, 1.5, 1, 1.5)))
 
 STYLE: dict[Any, Any] = {
     "text.usetex": False,
@@ -66,7 +66,7 @@ def styled() -> Iterator[None]:
 
 
 def look(position: int) -> dict[str, Any]:
-    """Return colour, marker and dash of the optimizer at that position: no two alike among 21."""
+    """Return colour, marker and dash of the optimizer at that position: no two alike among 28."""
     turn, place = divmod(position, len(COLOURS))
     marker = MARKERS[(place + 3 * turn) % len(MARKERS)]
     return {"color": COLOURS[place], "marker": marker, "linestyle": DASHES[turn % len(DASHES)]}
