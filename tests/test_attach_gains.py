@@ -173,3 +173,21 @@ def test_a_run_goes_on_from_its_checkpoint_and_from_that_of_the_plain_optimizer(
         go(other, second, range(5, 9))
         assert again.mean_square == pytest.approx(handle.mean_square, rel=1e-12)
         assert torch.allclose(other, weight, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", ["RMSprop", "Adopt"])
+def test_attached_in_mid_run_the_mean_goes_on_from_v(name):
+    module = "torch.optim" if name == "RMSprop" else "timm.optim"
+    pytest.importorskip(module, reason=f"{module} comes with weightdecay[peers]")
+    means = []
+    for late in (False, True):
+        weight = torch.nn.Parameter(torch.ones(3, 2, dtype=torch.float64))
+        optimizer = build(module, classes(module)[name], weight)
+        handle = None if late else attach(optimizer, wd.Stable(), weight_decay=STRENGTH)
+        for t in range(6):
+            if late and t == 3:
+                handle = attach(optimizer, wd.Stable(), weight_decay=STRENGTH)
+            weight.grad = torch.linspace(-1, 2, 6, dtype=torch.float64).view(3, 2) * (1 + t)
+            optimizer.step()
+        means.append(handle.mean_square)
+    assert means[0] == pytest.approx(means[1], rel=1e-12)

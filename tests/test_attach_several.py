@@ -115,24 +115,29 @@ def test_one_that_steps_twice_opens_a_round_each_time():
     assert [t for _, t in handles[1].squares().values()] == [1.0, 1.0, 1.0]
 
 
-@pytest.mark.parametrize("change", ["written", "replaced", "one more"])
+@pytest.mark.parametrize("change", ["written", "replaced", "one more", "moments"])
 def test_gradients_that_change_in_a_round_are_refused(change):
     a = weights()
     two = adamws(a)
     attach(two, "stable")
     step = gradients(1, missing=False)[0]
+    run_of(two, a, [step])
     set_gradients(a, step)
     if change == "one more":
         a[1][2].grad = None
     two[0].step()
     if change == "written":
         a[1][0].grad.mul_(0.5)
+    elif change == "moments":
+        two[1].state[a[1][0]]["exp_avg_sq"].mul_(2.0)
     elif change == "replaced":
         a[1][0].grad = a[1][0].grad.clone()
     else:
         a[1][2].grad = torch.ones_like(a[1][2])
     before = flat([a[1]])
-    with pytest.raises(RuntimeError, match=r"gradients of AdamW have changed since another optimizer .* by itself"):
+    with pytest.raises(
+        RuntimeError, match=r"or moments of AdamW have changed since another optimizer .* by itself"
+    ):
         two[1].step()
     assert_close(flat([a[1]]), before, 0)
 

@@ -78,13 +78,13 @@ class Action:
 
     def take(self, param: Tensor, memory: Any, options: Options, row: Any, name: str) -> None:
         """Take S and t of one tensor from the checkpoint or from its moments."""
-        self._use_second()
+        self._keep_as(options)
         self.squares.take(param, memory, options, row, name)
 
-    def _use_second(self) -> None:
-        reader = self.groups.reader()
-        if reader is not None and reader.gain is not None and reader.gain.second is not None:
-            self.squares.use(reader.gain.second)
+    def _keep_as(self, options: Options) -> None:
+        """Keep account of v as the optimizer keeps it."""
+        if options.gain is not None and options.gain.second is not None:
+            self.squares.use(options.gain.second)
 
     # ---------------------------------------------------------------- v̄
 
@@ -94,7 +94,7 @@ class Action:
         assert reader is not None
         grads = lineup.follow(optimizer) if self._grads is None else self._grads
         refuse_scaled(optimizer, reader.decay)
-        self._use_second()
+        self._keep_as(reader)
         groups = [options.seen for options in self.groups.options]
         try:
             part = self.squares.measure(optimizer, lineup, grads, groups, spread, found)
@@ -105,11 +105,12 @@ class Action:
             self._measured = [weakref.ref(p.grad) for p in lineup.live], versions([p.grad for p in lineup.live])  # type: ignore[misc]
         return part
 
-    def unchanged(self) -> bool:
-        """Whether the gradients, as the step has found them, are those that were measured."""
+    def unchanged(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the gradients, as the step has found them, and the moments are those that were measured."""
         grads: list[Any] = [p.grad for p in self.lineup.live]
         seen, written = self._measured
-        return _same(seen, grads) and versions(grads) == written
+        same_grads = _same(seen, grads) and versions(grads) == written
+        return same_grads and self.squares.current(optimizer, self.lineup)
 
     # ---------------------------------------------------------------- the step
 

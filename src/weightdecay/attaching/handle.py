@@ -93,8 +93,9 @@ def attach(
         η_max of groups that have no ``"peak_lr"`` of their own. By default what a scheduler has written into the group
         by the first step (``max_lr``, ``initial_lr``), else the lr at attach.
     ``gain``
-        By how much the update multiplies a gradient: "adam", "radam", "sgd", "none", a number, or a function of the
-        group. By default that of the optimizer's type, for the types in ``attaching/gains.py``.
+        By how much the update multiplies a gradient: "adam", "ademamix", "adopt", "radam", "rmsprop", "sgd", "none", a
+        number, or a function of the group. By default that of the optimizer's type, for the types in
+        ``attaching/gains.py``.
     ``process_group``
         The processes over which the tensors are dealt out, where that cannot be read from them (ZeRO).
     ``check``
@@ -382,8 +383,10 @@ class Handle:
         return self._action.measure(optimizer, spread, found, shared=self._pool.size > 1)
 
     def unchanged(self) -> bool:
-        """Whether the gradients are still those of :meth:`measure`."""
-        return self._action.unchanged()
+        """Whether gradients and moments are still those of :meth:`measure`."""
+        optimizer = self.optimizer
+        assert optimizer is not None
+        return self._action.unchanged(optimizer)
 
     # ---------------------------------------------------------------- checkpoints and copies
 

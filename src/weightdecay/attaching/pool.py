@@ -36,7 +36,7 @@ class Reader(Protocol):
         """Return what its tensors add to the four numbers of which v̄ is made."""
 
     def unchanged(self) -> bool:
-        """Whether its gradients are still those of :meth:`measure`."""
+        """Whether its gradients and moments are still those of :meth:`measure`."""
 
 
 class Pool:
@@ -72,10 +72,6 @@ class Pool:
         if self.members.pop(place, None) is not None:
             self.size -= 1
         self._waiting.pop(place, None)
-
-    def waits(self, place: int) -> bool:
-        """Whether another one has opened a round in which this one has not stepped yet."""
-        return place in self._waiting
 
     def handles(self) -> list[tuple[int, Any]]:
         """Return those whose tensors are in the mean. Raises: RuntimeError, where one is missing."""
@@ -117,9 +113,9 @@ class Pool:
             total = self._waiting.pop(place)
             if not handle.unchanged():
                 raise RuntimeError(
-                    f"the gradients of {type(handle.optimizer).__name__} have changed since another optimizer that "
-                    "shares its mean of v has stepped, so they were not in that mean. Make all gradients (backward(), "
-                    "unscale_(), clipping) before the first of the steps, and zero them after the last; or attach() to "
+                    f"the gradients or moments of {type(handle.optimizer).__name__} have changed since another "
+                    "optimizer that shares its mean of v has stepped, so they were not in that mean. Make all gradients "
+                    "(backward(), unscale_(), clipping) before the first of the steps, and zero them after the last; or attach() to "
                     "each optimizer by itself."
                 )
         else:
