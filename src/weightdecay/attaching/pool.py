@@ -114,9 +114,9 @@ class Pool:
             if not handle.unchanged():
                 raise RuntimeError(
                     f"the gradients or moments of {type(handle.optimizer).__name__} have changed since another "
-                    "optimizer that shares its mean of v has stepped, so they were not in that mean. Make all gradients "
-                    "(backward(), unscale_(), clipping) before the first of the steps, and zero them after the last; or attach() to "
-                    "each optimizer by itself."
+                    "optimizer that shares its mean of v has stepped, so they were not in that mean. Make all "
+                    "gradients (backward(), unscale_(), clipping) before the first of the steps, and zero them after "
+                    "the last; or attach() to each optimizer by itself."
                 )
         else:
             total = self._open(place, found)
