@@ -135,9 +135,7 @@ def test_gradients_that_change_in_a_round_are_refused(change):
     else:
         a[1][2].grad = torch.ones_like(a[1][2])
     before = flat([a[1]])
-    with pytest.raises(
-        RuntimeError, match=r"or moments of AdamW have changed since another optimizer .* by itself"
-    ):
+    with pytest.raises(RuntimeError, match=r"or moments of AdamW have changed since another optimizer .* by itself"):
         two[1].step()
     assert_close(flat([a[1]]), before, 0)
 
