@@ -15,11 +15,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from loop import InMemory
 from timing import once
 
-from weightdecay.lab.interrupt import Stop
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
-from weightdecay.lab.store import Store
-from weightdecay.lab.train import Training
+from weightdecay.lab.run import Place, Run
+from weightdecay.lab.run.interrupt import Stop
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.training.train import Training
 
 STEPS, CHECKPOINTS, BATCH, IMAGES, GOAL = 3, 7, 128, 50_000, 2.0
 

@@ -25,10 +25,9 @@ from loop import InMemory
 from results import HEADER, Row, machine
 from timing import once
 
-from weightdecay.lab.interrupt import Stop
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run, options
-from weightdecay.lab.train import Training
+from weightdecay.lab.run import Place, Run, options
+from weightdecay.lab.run.interrupt import Stop
+from weightdecay.lab.training.train import Training
 
 IMAGES, BATCH, SIZE, GOAL = 50_000, 128, 32, 5.0
 PEAK = 989e12

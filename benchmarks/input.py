@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from weightdecay.lab.data import load
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Place, Run
 
 GOAL = 10
 ROUNDS = 7

@@ -23,11 +23,10 @@ from timing import side_by_side
 from weightdecay.lab import models
 from weightdecay.lab.data.base import Facts
 from weightdecay.lab.data.images import MARGIN, Images, Pictures
-from weightdecay.lab.interrupt import Stop
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run, options
-from weightdecay.lab.task import Named
-from weightdecay.lab.train import Training, optimizer_of
+from weightdecay.lab.run import Place, Run, options
+from weightdecay.lab.run.interrupt import Stop
+from weightdecay.lab.training.task import Named
+from weightdecay.lab.training.train import Training, optimizer_of
 
 # Network → (options, images of a round, pixels a side, batch, goal)
 ROWS = {

@@ -24,8 +24,7 @@ from torch.nn.functional import cross_entropy
 from weightdecay.lab import data as datasets
 from weightdecay.lab import models
 from weightdecay.lab.data.base import Facts
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Place, Run
 from weightdecay.spectrum import Hessian, top_eigenvalues
 
 EPOCHS, EVERY = 5, 8

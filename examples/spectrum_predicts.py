@@ -21,14 +21,13 @@ import torch
 from matplotlib.figure import Figure
 
 from weightdecay.lab.executors import executor
-from weightdecay.lab.explain.axes import decades
-from weightdecay.lab.explain.spectrum import budget_of, measured
-from weightdecay.lab.explain.spectrum_run import trained
-from weightdecay.lab.place import Place
+from weightdecay.lab.pages.axes import decades
+from weightdecay.lab.pages.spectrum.explain import budget_of, measured
+from weightdecay.lab.pages.spectrum.run import trained
 from weightdecay.lab.report.figures import COLOURS, INK, MARKERS, save, styled
-from weightdecay.lab.run import Run, options
-from weightdecay.lab.store import Store
-from weightdecay.lab.sweep import sweep
+from weightdecay.lab.run import Place, Run, options
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.sweeps.sweep import sweep
 from weightdecay.spectrum import QUESTIONS, predicted_best
 
 LENGTHS = (10, 30, 90)

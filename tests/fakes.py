@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import random
 
-from weightdecay.lab.compare import Settings, default_weight_decays, question
-from weightdecay.lab.methods import method
 from weightdecay.lab.run import Epoch, Result, Run
+from weightdecay.lab.run.methods import method
+from weightdecay.lab.study.compare import Settings, default_weight_decays, question
 
 FLOOR = {"sgd": 4.8, "sgds": 4.7, "sgdw": 4.7, "adam": 5.0, "adamw": 3.8, "adams": 3.7}
 

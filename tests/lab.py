@@ -4,8 +4,7 @@ import contextlib
 import dataclasses
 import subprocess
 
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run, options
+from weightdecay.lab.run import Place, Run, options
 
 SMALL = Run(
     "adams",

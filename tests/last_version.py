@@ -119,8 +119,8 @@ RUNS = [
 def main():
     from lab import small
 
-    from weightdecay.lab.store import Store
-    from weightdecay.lab.train import train
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.training.train import train
 
     if wd.__version__ != "0.1.0":
         sys.exit(f"this is version {wd.__version__}: it cannot write what 0.1.0 wrote.")

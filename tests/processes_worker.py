@@ -23,16 +23,15 @@ import torch
 from torch import nn
 
 from weightdecay.lab import data as datasets
-from weightdecay.lab import processes
 from weightdecay.lab.cli.command import main, parse
 from weightdecay.lab.cli.train import run_of
 from weightdecay.lab.data import DataError
-from weightdecay.lab.interrupt import Stop, Stopped
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run, options
-from weightdecay.lab.store import RunFolder, Store, StoreError
-from weightdecay.lab.task import Named
-from weightdecay.lab.train import Training, train
+from weightdecay.lab.run import Place, Run, options
+from weightdecay.lab.run.interrupt import Stop, Stopped
+from weightdecay.lab.run.store import RunFolder, Store, StoreError
+from weightdecay.lab.training import processes
+from weightdecay.lab.training.task import Named
+from weightdecay.lab.training.train import Training, train
 
 PLACE = Place(download=False, workers=0)
 OFTEN = dataclasses.replace(PLACE, checkpoint_seconds=0)

@@ -11,8 +11,8 @@ from weightdecay.lab.paper.measure import MEASURES
 from weightdecay.lab.paper.numbers import Number
 from weightdecay.lab.paper.optima import optimum_at
 from weightdecay.lab.paper.scale import SCALES, Setting
-from weightdecay.lab.question import Point
 from weightdecay.lab.run import ERROR, Epoch, Result, Run
+from weightdecay.lab.study.question import Point
 
 NETWORK = Setting("a network", "some data", "a network of three layers on some data", {"data": "digits"}, 10, 1.0)
 OPTIMIZERS = ("adam", "adamw", "adams")

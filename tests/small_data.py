@@ -6,8 +6,7 @@ from PIL import Image
 
 from weightdecay.lab.data.images import Pictures, moments
 from weightdecay.lab.data.text import Words
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Place, Run
 
 RUN = Run("sgd", lr=0.1, weight_decay=0.0, seed=3, batch_size=16, dtype="float64")
 HERE = Place(workers=0, download=False)

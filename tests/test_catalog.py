@@ -16,9 +16,9 @@ from forked import output
 import weightdecay as wd
 from weightdecay import catalog, checks
 from weightdecay.decay import parse, spelled
-from weightdecay.lab.methods import with_code
 from weightdecay.lab.run import Run, options
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run.methods import with_code
+from weightdecay.lab.run.settings import SettingsError
 from weightdecay.optim.options import DEFAULTS, Options
 from weightdecay.transfer.optimizers import KNOWN
 

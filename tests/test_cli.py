@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from fakes import fake_result
 
-from weightdecay.lab import store as store_module
-from weightdecay.lab import sweep as sweep_module
 from weightdecay.lab.cli import main
 from weightdecay.lab.cli.command import COMMANDS
-from weightdecay.lab.compare import Settings, question
-from weightdecay.lab.store import Store
+from weightdecay.lab.run import store as store_module
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.study.compare import Settings, question
+from weightdecay.lab.sweeps import sweep as sweep_module
 
 
 class FakeStore:

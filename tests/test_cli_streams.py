@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from weightdecay.lab.cli import main
-from weightdecay.lab.store import Store
+from weightdecay.lab.run.store import Store
 
 TRAIN = ["train", "--device", "cpu", "--epochs", "2", "--train-size", "128", "--network-options", "width=4"]
 SWEEP = """
@@ -77,6 +77,6 @@ def test_another_folder_is_advised_only_where_a_file_was_the_matter(file, advice
     def refuse(*_):
         raise OSError(5, "N", *([file] if file else []))
 
-    monkeypatch.setattr("weightdecay.lab.store.Store", refuse)
+    monkeypatch.setattr("weightdecay.lab.run.store.Store", refuse)
     assert main([*TRAIN, "--out", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"error: {advice}\n"

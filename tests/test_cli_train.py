@@ -10,7 +10,7 @@ from lab import COMMAND, small, started
 
 from weightdecay.lab.cli import main
 from weightdecay.lab.run import Run, options
-from weightdecay.lab.store import Store
+from weightdecay.lab.run.store import Store
 
 TRAIN = ["train", "--device", "cpu", "--epochs", "2", "--train-size", "128", "--network-options", "width=4"]
 

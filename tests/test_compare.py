@@ -11,16 +11,16 @@ from fakes import bases, fake_result, fake_results
 from scipy.stats import ttest_rel
 
 import weightdecay
-from weightdecay.lab.compare import (
+from weightdecay.lab.run.methods import METHODS, method
+from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.study.compare import (
     Settings,
     default_weight_decays,
     grid,
     question,
 )
-from weightdecay.lab.methods import METHODS, method
-from weightdecay.lab.question import Point
-from weightdecay.lab.settings import SettingsError
-from weightdecay.lab.statistics import compare, paired
+from weightdecay.lab.study.question import Point
+from weightdecay.lab.study.statistics import compare, paired
 
 
 def test_the_default_plan_is_66_different_runs():

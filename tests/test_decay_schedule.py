@@ -847,7 +847,7 @@ def test_the_lab_draws_lambda_over_the_lr():
     figure_of = pytest.importorskip("matplotlib.figure", reason="figures come with weightdecay[lab]").Figure
     from weightdecay.lab.report.lines import POINTS, moves, over_training
     from weightdecay.lab.run import Run
-    from weightdecay.lab.schedule import lr_at, weight_decay_at
+    from weightdecay.lab.training.schedule import lr_at, weight_decay_at
 
     shared = {"lr": 0.1, "weight_decay": 0.2, "seed": 0, "epochs": 4, "schedule": "cosine"}
     plain, moving = Run("adams", **shared), Run("adams", **shared, weight_decay_schedule="rise(0.1, 1)")

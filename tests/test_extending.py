@@ -16,11 +16,11 @@ import weightdecay as wd
 from weightdecay.checks import FRACTION, Ranges
 from weightdecay.lab.cli import main
 from weightdecay.lab.executors import executor
-from weightdecay.lab.methods import with_code
 from weightdecay.lab.run import Run, options
-from weightdecay.lab.store import Store
-from weightdecay.lab.sweep import sweep
-from weightdecay.lab.train import train
+from weightdecay.lab.run.methods import with_code
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.sweeps.sweep import sweep
+from weightdecay.lab.training.train import train
 
 
 class SignMomentum(wd.Optimizer):

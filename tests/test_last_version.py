@@ -10,7 +10,7 @@ from drive import assert_close, flat, weights
 from last_version import AFTER, BEFORE, FOLDER, SAVED, build, drive, state_of
 
 from weightdecay.lab.run import Run
-from weightdecay.lab.store import Store
+from weightdecay.lab.run.store import Store
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6}
 CASES = [

@@ -9,10 +9,9 @@ import torch
 from lab import small
 from torch import nn
 
-from weightdecay.lab import layout
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import options
-from weightdecay.lab.train import train
+from weightdecay.lab.data import layout
+from weightdecay.lab.run import Place, options
+from weightdecay.lab.training.train import train
 
 CHECKED = {
     **os.environ,
@@ -77,9 +76,8 @@ def test_the_checks_find_one_byte_too_many(checked):
 WIDTHS = """
 import torch
 from lab import small
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import options
-from weightdecay.lab.train import train
+from weightdecay.lab.run import Place, options
+from weightdecay.lab.training.train import train
 torch.set_num_threads(1)
 for width in range(1, 17):
     print(width, flush=True)
@@ -99,7 +97,7 @@ LAYERS = """
 import sys
 import torch
 from test_layout import HERE, NETWORKS, small
-from weightdecay.lab import layout
+from weightdecay.lab.data import layout
 for name, network in NETWORKS.items():
     for channels_last in (True, False):
         print(name, channels_last, flush=True)
@@ -157,7 +155,7 @@ import torch
 from lab import small
 from test_layout import HERE, NETWORKS
 from torch import nn
-from weightdecay.lab import layout
+from weightdecay.lab.data import layout
 model = layout.laid_out(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 1, stride=2)), small(), HERE)
 layout.compiled(model, HERE)
 for _ in range(5):

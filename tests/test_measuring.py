@@ -10,7 +10,7 @@ import torch
 
 import weightdecay as wd
 from weightdecay.lab.cli import main
-from weightdecay.lab.explain.keyword import LISTED, libraries, line_of, listed, row
+from weightdecay.lab.pages.keyword import LISTED, libraries, line_of, listed, row
 from weightdecay.measuring import MeasureError, TorchWalk, measured
 from weightdecay.measuring.experiment import experiment, given
 from weightdecay.measuring.kinds import kind_of

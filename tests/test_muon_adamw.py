@@ -8,9 +8,9 @@ from drive import assert_close, flat, joined
 from test_muon import EXACT, MATRIX, VECTOR, assert_same, outcome, weights
 
 import weightdecay as wd
-from weightdecay.lab.progress import rule
 from weightdecay.lab.run import Run
-from weightdecay.lab.train import optimizer_of
+from weightdecay.lab.training.progress import rule
+from weightdecay.lab.training.train import optimizer_of
 from weightdecay.optim import newton_schulz
 
 

@@ -13,13 +13,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from weightdecay.lab.data import DataError
 from weightdecay.lab.executors import executor
-from weightdecay.lab.interrupt import Stopped
 from weightdecay.lab.own import Own
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Metric, options
-from weightdecay.lab.settings import SettingsError
-from weightdecay.lab.store import Store
-from weightdecay.lab.train import train
+from weightdecay.lab.run import Metric, Place, options
+from weightdecay.lab.run.interrupt import Stopped
+from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.training.train import train
 
 
 def points(n=60, classes=True):

@@ -12,11 +12,11 @@ from weightdecay.lab.paper import arms, claims, numbers, optima, ordering
 from weightdecay.lab.paper.experiment import Answer, Claim, Experiment, Panel, judge
 from weightdecay.lab.paper.experiments import large_batch
 from weightdecay.lab.paper.measure import BEST, LAST, MEASURES, SELECTED
-from weightdecay.lab.question import Point
 from weightdecay.lab.run import Epoch, Result, Run
-from weightdecay.lab.settings import SettingsError
-from weightdecay.lab.statistics import Cell
-from weightdecay.lab.train import check
+from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.study.question import Point
+from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.training.train import check
 
 SMALL = paper.scale("small")
 

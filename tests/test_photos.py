@@ -197,8 +197,7 @@ def test_a_program_that_ends_in_the_middle_of_an_epoch_does_not_wait_for_its_wor
     """A worker dies of the second reason only: closed at the end, it leaves before the grace of a signal is over."""
     code = f"""
 from weightdecay.lab.data import load, stream
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Place, Run
 stream.GRACE = 10_000.0
 batches = load(Run("sgd", 0.1, 0.0, seed=0, batch_size=1, data={f"images:{folder}"!r}), Place(workers=2)).train(1)
 next(batches)

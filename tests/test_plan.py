@@ -5,11 +5,10 @@ import dataclasses
 import pytest
 from lab import small
 
-from weightdecay.lab.cost import kind, rehearse
-from weightdecay.lab.place import Place
-from weightdecay.lab.plan import plan, questions, read
-from weightdecay.lab.run import Run, options
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run import Place, Run, options
+from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.sweeps.cost import kind, rehearse
+from weightdecay.lab.sweeps.plan import plan, questions, read
 
 FILE = """
 title = "AdamW against AdamS"

@@ -20,11 +20,10 @@ import processes_worker as worker
 import pytest
 import torch
 
-from weightdecay.lab import processes
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Result
-from weightdecay.lab.store import Store
-from weightdecay.lab.train import train
+from weightdecay.lab.run import Place, Result
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.training import processes
+from weightdecay.lab.training.train import train
 
 pytestmark = [
     pytest.mark.slow,

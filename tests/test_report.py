@@ -13,11 +13,11 @@ import pytest
 from fakes import fake_results
 from reading import Reader
 
-from weightdecay.lab import statistics
-from weightdecay.lab.compare import Settings, question
-from weightdecay.lab.methods import METHODS
 from weightdecay.lab.report import figures, page, write
 from weightdecay.lab.report.raw import COLUMNS, results_csv
+from weightdecay.lab.run.methods import METHODS
+from weightdecay.lab.study import statistics
+from weightdecay.lab.study.compare import Settings, question
 
 HOSTILE = '<script>alert("x")</script>&\'"$_{'
 

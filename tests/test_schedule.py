@@ -8,7 +8,7 @@ import pytest
 import torch
 from lab import small
 
-from weightdecay.lab.schedule import check, lr_at, weight_decay_at
+from weightdecay.lab.training.schedule import check, lr_at, weight_decay_at
 
 STEPS = 5
 

@@ -10,9 +10,9 @@ from weightdecay.lab.cli.report import ReportSettings
 from weightdecay.lab.cli.reproduce import ReproduceSettings
 from weightdecay.lab.cli.spectrum import SpectrumSettings
 from weightdecay.lab.cli.sweep import SweepSettings
-from weightdecay.lab.compare import Settings
-from weightdecay.lab.explain.theory_settings import TheorySettings
-from weightdecay.lab.settings import command_line
+from weightdecay.lab.pages.theory.settings import TheorySettings
+from weightdecay.lab.run.settings import command_line
+from weightdecay.lab.study.compare import Settings
 
 DECAYS = ("adams=0.1,0.2", "0")
 

@@ -10,9 +10,8 @@ from small_data import HERE, RUN, equal, pictures
 from weightdecay.lab import data
 from weightdecay.lab.data.images import Images, Pictures, moments
 from weightdecay.lab.data.split import CROPS, cut
-from weightdecay.lab.place import Place
-from weightdecay.lab.randomness import seed_of
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Place, Run
+from weightdecay.lab.run.randomness import seed_of
 
 # Batches
 

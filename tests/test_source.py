@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from weightdecay.lab.source import digest
+from weightdecay.lab.run.source import digest
 
 
 def typed(source, name="it"):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from weightdecay.lab.explain.spectrum_page import shown
+from weightdecay.lab.pages.spectrum.page import shown
 from weightdecay.spectrum import Density, Measure, Predicted, Spectrum, predicted_best
 
 

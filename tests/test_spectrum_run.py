@@ -18,15 +18,14 @@ from torch import nn
 
 from weightdecay.lab.cli import main
 from weightdecay.lab.cli.spectrum import SpectrumSettings, check_memory
-from weightdecay.lab.explain.spectrum import as_l2, budget_of, total_lr
-from weightdecay.lab.explain.spectrum_run import Trained, trained
-from weightdecay.lab.interrupt import Stop, Stopped
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Epoch, Run, options
-from weightdecay.lab.settings import SettingsError
-from weightdecay.lab.store import Store
-from weightdecay.lab.task import Named
-from weightdecay.lab.train import train
+from weightdecay.lab.pages.spectrum.explain import as_l2, budget_of, total_lr
+from weightdecay.lab.pages.spectrum.run import Trained, trained
+from weightdecay.lab.run import Epoch, Place, Run, options
+from weightdecay.lab.run.interrupt import Stop, Stopped
+from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.training.task import Named
+from weightdecay.lab.training.train import train
 from weightdecay.spectrum import Hessian
 
 RUN = Run(

@@ -11,12 +11,11 @@ import torch
 from forked import Forked
 from lab import SMALL, numbers, small
 
-from weightdecay.lab.lock import Busy, locked
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Epoch
-from weightdecay.lab.store import DamagedCheckpointWarning, Store, StoreError
-from weightdecay.lab.train import train
-from weightdecay.lab.weights import digest
+from weightdecay.lab.run import Epoch, Place
+from weightdecay.lab.run.lock import Busy, locked
+from weightdecay.lab.run.store import DamagedCheckpointWarning, Store, StoreError
+from weightdecay.lab.run.weights import digest
+from weightdecay.lab.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +189,7 @@ sys.path.insert(0, {tests!r})
 from forked import Forked
 from lab import SMALL, small
 from weightdecay.lab.run import Epoch
-from weightdecay.lab.store import Store, StoreError
+from weightdecay.lab.run.store import Store, StoreError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with Store({folder!r}).open(SMALL) as folder:
     folder.save_checkpoint({{"weights": torch.ones(100)}})
@@ -230,7 +229,7 @@ def test_a_full_disk_is_said_and_what_was_there_survives(tmp_path):
 READ_ONLY = """
 import os, sys
 from weightdecay.lab.run import Run
-from weightdecay.lab.store import Store, StoreError
+from weightdecay.lab.run.store import Store, StoreError
 if os.getuid() == 0:
     os.setuid(65534)  # permissions do not hold root back
 try:
@@ -272,7 +271,7 @@ def test_a_failed_write_leaves_the_old_result(tmp_path, result, monkeypatch):
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from weightdecay.lab.lock import locked
+from weightdecay.lab.run.lock import locked
 with locked(Path(sys.argv[1]), "it"):
     if os.fork() == 0:  # a worker that outlives its parent, as a loader's does for a while
         print(os.getpid(), flush=True)

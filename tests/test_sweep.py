@@ -15,10 +15,10 @@ from lab import numbers, small
 from small_data import photos
 
 from weightdecay.lab.executors import executor
-from weightdecay.lab.place import Place
-from weightdecay.lab.store import Store, StoreError
-from weightdecay.lab.sweep import RunError, sweep
-from weightdecay.lab.train import train
+from weightdecay.lab.run import Place
+from weightdecay.lab.run.store import Store, StoreError
+from weightdecay.lab.sweeps.sweep import RunError, sweep
+from weightdecay.lab.training.train import train
 from weightdecay.optim.alarm import StrongPullWarning
 
 HERE = executor("here")
@@ -61,7 +61,7 @@ def test_the_name_of_an_executor_is_none(on, tmp_path):
 
 
 def test_a_run_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("weightdecay.lab.sweep.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("weightdecay.lab.sweeps.sweep.LOOK_SECONDS", 0.05)
     theirs, dropped, own = runs = [small(seed=seed, epochs=1) for seed in range(3)]
     store, elsewhere = Store(tmp_path), train(theirs)
     hold = contextlib.ExitStack()
@@ -91,7 +91,7 @@ def test_a_run_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
 
 def test_waiting_for_another_process_ends_with_an_interrupt(tmp_path, monkeypatch):
     run, store = small(epochs=1), Store(tmp_path)
-    monkeypatch.setattr("weightdecay.lab.sweep.time.sleep", lambda _: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("weightdecay.lab.sweeps.sweep.time.sleep", lambda _: signal.raise_signal(signal.SIGINT))
     with store.open(run), pytest.warns(UserWarning, match="is at 1 of the runs"), pytest.raises(KeyboardInterrupt):
         sweep([run], store, HERE)
 
@@ -142,9 +142,9 @@ import signal, sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from lab import small
 from weightdecay.lab.executors import executor
-from weightdecay.lab.place import Place
-from weightdecay.lab.store import Store
-from weightdecay.lab.sweep import sweep
+from weightdecay.lab.run import Place
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.sweeps.sweep import sweep
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runs = [small(seed=seed, **{MANY!r}) for seed in range(8)]
 tell = lambda result, reused: print(result.run.seed, reused, flush=True)

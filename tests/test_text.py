@@ -9,8 +9,7 @@ from small_data import HERE, RUN, tokens
 from weightdecay.lab import data
 from weightdecay.lab.data import DataError
 from weightdecay.lab.data.text import Text, words
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import PERPLEXITY, Run
+from weightdecay.lab.run import PERPLEXITY, Place, Run
 
 
 def test_a_text_is_read_in_columns_and_only_a_short_tail_is_dropped():

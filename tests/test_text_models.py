@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy, linear
 
 from weightdecay.lab import models
 from weightdecay.lab.run import options
-from weightdecay.lab.train import lstm_in_bfloat16
+from weightdecay.lab.training.train import lstm_in_bfloat16
 
 THIN = options(embedding=5, hidden=7)
 

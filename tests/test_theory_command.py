@@ -15,9 +15,13 @@ import torch
 
 from weightdecay import theory
 from weightdecay.lab.cli import main
-from weightdecay.lab.explain import theory_best, theory_drift, theory_equilibrium, theory_minimum, theory_paths
-from weightdecay.lab.explain.theory_numbers import downloads
-from weightdecay.lab.explain.theory_settings import TheorySettings
+from weightdecay.lab.pages.theory import best as theory_best
+from weightdecay.lab.pages.theory import drift as theory_drift
+from weightdecay.lab.pages.theory import equilibrium as theory_equilibrium
+from weightdecay.lab.pages.theory import minimum as theory_minimum
+from weightdecay.lab.pages.theory import paths as theory_paths
+from weightdecay.lab.pages.theory.numbers import downloads
+from weightdecay.lab.pages.theory.settings import TheorySettings
 
 SMALL = ["--steps", "300", "--directions", "20", "--draws", "8", "--epochs", "2"]
 
@@ -261,7 +265,7 @@ def test_help_does_not_import_torch():
 
 def test_a_best_decay_outside_of_what_was_searched_is_noted():
     """At this lr and these lengths the best λ is far above the grid."""
-    from weightdecay.lab.explain.theory import notes
+    from weightdecay.lab.pages.theory.explain import notes
 
     found = theory_best.answers(20, 8, (10, 30), 0.001, seed=0)
     assert all(answer.at_edge for answer in found)

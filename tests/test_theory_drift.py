@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from weightdecay.lab.data.base import Batch
-from weightdecay.lab.explain import theory_drift
 from weightdecay.lab.models.small import smallcnn
-from weightdecay.lab.train import Training
+from weightdecay.lab.pages.theory import drift as theory_drift
+from weightdecay.lab.training.train import Training
 
 BETA2 = 0.999  # of Adam, as its paper has it
 

@@ -15,13 +15,12 @@ from lab import COMMAND, EVERY_STEP, SMALL, numbers, small
 from small_data import photos
 
 from weightdecay.lab import data, models
-from weightdecay.lab import train as training
-from weightdecay.lab.interrupt import Stop, Stopped, on_signals
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import PERPLEXITY, Run, options
-from weightdecay.lab.schedule import lr_at
-from weightdecay.lab.store import Store, StoreError
-from weightdecay.lab.train import check, train
+from weightdecay.lab.run import PERPLEXITY, Place, Run, options
+from weightdecay.lab.run.interrupt import Stop, Stopped, on_signals
+from weightdecay.lab.run.store import Store, StoreError
+from weightdecay.lab.training import train as training
+from weightdecay.lab.training.schedule import lr_at
+from weightdecay.lab.training.train import check, train
 
 HERE = Place(download=False, workers=0)
 
@@ -346,10 +345,9 @@ KILLED = """
 import json, sys
 from pathlib import Path
 import torch
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
-from weightdecay.lab.store import Store
-from weightdecay.lab.train import train
+from weightdecay.lab.run import Place, Run
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.training.train import train
 if __name__ == "__main__":
     torch.set_num_threads(1)
     run = Run.from_json(json.loads(sys.argv[1]))

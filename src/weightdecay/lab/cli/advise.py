@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightdecay.checks import nearest
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError
 
 if TYPE_CHECKING:
     from weightdecay.selecting import Audit

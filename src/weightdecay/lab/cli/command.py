@@ -21,9 +21,9 @@ from weightdecay.lab.cli.spectrum import SpectrumSettings, run_spectrum
 from weightdecay.lab.cli.sweep import SweepSettings, run_sweep
 from weightdecay.lab.cli.theory import run_theory
 from weightdecay.lab.cli.train import TrainSettings, run_train
-from weightdecay.lab.compare import Settings
-from weightdecay.lab.explain.theory_settings import TheorySettings
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.pages.theory.settings import TheorySettings
+from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.study.compare import Settings
 
 COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
     "compare": (Settings, run_compare, "Compare optimizers and decays on a small network: which wins?"),
@@ -127,9 +127,9 @@ def _of_a_person(error: Exception) -> bool:
     """Whether the error is one that a person can mend, and says how."""
     from weightdecay.lab.data import DataError
     from weightdecay.lab.executors import EngineError
-    from weightdecay.lab.lock import Busy
-    from weightdecay.lab.store import StoreError
-    from weightdecay.lab.sweep import RunError
+    from weightdecay.lab.run.lock import Busy
+    from weightdecay.lab.run.store import StoreError
+    from weightdecay.lab.sweeps.sweep import RunError
 
     return isinstance(error, (StoreError, DataError, Busy, RunError, EngineError))
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from weightdecay.lab.cli.outcome import show
 from weightdecay.lab.cli.say import DONE, fail, status_of
 from weightdecay.lab.cli.view import live
-from weightdecay.lab.compare import Settings, question
-from weightdecay.lab.interrupt import sigterm_raises
+from weightdecay.lab.run.interrupt import sigterm_raises
+from weightdecay.lab.study.compare import Settings, question
 
 
 def run_compare(settings: Settings) -> int:
     """Answer the question; what was trained before is kept."""
     asked = question(settings)  # raises before anything starts
     from weightdecay.lab.executors import executor
-    from weightdecay.lab.place import Place
-    from weightdecay.lab.store import Store
-    from weightdecay.lab.sweep import sweep
+    from weightdecay.lab.run import Place
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.sweeps.sweep import sweep
 
     store = Store(settings.out)
     try:
@@ -30,7 +30,7 @@ def run_compare(settings: Settings) -> int:
             label="",
         )
     from weightdecay.lab.report import write
-    from weightdecay.lab.statistics import compare
+    from weightdecay.lab.study.statistics import compare
 
     comparison = compare(asked, results)
     show(comparison, write(comparison, settings.out))

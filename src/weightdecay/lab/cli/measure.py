@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MeasureSettings:
 
 def run_measure(settings: MeasureSettings) -> int:
     """Measure and print."""
-    from weightdecay.lab.explain.keyword import libraries, table
+    from weightdecay.lab.pages.keyword import libraries, table
 
     if not settings.what:
         raise SettingsError('name an optimizer, as "torch.optim:AdamW", or a library, or all.')

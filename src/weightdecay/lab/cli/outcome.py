@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from weightdecay.lab.report import Report
-    from weightdecay.lab.statistics import Comparison
+    from weightdecay.lab.study.statistics import Comparison
 
 
 def show(comparison: Comparison, report: Report) -> None:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import say
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError
 
 if TYPE_CHECKING:
-    from weightdecay.lab.cost import Cost
     from weightdecay.lab.executors import Executor
     from weightdecay.lab.run import Run
-    from weightdecay.lab.store import Store
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.sweeps.cost import Cost
 
 
 def measured(missing: list[Run], on: Executor, place: Any) -> Mapping[Run, Cost]:
     """Measure each kind of run. Raises: SettingsError, for a kind that cannot be computed: before hours of others."""
-    from weightdecay.lab.cost import measure
     from weightdecay.lab.executors import RunFailure
+    from weightdecay.lab.sweeps.cost import measure
 
     costs = {}
     for kind, cost in measure(missing, on, place).items():
@@ -37,7 +37,7 @@ def print_plan(
     from rich.table import Table
     from rich.text import Text
 
-    from weightdecay.lab.cost import kind
+    from weightdecay.lab.sweeps.cost import kind
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for heading, side in (("data", "left"), ("network", "left"), ("optimizers", "left"), ("runs", "right")):
@@ -75,7 +75,7 @@ NAMED = ("data", "data_digest", "network", "network_options")
 
 def _what_sets_apart(one: Run, others: list[Run]) -> list[str]:
     """Return what a kind of run has of its own beside data and network: its network's options, its batch size …."""
-    from weightdecay.lab.cost import KEPT
+    from weightdecay.lab.sweeps.cost import KEPT
 
     varied = [name for name in KEPT if len({getattr(each, name) for each in others}) > 1]
     own = [f"{name}={getattr(one, name)}" for name in varied if name not in NAMED]

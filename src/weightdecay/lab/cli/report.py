@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightdecay.lab import plan as plans
 from weightdecay.lab.cli.outcome import show
 from weightdecay.lab.cli.say import DONE, say
-from weightdecay.lab.settings import SettingsError, command_line
+from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.sweeps import plan as plans
 
 if TYPE_CHECKING:
-    from weightdecay.lab.question import Question
     from weightdecay.lab.run import Result
+    from weightdecay.lab.study.question import Question
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def run_report(settings: ReportSettings) -> int:
     """Read the store, and nothing else."""
     if not (settings.folder / "runs").is_dir():
         raise SettingsError(f"{settings.folder} holds no runs: it is no --out of weightdecay train, sweep or compare.")
-    from weightdecay.lab.store import Store
+    from weightdecay.lab.run.store import Store
 
     results = Store(settings.folder).results()
     if not results:
@@ -50,7 +50,7 @@ def report(asked: Mapping[str, Question], results: Sequence[Result], folder: Pat
     Runs without a result are left out.
     """
     from weightdecay.lab.report import write
-    from weightdecay.lab.statistics import compare
+    from weightdecay.lab.study.statistics import compare
 
     there = {result.run for result in results}
     for name, question in asked.items():

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.planned import lasting, measured, print_plan
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
-from weightdecay.lab.interrupt import sigterm_raises
-from weightdecay.lab.place import Place
-from weightdecay.lab.settings import SettingsError, command_line
+from weightdecay.lab.run import Place
+from weightdecay.lab.run.interrupt import sigterm_raises
+from weightdecay.lab.run.settings import SettingsError, command_line
 
 if TYPE_CHECKING:
     from weightdecay.lab.executors import Executor, RunFailure
     from weightdecay.lab.paper import Experiment, Reproduction, Scale
-    from weightdecay.lab.question import Question
     from weightdecay.lab.run import Result, Run
-    from weightdecay.lab.store import Store
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.study.question import Question
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def run_reproduce(settings: ReproduceSettings) -> int:
     if not chosen:
         raise SettingsError("name at least one experiment: fig7, table1, all … See weightdecay reproduce list.")
     scale = _scale(settings)
-    from weightdecay.lab.store import Store
+    from weightdecay.lab.run.store import Store
 
     place = Place(device=settings.device, data=settings.data_folder, download=settings.download)
     store = Store(settings.out)
@@ -194,8 +194,8 @@ def _answered_before(
 def _executor(settings: ReproduceSettings, runs: Iterable[Run]) -> Executor:
     from weightdecay.lab.cli.train import read_options
     from weightdecay.lab.executors import executor
-    from weightdecay.lab.task import Named
-    from weightdecay.lab.train import check
+    from weightdecay.lab.training.task import Named
+    from weightdecay.lab.training.train import check
 
     given: dict[str, Any] = dict(read_options("--executor-options", settings.executor_options))
     if settings.executor == "slurm":
@@ -218,7 +218,7 @@ def _train(
     failures: dict[Run, RunFailure],
 ) -> list[Result]:
     from weightdecay.lab.cli.view import live
-    from weightdecay.lab.sweep import sweep
+    from weightdecay.lab.sweeps.sweep import sweep
 
     with sigterm_raises(), live(everything, store) as view:
 
@@ -232,7 +232,7 @@ def _train(
 
 def _together(settings: ReproduceSettings, scale: Scale, wanted: dict[Experiment, dict[Run, Run]]) -> Question:
     """Return all runs as one question, to be watched: every run under the first experiment that asks for it."""
-    from weightdecay.lab.question import Question
+    from weightdecay.lab.study.question import Question
 
     points: dict[Any, tuple[Run, ...]] = {}
     seen: set[Run] = set()

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
-from weightdecay.lab.interrupt import sigterm_raises
-from weightdecay.lab.settings import SEEDS, SettingsError, command_line
+from weightdecay.lab.run.interrupt import sigterm_raises
+from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from weightdecay.lab.explain.spectrum import Measured
+    from weightdecay.lab.pages.spectrum.explain import Measured
     from weightdecay.lab.run import Epoch
 
 
@@ -79,10 +79,10 @@ def run_spectrum(settings: SpectrumSettings) -> int:
 
 
 def _run(settings: SpectrumSettings) -> int:
-    from weightdecay.lab.explain.spectrum import meaning, measured
-    from weightdecay.lab.explain.spectrum_page import page
-    from weightdecay.lab.explain.spectrum_run import find, run_of, trained
-    from weightdecay.lab.place import Place
+    from weightdecay.lab.pages.spectrum.explain import meaning, measured
+    from weightdecay.lab.pages.spectrum.page import page
+    from weightdecay.lab.pages.spectrum.run import find, run_of, trained
+    from weightdecay.lab.run import Place
     from weightdecay.spectrum import NotConvergedError
 
     folder = find(settings.run, settings.store)
@@ -170,7 +170,7 @@ def show(found: Measured, name: str, note: str) -> None:
     from rich.table import Table
 
     from weightdecay.lab.cli.outcome import wide_enough
-    from weightdecay.lab.explain.spectrum_page import LENGTHS, cells, percent, predictions, shown, wide
+    from weightdecay.lab.pages.spectrum.page import LENGTHS, cells, percent, predictions, shown, wide
     from weightdecay.spectrum import QUESTIONS
 
     style = {"box": box.SIMPLE_HEAD, "title_justify": "left", "title_style": "bold", "pad_edge": False}

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weightdecay.lab import plan as plans
 from weightdecay.lab.cli.planned import measured, print_plan
 from weightdecay.lab.cli.report import report
 from weightdecay.lab.cli.say import DONE, FAILED, fail, status_of
-from weightdecay.lab.interrupt import sigterm_raises
-from weightdecay.lab.settings import SettingsError, command_line
+from weightdecay.lab.run.interrupt import sigterm_raises
+from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.sweeps import plan as plans
 
 if TYPE_CHECKING:
     from weightdecay.lab.executors import Executor, RunFailure
-    from weightdecay.lab.question import Question
     from weightdecay.lab.run import Run
-    from weightdecay.lab.store import Store
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.study.question import Question
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def run_sweep(settings: SweepSettings) -> int:
     plan = plans.read(settings.file)
     from weightdecay.lab import data
     from weightdecay.lab.executors import executor
-    from weightdecay.lab.store import Store
-    from weightdecay.lab.task import Named
-    from weightdecay.lab.train import check
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.training.task import Named
+    from weightdecay.lab.training.train import check
 
     out = settings.out or settings.file.parent / plan.out
     digests = {name: data.digest(name, plan.place) for name in dict.fromkeys(run.data for run in plan.runs)}
@@ -88,7 +88,7 @@ def run_sweep(settings: SweepSettings) -> int:
 
 def _train(settings: SweepSettings, plan: plans.Plan, runs: list[Run], on: Executor, store: Store) -> int:
     from weightdecay.lab.cli.view import live
-    from weightdecay.lab.sweep import sweep
+    from weightdecay.lab.sweeps.sweep import sweep
 
     asked = plans.questions(runs, settings.command, plan.title)
     failures: dict[Run, RunFailure] = {}

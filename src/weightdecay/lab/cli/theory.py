@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from weightdecay.lab.cli.say import DONE, fail, say, status_of
-from weightdecay.lab.explain.theory_settings import TheorySettings
-from weightdecay.lab.interrupt import sigterm_raises
+from weightdecay.lab.pages.theory.settings import TheorySettings
+from weightdecay.lab.run.interrupt import sigterm_raises
 
 
 def run_theory(settings: TheorySettings) -> int:
@@ -12,7 +12,7 @@ def run_theory(settings: TheorySettings) -> int:
     settings.check()
     try:
         with sigterm_raises():
-            from weightdecay.lab.explain.theory import explain
+            from weightdecay.lab.pages.theory.explain import explain
 
             page = explain(settings, say)
     except KeyboardInterrupt as stopped:

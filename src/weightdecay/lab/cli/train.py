@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from weightdecay.lab.cli.say import DONE, fail, say
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Option, Options, Run, options
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run import Option, Options, Place, Run, options
+from weightdecay.lab.run.settings import SettingsError
 
 if TYPE_CHECKING:
     from weightdecay.lab.run import Epoch, Result
-    from weightdecay.lab.store import Store
+    from weightdecay.lab.run.store import Store
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class TrainSettings:
 
 def run_of(settings: TrainSettings, data_digest: str, processes: int) -> Run:
     """Return the run that is asked for."""
-    from weightdecay.lab.methods import method, portable, with_code
+    from weightdecay.lab.run.methods import method, portable, with_code
 
     same = {field.name for field in fields(Run)} & {field.name for field in fields(TrainSettings)}
     values = {name: getattr(settings, name) for name in same}
@@ -149,9 +148,10 @@ def run_train(settings: TrainSettings) -> int:
     """Train, with a line an epoch; of several processes the first one speaks."""
     import torch
 
-    from weightdecay.lab import data, processes, train
-    from weightdecay.lab.interrupt import Stopped, on_signals
-    from weightdecay.lab.store import Store
+    from weightdecay.lab import data
+    from weightdecay.lab.run.interrupt import Stopped, on_signals
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.training import processes, train
 
     if settings.threads:
         torch.set_num_threads(settings.threads)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from weightdecay.lab.question import Point, Question
 from weightdecay.lab.run import Result, Run
+from weightdecay.lab.study.question import Point, Question
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from weightdecay.lab.store import Store
+    from weightdecay.lab.run.store import Store
 
 LOOK_SECONDS = 2.0
 """Seconds between two looks at the logs of runs that are being trained."""

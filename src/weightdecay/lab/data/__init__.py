@@ -12,8 +12,7 @@ from weightdecay.checks import unknown
 from weightdecay.lab.data import cifar, digits, mnist, ptb, pydoc, textfile
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.data.folder import scan
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Place, Run
 
 
 class Content(Protocol):

@@ -10,7 +10,7 @@ import torch
 from weightdecay.lab.data.base import DataError
 from weightdecay.lab.data.download import checked, where, whole
 from weightdecay.lab.data.images import MARGIN, Pictures, moments
-from weightdecay.lab.place import Place
+from weightdecay.lab.run import Place
 
 
 def load(name: str, place: Place) -> Pictures:

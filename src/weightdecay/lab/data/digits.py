@@ -13,8 +13,7 @@ from torch import Tensor
 from weightdecay.lab.data.base import Data
 from weightdecay.lab.data.images import Pictures
 from weightdecay.lab.data.split import SPLIT_SEED
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import Run
+from weightdecay.lab.run import Place, Run
 
 USUAL = 1000
 """Scans of the training set where a run asks for no other number."""

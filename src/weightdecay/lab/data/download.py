@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from weightdecay.lab.data.base import DataError
-from weightdecay.lab.place import DATA_FOLDER, Place
+from weightdecay.lab.run.place import DATA_FOLDER, Place
 
 SECONDS = 30
 """How long a server may be silent."""

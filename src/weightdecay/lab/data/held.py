@@ -18,7 +18,7 @@ from weightdecay.lab.data.base import DataError
 from weightdecay.lab.data.download import alone
 from weightdecay.lab.data.folder import Folder, Part, opened
 from weightdecay.lab.data.images import MARGIN, Pictures, moments
-from weightdecay.lab.place import Place
+from weightdecay.lab.run import Place
 
 LARGEST = 64
 """Pixels a side up to which images are held in memory."""

@@ -12,9 +12,8 @@ from torch import Tensor
 from weightdecay.lab.data.base import Batch, Data, Facts
 from weightdecay.lab.data.split import CROPS, check, cut, even_steps, judged, shuffled, steps, wrong_labels
 from weightdecay.lab.data.windows import Windows
-from weightdecay.lab.place import Place
-from weightdecay.lab.randomness import seed_of
-from weightdecay.lab.run import ERROR, Run
+from weightdecay.lab.run import ERROR, Place, Run
+from weightdecay.lab.run.randomness import seed_of
 
 EVALUATION = 1000
 """Images in a step of an evaluation, at most, over all processes."""

@@ -9,7 +9,7 @@ from urllib.error import URLError
 from weightdecay.lab.data.base import DataError
 from weightdecay.lab.data.download import where, whole
 from weightdecay.lab.data.images import Pictures, moments
-from weightdecay.lab.place import Place
+from weightdecay.lab.run import Place
 
 FILES = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",

@@ -10,7 +10,7 @@ from weightdecay.lab.data.base import DataError
 from weightdecay.lab.data.download import fetch, unpack, where, whole
 from weightdecay.lab.data.text import Words, words
 from weightdecay.lab.data.textfile import lines_of
-from weightdecay.lab.place import Place
+from weightdecay.lab.run import Place
 
 FILES = {
     "ptb.train.txt": "fcea919f6cf83f35d4d00c6cbf08040d13d4155226340912e2fef9c9c4102cbf",

@@ -7,7 +7,7 @@ import hashlib
 from weightdecay.lab.data.base import DataError
 from weightdecay.lab.data.text import Words, words
 from weightdecay.lab.data.textfile import cut
-from weightdecay.lab.place import Place
+from weightdecay.lab.run import Place
 
 
 def load(name: str, place: Place) -> Words:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from weightdecay.lab.randomness import seed_of
 from weightdecay.lab.run import Run
+from weightdecay.lab.run.randomness import seed_of
 
 SPLIT_SEED = 20111152
 """The cut of a data set is one and the same for all runs: they differ by what is compared, not by their data."""

@@ -20,11 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.data.folder import Folder, Part, opened
 from weightdecay.lab.data.images import moments
+from weightdecay.lab.data.layout import format_of
 from weightdecay.lab.data.split import CROPS, check, cut, even_steps, judged, shuffled, steps, wrong_labels
-from weightdecay.lab.layout import format_of
-from weightdecay.lab.place import Place
-from weightdecay.lab.randomness import seed_of
-from weightdecay.lab.run import ERROR, Run
+from weightdecay.lab.run import ERROR, Place, Run
+from weightdecay.lab.run.randomness import seed_of
 
 SIZE, RESIZED = 224, 256
 AREA, ASPECT = (0.08, 1.0), (3 / 4, 4 / 3)

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.data.split import check
-from weightdecay.lab.place import Place
-from weightdecay.lab.run import PERPLEXITY, Run
+from weightdecay.lab.run import PERPLEXITY, Place, Run
 
 END = "<eos>"
 UNKNOWN = "<unk>"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from weightdecay.lab.data.base import DataError
 from weightdecay.lab.data.text import Words, words
-from weightdecay.lab.place import Place
+from weightdecay.lab.run import Place
 
 PARTS = ("train", "valid", "test")
 

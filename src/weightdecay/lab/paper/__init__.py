@@ -16,7 +16,7 @@ from weightdecay.lab.paper.experiments import (
 )
 from weightdecay.lab.paper.measure import MEASURES
 from weightdecay.lab.paper.scale import SCALES, Scale, scale
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError
 
 
 def _order(name: str) -> tuple[int, int]:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from weightdecay.lab.paper import numbers
 from weightdecay.lab.paper.experiment import Panel
 from weightdecay.lab.paper.scale import Scale, Setting
-from weightdecay.lab.question import Point
 from weightdecay.lab.run import Option, Run, options
+from weightdecay.lab.study.question import Point
 
 GRID = (5e-6, 1.5e-5, 5e-5, 1.5e-4, 5e-4, 1.5e-3, 5e-3, 1.5e-2)
 """λ's in half decades about the paper's 5e-4."""

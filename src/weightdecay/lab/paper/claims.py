@@ -10,7 +10,7 @@ from weightdecay.lab.paper.experiment import Answer, mean
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Difference, Judgement, all_of, difference
 from weightdecay.lab.run import Result
-from weightdecay.lab.statistics import Cell
+from weightdecay.lab.study.statistics import Cell
 
 Judge = Callable[[Answer, Measure], Judgement]
 Chosen = Callable[[Answer, str, Measure], Cell]

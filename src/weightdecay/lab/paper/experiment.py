@@ -10,9 +10,9 @@ from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.numbers import Number
 from weightdecay.lab.paper.ordering import Judgement, not_judged
 from weightdecay.lab.paper.scale import Scale, Setting
-from weightdecay.lab.question import Point
 from weightdecay.lab.run import Result, Run
-from weightdecay.lab.statistics import Cell
+from weightdecay.lab.study.question import Point
+from weightdecay.lab.study.statistics import Cell
 
 Figure = Literal["curves", "decay", "heat", "scatter", "batch", "norms"]
 """Kinds of figure: error and loss by epoch; error against λ; against lr and λ; training loss against test error in the

@@ -9,7 +9,7 @@ from weightdecay.lab.paper.claims import Judge
 from weightdecay.lab.paper.experiment import Answer
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, bootstrap
-from weightdecay.lab.statistics import Cell
+from weightdecay.lab.study.statistics import Cell
 
 Places = Sequence[float]
 """Where each curve is best, as drawn, in the order of the curves."""

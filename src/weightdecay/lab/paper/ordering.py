@@ -11,7 +11,7 @@ from random import Random
 from statistics import fmean, stdev
 from typing import Literal
 
-from weightdecay.lab.statistics import CONFIDENCE, half_width
+from weightdecay.lab.study.statistics import CONFIDENCE, half_width
 
 Verdict = Literal["holds", "refuted", "undecided", "not judged"]
 

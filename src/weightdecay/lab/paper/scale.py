@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weightdecay.lab.run import Run, options
-from weightdecay.lab.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError
 
 EPOCHS = 200
 """Of the paper's training, if an experiment says no other number."""

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from weightdecay.lab.report.figures import DASHES, axis_title, columns_for, look, plain, styled
 from weightdecay.lab.report.lines import by_epoch, mark_lr_drops, moments, moves, over_training, ring, with_bars
 from weightdecay.lab.report.ticks import decay_ticks, error_scale, plain_ticks
-from weightdecay.lab.statistics import Comparison
+from weightdecay.lab.study.statistics import Comparison
 
 
 def looks(comparison: Comparison) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from weightdecay.lab.run import Epoch, Result, Run
-from weightdecay.lab.schedule import lr_at, weight_decay_at
+from weightdecay.lab.training.schedule import lr_at, weight_decay_at
 
 Quantity = Callable[[Epoch], float | None]
 

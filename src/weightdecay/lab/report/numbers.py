@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightdecay.lab.run import Metric
-from weightdecay.lab.statistics import Cell, Comparison, Difference
+from weightdecay.lab.study.statistics import Cell, Comparison, Difference
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from weightdecay.lab.report.numbers import Numbers, decay, digits
 from weightdecay.lab.report.raw import results_csv
 from weightdecay.lab.report.whole import write_whole
 from weightdecay.lab.run import ERROR, Result
-from weightdecay.lab.statistics import Comparison, Standing
+from weightdecay.lab.study.statistics import Comparison, Standing
 
 PAPER_STEPS = 78_200
 PAPER_WEIGHT_DECAY = 5e-4

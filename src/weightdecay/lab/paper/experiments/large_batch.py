@@ -7,8 +7,8 @@ from weightdecay.lab.paper.claims import lower_at, lowest
 from weightdecay.lab.paper.experiment import Claim, Experiment, Panel
 from weightdecay.lab.paper.optima import optimum_at, optimum_follows
 from weightdecay.lab.paper.scale import Scale, Setting
-from weightdecay.lab.question import Point
 from weightdecay.lab.run import Run
+from weightdecay.lab.study.question import Point
 
 TIMES = 128
 """How many times the usual batch the large one is: 16,384 for 128."""

@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from weightdecay.lab.methods import method
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture
 from weightdecay.lab.report.drawn.curves import spaced
 from weightdecay.lab.report.drawn.view import View, seeds
@@ -14,6 +13,7 @@ from weightdecay.lab.report.figures import plain, styled
 from weightdecay.lab.report.lines import Quantity, by_epoch, moments
 from weightdecay.lab.report.ticks import plain_ticks
 from weightdecay.lab.run import Epoch
+from weightdecay.lab.run.methods import method
 
 ROOT = ("adam", "amsgrad", "yogi")
 """Methods whose effective lr is η/√v̄, so that v̄ can be read from it."""

@@ -18,7 +18,7 @@ from weightdecay.lab.paper.scale import SCALES, Scale
 from weightdecay.lab.report.figures import COLOURS, DASHES, look, plain
 from weightdecay.lab.report.numbers import Numbers, decay
 from weightdecay.lab.run import Metric, Result
-from weightdecay.lab.statistics import Cell
+from weightdecay.lab.study.statistics import Cell
 
 PLACES = (
     *("adams", "adamw", "adam", "sgd", "sgds", "sgdw", "amsgrad", "adais", "adai", "yogi", "radam", "padam"),

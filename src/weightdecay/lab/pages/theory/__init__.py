@@ -1,0 +1,1 @@
+"""The page of the theorems: each as numbers and curves."""

@@ -1,0 +1,1 @@
+"""A question of points, and what the runs say of it."""

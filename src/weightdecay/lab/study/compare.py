@@ -1,0 +1,228 @@
+"""Which optimizer, with how much weight decay? The question as settings, and the runs that answer it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from weightdecay.lab.run import Run, options
+from weightdecay.lab.run.methods import method, portable, takes_momentum, with_code
+from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.study.question import Point, Question
+
+DIGITS = 1797
+"""Scans in scikit-learn's handwritten digits; those not trained on are the test set."""
+
+AUTO = "auto"
+"""Where a number is expected: the default of each optimizer."""
+
+MULTIPLES = (0.3, 1.0, 3.0)
+"""The default λ's, beside 0, as multiples of where the optimum is expected."""
+
+
+WIDTH = 16
+"""Channels of the first stage of the network."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Train a small residual network on real data under several optimizers and weight decays, and say which wins.
+
+    Ends with a table, two figures, results.csv and one page, compare.html, that opens offline. What has been
+    trained is kept: a run that was stopped continues, and a finished comparison is only drawn again.
+
+    Some questions it answers:
+
+        weightdecay compare
+        weightdecay compare --optimizers adamw adams --seeds 5
+        weightdecay compare --weight-decays 0 adamw=1,10,30
+        weightdecay compare --lrs adams=3e-4,1e-3 --out lrs
+    """
+
+    optimizers: tuple[str, ...] = ("sgd", "sgds", "adam", "adamw", "adams")
+    """Names, as in weightdecay.available()."""
+    weight_decays: tuple[str, ...] = (AUTO,)
+    """λ's for every optimizer, or NAME=λ[,λ...] for one. auto: 0 and three around the expected optimum."""
+    lrs: tuple[str, ...] = (AUTO,)
+    """Learning rates for every optimizer, or NAME=LR[,LR...] for one. auto: 0.1 for SGD, 0.001 for Adam."""
+    seeds: int = 3
+    """Seeds for each cell. A seed decides initial weights, wrong labels and order of the data."""
+    epochs: int = 25
+    """Passes over the training data. The default λ's scale as 1/steps."""
+    batch_size: int = 64
+    """Images in a step."""
+    label_noise: float = 0.2
+    """Fraction of the training labels that are replaced by a wrong one."""
+    train_size: int = 1000
+    """Images to train on, of 1797; the others are for test."""
+    momentum: float = 0.9
+    """Momentum of SGD and its variants."""
+    out: Path = Path("weightdecay-compare")
+    """Folder for the page, the figures and the runs."""
+    jobs: int = 0
+    """Runs at the same time. 0: one for each CPU core."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of each run."""
+        return self.epochs * math.ceil(self.train_size / self.batch_size)
+
+
+def default_weight_decays(optimizer: str, lr: float, settings: Settings) -> tuple[float, ...]:
+    """Return 0 and :data:`MULTIPLES` of the expected optimum, which scales as 1/steps; see :class:`Method`.
+
+    Rounded to two digits, so that what is printed is what was run.
+    """
+    known = method(optimizer)
+    centre = known.centre / settings.steps
+    if known.decay == "decoupled":
+        centre /= lr
+        if known.base == "sgd":
+            centre *= 0.1 / (1 - settings.momentum)  # λ_SGDW = λ_L2/(1 − β); the centre is for β = 0.9
+    return (0.0, *(float(f"{centre * multiple:.1e}") for multiple in MULTIPLES))
+
+
+def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
+    """Return the runs of every point, in the order of the seeds.
+
+    At λ = 0 all decays of a method are the same optimizer: those points share the runs of the method's base.
+
+    Raises: SettingsError, before anything has started.
+    """
+    optimizers = _check(settings)
+    weight_decays = _by_optimizer("--weight-decays", settings.weight_decays, optimizers, _weight_decay)
+    lrs = _by_optimizer("--lrs", settings.lrs, optimizers, _lr)
+    points: dict[Point, tuple[Run, ...]] = {}
+    for optimizer in optimizers:
+        for lr in _expand(lrs[optimizer], (method(optimizer).lr,)):
+            for weight_decay in _expand(weight_decays[optimizer], default_weight_decays(optimizer, lr, settings)):
+                runner = optimizer if weight_decay else method(optimizer).base
+                run = with_code(
+                    Run(
+                        optimizer=runner,
+                        lr=lr,
+                        weight_decay=weight_decay,
+                        seed=0,
+                        epochs=settings.epochs,
+                        batch_size=settings.batch_size,
+                        optimizer_options=options(momentum=settings.momentum) if takes_momentum(runner) else (),
+                        train_size=settings.train_size,
+                        label_noise=settings.label_noise,
+                        network_options=options(width=WIDTH),
+                    )
+                )
+                seeds = range(settings.seeds)
+                points[Point(optimizer, lr, weight_decay)] = tuple(replace(run, seed=seed) for seed in seeds)
+    return points
+
+
+def question(settings: Settings) -> Question:
+    """Return what is asked, in the form that a report takes. Raises: SettingsError, before anything has started."""
+    points = grid(settings)
+    run = next(iter(points.values()))[0]
+    noise = f"{100 * settings.label_noise:g} %"
+    digits = "scikit-learn’s handwritten digits"
+    wrong = f", {noise} of their labels replaced by a wrong one" if settings.label_noise else ""
+    drops = " and ".join(f"{100 * part:g} %" for part in run.milestones)
+    return Question(
+        points=points,
+        setting=digits + (f" with {noise} of the training labels wrong" if settings.label_noise else ""),
+        command=command_line(settings, ["compare"]),
+        rows=(
+            (
+                "Data",
+                f"{run.data}: {digits}, 8 × 8 pixels, 10 classes; {settings.train_size} images to train on{wrong}; "
+                f"{DIGITS - settings.train_size} for test, labels untouched",
+            ),
+            ("Network", f"{run.network}, width {WIDTH}"),
+            (
+                "Training",
+                f"{settings.epochs} epochs of batches of {settings.batch_size}, {settings.steps} steps; "
+                f"lr × {run.lr_factor:g} after {drops}; momentum {settings.momentum:g} for SGD",
+            ),
+        ),
+        label_noise=settings.label_noise,
+        classes=10,
+        test_size=DIGITS - settings.train_size,
+        steps=settings.steps,
+        grid=("--weight-decays", "--lrs"),
+    )
+
+
+def _check(settings: Settings) -> tuple[str, ...]:
+    """Refuse what cannot be run; return the optimizers in lower case, each once."""
+    for name, least in (("seeds", 1), ("epochs", 1), ("batch_size", 1), ("train_size", 1), ("jobs", 0)):
+        value = getattr(settings, name)
+        if value < least:
+            default = getattr(Settings, name)
+            raise SettingsError(
+                f"--{name.replace('_', '-')} {value}: it must be {least} or more. The default is {default}."
+            )
+    if settings.train_size >= DIGITS:
+        raise SettingsError(
+            f"--train-size {settings.train_size}: the data has {DIGITS} images and some must be left for test. "
+            "Use 1000."
+        )
+    if not 0 <= settings.label_noise < 1:
+        raise SettingsError(
+            f"--label-noise {settings.label_noise:g}: it is a fraction of the labels, from 0 to below 1. Use 0.2."
+        )
+    if not 0 <= settings.momentum < 1:
+        raise SettingsError(
+            f"--momentum {settings.momentum:g}: from 1 on the update never forgets. Use 0 or more, below 1."
+        )
+    names = [name for token in settings.optimizers for name in token.split(",") if name]
+    if not names:
+        raise SettingsError("--optimizers is empty: name at least one, as in --optimizers adamw adams.")
+    return tuple(dict.fromkeys(map(portable, names)))
+
+
+class _RangeError(Exception):
+    """Why a number is refused."""
+
+
+def _weight_decay(value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise _RangeError("a weight decay is a finite number, 0 or above")
+    return value + 0.0  # −0.0 is 0.0
+
+
+def _lr(value: float) -> float:
+    if not 0 < value < math.inf:
+        raise _RangeError("a learning rate is a finite number above 0")
+    return value
+
+
+def _by_optimizer(
+    option: str, tokens: Iterable[str], optimizers: tuple[str, ...], check: Callable[[float], float]
+) -> dict[str, list[float | None]]:
+    """Read ``0.1 adams=1,auto``: plain numbers are for every optimizer that is not named; None stands for auto."""
+    everywhere: list[float | None] = []
+    named: dict[str, list[float | None]] = {}
+    for token in tokens:
+        name, equals, numbers = token.rpartition("=")
+        name = name.strip()
+        name = portable(name) if ":" in name else name.lower()
+        if equals and name not in optimizers:
+            raise SettingsError(
+                f"{option} {token}: {name!r} is not compared. Compared: {', '.join(optimizers)}; "
+                "add it to --optimizers."
+            )
+        target = named.setdefault(name, []) if equals else everywhere
+        for number in numbers.split(","):
+            try:
+                target.append(None if number == AUTO else check(float(number)))
+            except _RangeError as reason:
+                raise SettingsError(f"{option} {token}: {reason}, not {number}.") from None
+            except ValueError:
+                raise SettingsError(
+                    f"{option} {token}: {number!r} is not a number. Write 0.1, or {optimizers[0]}=0.1,1."
+                ) from None
+    return {name: named.get(name, everywhere) or [None] for name in optimizers}
+
+
+def _expand(values: Iterable[float | None], defaults: tuple[float, ...]) -> list[float]:
+    """Return the values in order, each once, with the defaults where auto stands."""
+    return sorted({number for value in values for number in (defaults if value is None else (value,))})

@@ -1,0 +1,197 @@
+"""What the runs say: mean and spread over seeds, the best λ, and whether a difference is more than seed noise."""
+
+from __future__ import annotations
+
+import math
+import statistics as plain
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from weightdecay.lab.run import Metric, Result
+from weightdecay.lab.run.methods import Method, method
+from weightdecay.lab.study.question import Point, Question
+
+Verdict = Literal["best", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The results of one point, one a seed, in the order of the seeds. An error is the metric of the last epoch."""
+
+    point: Point
+    results: tuple[Result, ...]
+
+    @property
+    def errors(self) -> tuple[float, ...]:
+        """Last-epoch metric of every seed; a diverged run counts with the one that it reached."""
+        return tuple(result.last for result in self.results)
+
+    @property
+    def mean(self) -> float:
+        """Mean of :attr:`errors`."""
+        return plain.fmean(self.errors)
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over seeds; None for one seed, and where an error is not finite."""
+        return _std(self.errors)
+
+    @property
+    def best_epoch_errors(self) -> tuple[float, ...]:
+        """Lowest metric over epochs, of every seed: it peeks at the test set."""
+        return tuple(result.best for result in self.results)
+
+    @property
+    def diverged(self) -> int:
+        """How many of the runs stopped because their loss was no longer finite."""
+        return sum(result.status == "diverged" for result in self.results)
+
+    @property
+    def drawn_at(self) -> float:
+        """Where the figures put this λ: at λ·η for a decoupled decay, as in the paper, else at λ."""
+        decoupled = method(self.point.optimizer).decay == "decoupled"
+        return self.point.weight_decay * (self.point.lr if decoupled else 1.0)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The metric minus the best optimizer's, in its own unit, with the 95 % interval (None for one seed)."""
+
+    mean: float
+    interval: tuple[float, float] | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the interval leaves out 0."""
+        if not math.isfinite(self.mean):
+            return "not finite"
+        if self.interval is None:
+            return "one seed: unknown"
+        low, high = self.interval
+        return "within seed noise" if low <= 0 <= high else "beyond seed noise"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one optimizer did at its best lr and λ. ``edges`` are the words for those whose grid ends at the best value.
+
+    ``optimizer`` is a curve of the question: the optimizer, with what else sets it apart.
+    """
+
+    optimizer: str
+    title: str
+    method: Method
+    best: Cell
+    without: Cell | None  # the same lr at λ = 0, where it was run
+    difference: Difference | None  # None: this is the best optimizer
+    edges: tuple[str, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """Against the best optimizer."""
+        return "best" if self.difference is None else self.difference.verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything a report needs: the question, every cell, and the optimizers from best to worst."""
+
+    question: Question
+    cells: tuple[Cell, ...]
+    standings: tuple[Standing, ...]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Every result once."""
+        return tuple({result.run: result for cell in self.cells for result in cell.results}.values())
+
+    @property
+    def metric(self) -> Metric:
+        """What all results are judged by."""
+        return self.cells[0].results[0].metric
+
+    def cells_of(self, curve: str) -> list[Cell]:
+        """Return the cells of a curve, by lr and λ."""
+        return [cell for cell in self.cells if cell.point.curve == curve]
+
+
+def compare(question: Question, results: Iterable[Result]) -> Comparison:
+    """Arrange the results of the question's runs. A KeyError means that a run is missing."""
+    by_run = {result.run: result for result in results}
+    cells = tuple(Cell(point, tuple(by_run[run] for run in runs)) for point, runs in question.points.items())
+    by_curve: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_curve.setdefault(cell.point.curve, []).append(cell)
+    bests = {name: min(members, key=lambda cell: cell.mean) for name, members in by_curve.items()}
+    winner = min(bests.values(), key=lambda cell: cell.mean)
+    standings = [
+        Standing(
+            optimizer=name,
+            title=best.point.title,
+            method=method(best.point.optimizer),
+            best=best,
+            without=_without(best, by_curve[name]),
+            difference=None if best is winner else _difference(best, winner),
+            edges=_edges(best.point, by_curve[name], question.grid),
+        )
+        for name, best in bests.items()
+    ]
+    standings.sort(key=lambda standing: (standing.difference is not None, standing.best.mean))
+    return Comparison(question, cells, tuple(standings))
+
+
+def _difference(cell: Cell, winner: Cell) -> Difference:
+    """Pair the seeds that both have; without any, nothing is known but the means."""
+    mine, other = ({r.run.seed: r.last for r in one.results} for one in (cell, winner))
+    shared = [seed for seed in mine if seed in other]
+    if not shared:
+        return Difference(cell.mean - winner.mean, None)
+    return paired([mine[seed] for seed in shared], [other[seed] for seed in shared])
+
+
+def paired(errors: Sequence[float], reference: Sequence[float]) -> Difference:
+    """Return the mean of ``errors − reference``, seed by seed, with the 95 % t interval.
+
+    Pairs, because the same seed means the same wrong labels, initial weights and order of the data for every
+    optimizer: what they share cancels. The interval is that of ``scipy.stats.ttest_rel``.
+    """
+    differences = [a - b for a, b in zip(errors, reference, strict=True)]
+    if not all(map(math.isfinite, differences)):
+        return Difference(math.inf, None)
+    mean = plain.fmean(differences)
+    half = half_width(differences)
+    return Difference(mean, None if half is None else (mean - half, mean + half))
+
+
+def half_width(values: Sequence[float]) -> float | None:
+    r"""Return half the 95 % t interval of a mean, :math:`t_{n-1,\,0.975}\,s/\sqrt n`; None for one value."""
+    from scipy.stats import t
+
+    spread, count = _std(values), len(values)
+    return None if spread is None else float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
+
+
+def _std(values: Sequence[float]) -> float | None:
+    return plain.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
+
+
+def _without(best: Cell, members: list[Cell]) -> Cell | None:
+    for cell in members:
+        if cell.point.weight_decay == 0 and cell.point.lr == best.point.lr:
+            return cell
+    return None
+
+
+def _edges(best: Point, members: list[Cell], words: tuple[str, str]) -> tuple[str, ...]:
+    """Return what to widen: an optimum at the end of its grid may lie beyond it. λ = 0 has no beyond."""
+    weight_decays = {cell.point.weight_decay for cell in members if cell.point.lr == best.lr}
+    lrs = {cell.point.lr for cell in members}
+    edges = []
+    if len(weight_decays) > 1 and best.weight_decay in (min(weight_decays), max(weight_decays)) and best.weight_decay:
+        edges.append(words[0])
+    if len(lrs) > 1 and best.lr in (min(lrs), max(lrs)):
+        edges.append(words[1])
+    return tuple(edges)

@@ -1,0 +1,1 @@
+"""Many runs: as a file, as a plan with its cost, and carried out."""

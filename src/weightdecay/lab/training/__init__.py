@@ -1,0 +1,1 @@
+"""The loop: a run in, a result out."""

@@ -1,0 +1,339 @@
+"""One loop: a Run in, a Result out, the same bits every time, wherever it was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import nn
+
+import weightdecay
+from weightdecay import catalog, monitor
+from weightdecay.checks import unknown
+from weightdecay.lab.data import layout, split
+from weightdecay.lab.data.base import Batch, DataError
+from weightdecay.lab.run import Epoch, Place, Result, Run
+from weightdecay.lab.run.interrupt import Stop
+from weightdecay.lab.run.randomness import of_our_own, reseed
+from weightdecay.lab.run.store import RunFolder, Store
+from weightdecay.lab.run.weights import digest
+from weightdecay.lab.training import processes, schedule
+from weightdecay.lab.training.progress import Progress
+from weightdecay.lab.training.task import Carried, Named, Task
+from weightdecay.optim.muon_adamw import REST
+
+LOOK_EVERY = 100
+"""Steps between two looks at the loss where that means to wait, for a GPU or for other processes."""
+
+DTYPES = ("float32", "float64", "bfloat16")
+
+OnEpoch = Callable[[Epoch], None]
+
+
+def train(
+    run: Run,
+    store: Store | None = None,
+    place: Place | None = None,
+    task: Task | None = None,
+    stop: Stop | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> Result:
+    """Train and measure. With a store, continue where an earlier process stopped, bit for bit.
+
+    Equal runs give equal results on one machine with one version of torch: initial weights, order, augmentation and
+    dropout are functions of the seed, and the caller's random state is left as it was. A loss that is no longer finite
+    ends the run as "diverged", which is a result. Under ``torchrun`` every process calls this, and the first one keeps
+    the store.
+
+    Raises: Stopped, when ``stop`` became true, after the step and with a checkpoint; Busy, where another process is on
+    this run; StoreError and DataError, for files; ValueError, for settings that cannot be run.
+    """
+    task = task or Named()
+    with processes.joined(place or Place()) as here, contextlib.ExitStack() as stack:
+        folder = kept = None
+        with processes.together(here):
+            check(run)
+            task.check(run)
+            if run.processes != here.world:
+                raise ValueError(
+                    f"the run is one of {run.processes} processes, and {here.world} came. Start it with "
+                    f"torchrun --nproc-per-node {run.processes}, or set processes={here.world}."
+                )
+            if store and here.rank == 0:
+                folder = stack.enter_context(store.open(run))
+                kept = store.result(run)
+        kept = processes.from_first(kept, here)
+        if kept is not None:
+            return kept  # type: ignore[no-any-return]
+        stack.enter_context(of_our_own(torch.device(here.device)))
+        return Training(run, here, task, folder, Stop() if stop is None else stop, on_epoch).result()
+
+
+def check(run: Run) -> None:
+    """Refuse a run that cannot be computed anywhere. Raises: ValueError, which names the field."""
+    schedule.check(run)
+    split.check(run)
+    if run.dtype not in DTYPES:
+        raise ValueError(f"dtype={run.dtype!r}: use one of {', '.join(DTYPES)}.")
+    if run.strategy not in processes.STRATEGIES:
+        raise ValueError(unknown("strategy", run.strategy, processes.STRATEGIES))
+    optimizer_of(run, nn.ParameterList([torch.zeros(1)]))
+
+
+def can_be_computed(run: Run, model: nn.Module, device: torch.device) -> None:
+    """Refuse arithmetic that the device has not. Raises: ValueError, which names the way out."""
+    recurrent = any(isinstance(module, nn.LSTM) for module in model.modules())
+    if run.dtype == "bfloat16" and device.type == "cpu" and recurrent and not lstm_in_bfloat16():
+        raise ValueError(
+            "dtype='bfloat16': torch cannot compute an LSTM in bfloat16 on this CPU, which lacks AVX-512. "
+            "Use dtype='float32', which is faster here, or a GPU."
+        )
+
+
+@functools.cache
+def lstm_in_bfloat16() -> bool:
+    """Whether this CPU can: by trying, since torch names no such ability."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
+
+
+def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
+    """Return the run's optimizer over the model. Raises: ValueError, for one that cannot be made."""
+    options = dict(run.optimizer_options)
+    if run.max_grad_norm:
+        options["max_grad_norm"] = run.max_grad_norm
+    named: Any = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    try:
+        if catalog.optimizer(run.optimizer).cls.takes_model:
+            named = model
+        return weightdecay.create(run.optimizer, named, lr=run.lr, weight_decay=run.weight_decay, **options)
+    except TypeError as error:  # an option that its constructor does not know
+        raise ValueError(str(error)) from error
+
+
+@dataclass
+class Training:
+    """A run being trained."""
+
+    run: Run
+    place: Place
+    task: Task
+    folder: RunFolder | None  # of the first process, where there is a store
+    stop: Stop
+    on_epoch: OnEpoch | None
+
+    def __post_init__(self) -> None:
+        run, self.device = self.run, torch.device(self.place.device)
+        with processes.together(self.place):
+            self.data = self.task.load(run, self.place)
+            model = self.task.build(run, self.data.facts)
+            model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
+            can_be_computed(run, model, self.device)
+            self.judgement = self.task.judgement(self.data, model)
+        self.model = processes.spread(layout.laid_out(model, run, self.place), run.strategy, self.place)
+        if run.compile:
+            layout.compiled(self.model, self.place)
+        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        self.progress = Progress(run, self.place, self.model, optimizer_of(run, self.model), loss=loss)
+        self.agree = processes.Agreement(self.place)
+        self.begun = self.kept = time.perf_counter()
+        self.cost = 0.0  # seconds that the last checkpoint took
+
+    def result(self) -> Result:
+        """Train to the end."""
+        run, progress = self.run, self.progress
+        with processes.together(self.place):
+            saved = self.folder.load_checkpoint() if self.folder else None
+        saved = processes.from_first(saved, self.place)
+        if saved is not None:
+            progress.restore(saved, str(self.folder.path) if self.folder else "the store")
+        status = "finished"
+        while progress.epoch <= run.epochs and status == "finished":
+            finite = self.train_epoch()
+            self.end_epoch(finite)
+            status = "finished" if finite else "diverged"
+            if finite and progress.epoch <= run.epochs:
+                self.pause()
+        self.agree.close()
+        weights = processes.whole(dict(processes.bare(self.model).state_dict()))
+        result = Result(
+            run=run,
+            status=status,
+            epochs=tuple(progress.epochs),
+            seconds=self.seconds(),
+            metric=self.judgement.metric,
+            where=where(self.place),
+            versions=versions(),
+            weights=digest(weights),
+            skipped_steps=progress.optimizer.skipped_steps,
+            clamped_steps=progress.optimizer.clamped_steps,
+        )
+        with processes.together(self.place):
+            if self.folder:
+                if self.place.keep_weights:
+                    self.folder.save_weights(weights)
+                self.folder.save(result)
+        return result
+
+    def train_epoch(self) -> bool:
+        """Take the steps that are left of the epoch; return whether the loss is still finite."""
+        run, progress, steps = self.run, self.progress, self.data.steps
+        self.model.train()
+        batches = self.data.train(progress.epoch, progress.step)
+        look = 1 if self.device.type == "cpu" and self.place.world == 1 else LOOK_EVERY
+        while progress.step < steps:
+            reseed(self.device, run.seed, progress.epoch, progress.step, self.place.rank)
+            if (batch := next(batches, None)) is None:
+                raise DataError(
+                    f"the data says that an epoch has {steps} steps, and ended after {progress.step}: "
+                    "its length is wrong."
+                )
+            now = (progress.epoch - 1) * steps + progress.step
+            for group in progress.optimizer.param_groups:
+                group["lr"] = schedule.lr_at(run, now, steps)
+                if run.weight_decay_schedule and group.get("name") != REST:  # which MuonAdamW leaves without λ
+                    group["weight_decay"] = schedule.weight_decay_at(run, now, steps)
+            self.step(batch)
+            progress.step += 1
+            if progress.step % look == 0 and not self.finite():
+                return False
+            if progress.step < steps:  # at the end of an epoch there is first something to measure
+                self.pause()
+        return self.finite()
+
+    def step(self, batch: Batch) -> None:
+        """Learn from one batch."""
+        run, progress, size = self.run, self.progress, batch.targets.numel()
+        if min(batch.count, run.batch_size) < self.place.world:  # known to all, also to those who have one
+            raise ValueError(
+                f"batch_size={run.batch_size}: the last batch of the epoch has fewer examples than there are "
+                f"processes ({self.place.world}), and a process without any cannot learn. Use another batch size."
+            )
+        progress.optimizer.zero_grad()
+        with self.autocast():
+            outputs, carried = self.task.forward(self.model, batch.inputs, None if batch.first else progress.carried)
+            loss = self.task.loss(outputs, batch.targets)
+        # DDP and FSDP average over processes, whose parts of the last batch may differ in size.
+        weighted = loss if self.place.world == 1 else loss * (size * self.place.world / batch.count)
+        torch.autograd.backward(weighted)
+        progress.optimizer.step()
+        progress.loss += loss.detach().double() * size
+        progress.seen += batch.count
+        progress.carried = tuple(part.detach() for part in carried) if carried is not None else None
+
+    def finite(self) -> bool:
+        """Whether every loss of this epoch was, in every process."""
+        return bool(processes.total(self.progress.loss.clone(), self.place).isfinite())
+
+    def end_epoch(self, finite: bool) -> None:
+        """Judge the network, and keep what was measured."""
+        progress = self.progress
+        reading = monitor.read(progress.optimizer)
+        processes.share_buffers(self.model, self.place)
+        train_loss = processes.total(progress.loss.clone(), self.place).item() / max(progress.seen, 1)
+        test_loss, test = self.measure(self.data.test())
+        held_out = self.data.validation()
+        validation_loss, validation = self.measure(held_out) if held_out is not None else (None, None)
+        epoch = Epoch(
+            epoch=progress.epoch,
+            lr=progress.optimizer.param_groups[0]["lr"],
+            train_loss=known(train_loss) if finite else None,
+            test_loss=test_loss,
+            test=test,
+            validation_loss=validation_loss,
+            validation=validation,
+            effective_lr=known(reading.effective_lr),
+            grad_norm=known(reading.grad_norm),
+            weight_norm=known(reading.weight_norm),
+        )
+        progress.epochs.append(epoch)
+        progress.epoch, progress.step, progress.seen, progress.carried = progress.epoch + 1, 0, 0, None
+        progress.loss.zero_()
+        with processes.together(self.place):
+            if self.folder:
+                self.folder.log(epoch)
+            if self.on_epoch and self.place.rank == 0:
+                self.on_epoch(epoch)
+
+    @torch.no_grad()
+    def measure(self, batches: Iterator[Batch]) -> tuple[float | None, float | None]:
+        """Return the mean loss and the metric over a whole set; None for what is not finite."""
+        self.model.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        carried: Carried = None
+        for batch in batches:
+            size = batch.targets.numel()
+            if size == 0:
+                continue
+            with self.autocast():
+                outputs, carried = self.task.forward(self.model, batch.inputs, None if batch.first else carried)
+                loss = self.task.loss(outputs, batch.targets).double()
+            judged = self.judgement.each(outputs, batch.targets) if self.judgement.each else loss
+            sums += torch.stack([loss, torch.as_tensor(judged).to(loss), torch.ones_like(loss)]) * size
+        loss, judged, count = processes.total(sums, self.place).tolist()
+        return known(loss / count), known(self.judgement.finish(loss / count, judged / count))
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The arithmetic of the run."""
+        if self.run.dtype != "bfloat16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def pause(self) -> None:
+        """After a step: keep a checkpoint where one is due; leave where somebody asked."""
+        every = self.place.checkpoint_seconds
+        # A checkpoint costs what it costs: never more than a hundredth of the time goes into them.
+        due = self.folder is not None and time.perf_counter() - self.kept >= (
+            max(every, 100 * self.cost) if every else 0
+        )
+        stop, keep = self.agree(bool(self.stop), due)
+        if not (stop or keep):
+            return
+        before = time.perf_counter()
+        self.progress.seconds, self.begun = self.seconds(), before
+        content = self.progress.content()
+        with processes.together(self.place):
+            if self.folder:
+                self.folder.save_checkpoint(content)
+        self.kept = time.perf_counter()
+        self.cost = self.kept - before
+        if stop:
+            self.agree.close()
+            raise self.stop.stopped
+
+    def seconds(self) -> float:
+        """Seconds spent on this run so far, by this process and by those before it."""
+        return self.progress.seconds + time.perf_counter() - self.begun
+
+
+def known(value: float) -> float | None:
+    """Return the number, or None for what JSON cannot hold."""
+    return value if math.isfinite(value) else None
+
+
+def where(place: Place) -> str:
+    """Return on what a run is computed."""
+    device = torch.device(place.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return name if place.world == 1 else f"{place.world} × {name}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that may decide the last bits."""
+    return {
+        "weightdecay": weightdecay.__version__,
+        "torch": version("torch"),
+        "python": platform.python_version(),
+    }
