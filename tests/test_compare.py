@@ -19,8 +19,9 @@ from weightdecay.lab.study.compare import (
     grid,
     question,
 )
+from weightdecay.lab.study.difference import paired
 from weightdecay.lab.study.question import Point
-from weightdecay.lab.study.statistics import compare, paired
+from weightdecay.lab.study.statistics import compare
 
 
 def test_the_default_plan_is_66_different_runs():
@@ -135,7 +136,7 @@ def test_the_interval_is_that_of_a_paired_t_test(count):
     found = paired(a, b)
     expected = ttest_rel(a, b).confidence_interval(0.95)
     assert found.interval == pytest.approx((expected.low, expected.high), rel=1e-12)
-    assert (found.verdict == "beyond seed noise") == (ttest_rel(a, b).pvalue < 0.05)
+    assert (found.verdict != "undecided") == (ttest_rel(a, b).pvalue < 0.05)
 
 
 def test_the_interval_covers_the_truth_in_95_of_100_cases():

@@ -14,6 +14,7 @@ from weightdecay.lab.paper.experiments import large_batch
 from weightdecay.lab.paper.measure import BEST, LAST, MEASURES, SELECTED
 from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.study.difference import paired, seeds_for
 from weightdecay.lab.study.question import Point
 from weightdecay.lab.study.statistics import Cell
 from weightdecay.lab.training.train import check
@@ -28,7 +29,7 @@ SMALL = paper.scale("small")
 def test_a_difference_is_scipys_paired_t_test(shift, verdict):
     draw = np.random.default_rng(3)
     a, b = draw.normal(size=6) + shift, draw.normal(size=6)
-    found = ordering.difference(a.tolist(), b.tolist())
+    found = paired(a.tolist(), b.tolist())
     test = stats.ttest_rel(a, b)
     interval = test.confidence_interval(0.95)
     assert found.p == pytest.approx(test.pvalue, rel=1e-9)
@@ -40,7 +41,7 @@ def test_the_number_of_seeds_has_the_power_it_promises():
     """Simulated: at the number found the test sees the difference in 80 % of draws, at one seed fewer in less."""
     draw = np.random.default_rng(0)
     mean, spread = 1.0, 1.3
-    count = ordering.seeds_for(mean, spread)
+    count = seeds_for(mean, spread)
     power = {
         n: (stats.ttest_1samp(draw.normal(mean, spread, size=(20_000, n)), 0, axis=1).pvalue < 0.05).mean()
         for n in (count - 1, count)
@@ -48,8 +49,8 @@ def test_the_number_of_seeds_has_the_power_it_promises():
     error = 4 * math.sqrt(0.8 * 0.2 / 20_000)
     assert power[count] > 0.8 - error
     assert power[count - 1] < 0.8 + error
-    assert ordering.seeds_for(0.0, 1.0) is None
-    assert ordering.seeds_for(1e-9, 1.0) is None
+    assert seeds_for(0.0, 1.0) is None
+    assert seeds_for(1e-9, 1.0) is None
 
 
 @pytest.mark.parametrize(
@@ -64,12 +65,12 @@ def test_the_number_of_seeds_has_the_power_it_promises():
     ],
 )
 def test_runs_that_diverged_and_single_seeds_decide_only_what_is_beyond_doubt(a, b, verdict):
-    assert ordering.difference(a, b).verdict == verdict
+    assert paired(a, b).verdict == verdict
 
 
 def test_a_claim_about_several_holds_if_all_do_and_is_refuted_by_one_after_correction():
-    low, high = ordering.difference([0.0, 0.1, 0.2], [5, 5.2, 5.1]), ordering.difference([5, 5.2, 5.1], [0.0, 0.1, 0.2])
-    open_ = ordering.difference([1.0, 2.0, 3.0], [2.5, 1.5, 2.5])
+    low, high = paired([0.0, 0.1, 0.2], [5, 5.2, 5.1]), paired([5, 5.2, 5.1], [0.0, 0.1, 0.2])
+    open_ = paired([1.0, 2.0, 3.0], [2.5, 1.5, 2.5])
     assert ordering.all_of([low, low]) == ("holds", None)
     assert ordering.all_of([low, high])[0] == "refuted"
     verdict, seeds = ordering.all_of([low, open_])
@@ -147,7 +148,7 @@ def test_what_seeds_disagree_on_is_undecided_and_says_how_many_would_decide():
     noisy = answer({("adams", 1.0): (5.0, 7.0, 6.0), ("sgd", 1.0): (6.5, 6.0, 6.6)})
     found = claims.lowest("adams", ["sgd"])(noisy, BEST)
     assert found.verdict == "undecided"
-    assert found.seeds == ordering.difference((5.0, 7.0, 6.0), (6.5, 6.0, 6.6)).seeds > 3
+    assert found.seeds == paired((5.0, 7.0, 6.0), (6.5, 6.0, 6.6)).seeds > 3
     assert "6 − SGD 6.367 = −0.367" in found.measured
 
 

@@ -7,8 +7,9 @@ from lab import small
 
 from weightdecay.lab.run import Place, Run, options
 from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.study.asked import questions
 from weightdecay.lab.sweeps.cost import kind, rehearse
-from weightdecay.lab.sweeps.plan import plan, questions, read
+from weightdecay.lab.sweeps.plan import plan, read
 
 FILE = """
 title = "AdamW against AdamS"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from weightdecay.lab.cli.outcome import show
 from weightdecay.lab.cli.say import DONE, say
 from weightdecay.lab.run.settings import SettingsError, command_line
-from weightdecay.lab.sweeps import plan as plans
+from weightdecay.lab.study.asked import questions
 
 if TYPE_CHECKING:
     from weightdecay.lab.run import Result
@@ -40,7 +40,7 @@ def run_report(settings: ReportSettings) -> int:
     if not results:
         raise SettingsError(f"{settings.folder}: no run has finished yet.")
     command = command_line(settings, ["report", str(settings.folder)])
-    report(plans.questions([result.run for result in results], command), results, settings.out or settings.folder)
+    report(questions([result.run for result in results], command), results, settings.out or settings.folder)
     return DONE
 
 

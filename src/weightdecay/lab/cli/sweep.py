@@ -12,6 +12,7 @@ from weightdecay.lab.cli.report import report
 from weightdecay.lab.cli.say import DONE, FAILED, fail, status_of
 from weightdecay.lab.run.interrupt import sigterm_raises
 from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.study.asked import questions
 from weightdecay.lab.sweeps import plan as plans
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _train(settings: SweepSettings, plan: plans.Plan, runs: list[Run], on: Execu
     from weightdecay.lab.cli.view import live
     from weightdecay.lab.sweeps.sweep import sweep
 
-    asked = plans.questions(runs, settings.command, plan.title)
+    asked = questions(runs, settings.command, plan.title)
     failures: dict[Run, RunFailure] = {}
     everything = _together(asked)
     try:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from weightdecay.lab.run import Metric
 
+Carried = tuple[Tensor, ...] | None
+"""The state of a recurrent network between two batches of one text."""
+
 
 class DataError(Exception):
     """Data that is missing, truncated or wrong: one line that names the file, the reason and the way out."""

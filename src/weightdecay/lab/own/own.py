@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from weightdecay.lab.data.base import Data, DataError, Facts
+from weightdecay.lab.data.base import Carried, Data, DataError, Facts
+from weightdecay.lab.data.scores import ERRORS, Mean, Scorer
 from weightdecay.lab.own.loaders import Loaded, kind_of
 from weightdecay.lab.run import Metric, Place, Result, Run
+from weightdecay.lab.run.product import TABLES, product
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.run.source import digest
-from weightdecay.lab.sweeps.plan import TABLES, product, questions
-from weightdecay.lab.training.task import ERRORS, Carried, Judgement, Mean
 
 if TYPE_CHECKING:
     from weightdecay.lab.executors import Executor
     from weightdecay.lab.study.statistics import Comparison
 
-LOSS = Judgement(Metric("test loss", ""), None, lambda loss, judged: loss)
+LOSS = Scorer(Metric("test loss", ""), None, lambda loss, judged: loss)
 
 Weights = Sequence[float] | Mapping[str, Sequence[float]]
 
@@ -160,6 +160,7 @@ class Own:
         """
         from weightdecay.lab.report import write
         from weightdecay.lab.run.store import Store
+        from weightdecay.lab.study.asked import questions
         from weightdecay.lab.study.statistics import compare
         from weightdecay.lab.sweeps.sweep import sweep
         from weightdecay.lab.training.train import check
@@ -203,7 +204,7 @@ class Own:
         """Nothing is carried from batch to batch."""
         return model(inputs), None
 
-    def judgement(self, data: Data, model: nn.Module) -> Judgement:
+    def scorer(self, data: Data, model: nn.Module) -> Scorer:
         """By the user's judge; by errors, where outputs are scores of classes and targets classes; else by the loss.
 
         A few examples of the test data are looked at. Raises: DataError, for a loss or a judge that gives no number.
@@ -224,7 +225,7 @@ class Own:
                 raise DataError(
                     f"{self.name}: judge() must return a number for a batch; it returned {kind_of(judged)}."
                 )
-            return Judgement(self.metric, self.judge, lambda loss, judged: judged)
+            return Scorer(self.metric, self.judge, lambda loss, judged: judged)
         return ERRORS if _are_classes(outputs, targets) else LOSS
 
 

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 from weightdecay.lab.paper.experiment import Answer, mean
 from weightdecay.lab.paper.measure import Measure
-from weightdecay.lab.paper.ordering import Difference, Judgement, all_of, difference
+from weightdecay.lab.paper.ordering import Judgement, all_of
 from weightdecay.lab.run import Result
+from weightdecay.lab.study.difference import Difference, paired
 from weightdecay.lab.study.statistics import Cell
 
 Judge = Callable[[Answer, Measure], Judgement]
@@ -71,7 +72,7 @@ def lower_everywhere(curve: str, others: Sequence[str]) -> Judge:
 
 
 def _paired(a: Cell, b: Cell, measure: Measure) -> Difference:
-    return difference([measure.of(r) for r in a.results], [measure.of(r) for r in b.results])
+    return paired([measure.of(r) for r in a.results], [measure.of(r) for r in b.results])
 
 
 def decreasing(along: Sequence[tuple[str, float]]) -> Judge:
@@ -150,7 +151,7 @@ def lowest_training_loss(curve: str, others: Sequence[str], at: Chosen = fixed) 
 
 
 def _late(a: Cell, b: Cell, quantity: str, part: float) -> Difference:
-    return difference([late(r, quantity, part) for r in a.results], [late(r, quantity, part) for r in b.results])
+    return paired([late(r, quantity, part) for r in a.results], [late(r, quantity, part) for r in b.results])
 
 
 def late(result: Result, quantity: str, part: float) -> float:

@@ -12,7 +12,7 @@ from weightdecay.lab.paper.ordering import Judgement, not_judged
 from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.study.question import Point
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.statistics import Cell, answers
 
 Figure = Literal["curves", "decay", "heat", "scatter", "batch", "norms"]
 """Kinds of figure: error and loss by epoch; error against λ; against lr and λ; training loss against test error in the
@@ -141,25 +141,18 @@ class Reproduction:
         return tuple({result.run: result for answer in self.answers for result in answer.results}.values())
 
 
-def answered(panel: Panel, results: Mapping[Run, Result]) -> Answer:
-    """Return the panel with its results. Raises: KeyError, for a run without one."""
-    return Answer(
-        panel, {point: Cell(point, tuple(results[run] for run in runs)) for point, runs in panel.points.items()}
-    )
-
-
 def judge(
     experiment: Experiment, scale: Scale, results: Iterable[Result], measures: Sequence[Measure], command: str
 ) -> Reproduction:
     """Judge every claim of an experiment on every panel."""
-    known = {result.run: result for result in results}
-    answers = tuple(answered(panel, known) for panel in experiment.panels(scale))
+    kept = tuple(results)
+    answered = tuple(Answer(panel, answers(panel.points, kept)) for panel in experiment.panels(scale))
     rows = []
     for claim in experiment.claims(scale):
-        for answer in answers:
+        for answer in answered:
             there = [one for one in measures if all(one.of(result) == one.of(result) for result in answer.results)]
             judged = {one.name: claim.judge(answer, one) for one in there}
             if scale.thin:
                 judged = {name: not_judged(one) for name, one in judged.items()}
             rows.append(Row(experiment.name, answer.panel.title, claim, judged))
-    return Reproduction(experiment, scale, answers, tuple(rows), command)
+    return Reproduction(experiment, scale, answered, tuple(rows), command)

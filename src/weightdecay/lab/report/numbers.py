@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightdecay.lab.run import Metric
-from weightdecay.lab.study.statistics import Cell, Comparison, Difference
+from weightdecay.lab.study.difference import Difference
+from weightdecay.lab.study.statistics import Cell, Comparison
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import statistics as plain
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from weightdecay.lab.run import Metric, Result
+from weightdecay.lab.run import Metric, Result, Run
 from weightdecay.lab.run.methods import Method, method
+from weightdecay.lab.study.difference import Difference, paired
 from weightdecay.lab.study.question import Point, Question
 
 Verdict = Literal["best", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
-
-CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -57,24 +56,6 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """The metric minus the best optimizer's, in its own unit, with the 95 % interval (None for one seed)."""
-
-    mean: float
-    interval: tuple[float, float] | None
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether the interval leaves out 0."""
-        if not math.isfinite(self.mean):
-            return "not finite"
-        if self.interval is None:
-            return "one seed: unknown"
-        low, high = self.interval
-        return "within seed noise" if low <= 0 <= high else "beyond seed noise"
-
-
-@dataclass(frozen=True)
 class Standing:
     """How one optimizer did at its best lr and λ. ``edges`` are the words for those whose grid ends at the best value.
 
@@ -86,13 +67,19 @@ class Standing:
     method: Method
     best: Cell
     without: Cell | None  # the same lr at λ = 0, where it was run
-    difference: Difference | None  # None: this is the best optimizer
+    difference: Difference | None  # its metric minus that of the best optimizer; None: it is the best
     edges: tuple[str, ...]
 
     @property
     def verdict(self) -> Verdict:
         """Against the best optimizer."""
-        return "best" if self.difference is None else self.difference.verdict
+        if self.difference is None:
+            return "best"
+        if not math.isfinite(self.difference.mean):
+            return "not finite"
+        if self.difference.interval is None:
+            return "one seed: unknown"
+        return "within seed noise" if self.difference.verdict == "undecided" else "beyond seed noise"
 
 
 @dataclass(frozen=True)
@@ -118,10 +105,15 @@ class Comparison:
         return [cell for cell in self.cells if cell.point.curve == curve]
 
 
+def answers(points: Mapping[Point, tuple[Run, ...]], results: Iterable[Result]) -> dict[Point, Cell]:
+    """Return the cell that answers each point of a question. A KeyError means that a run is missing."""
+    by_run = {result.run: result for result in results}
+    return {point: Cell(point, tuple(by_run[run] for run in runs)) for point, runs in points.items()}
+
+
 def compare(question: Question, results: Iterable[Result]) -> Comparison:
     """Arrange the results of the question's runs. A KeyError means that a run is missing."""
-    by_run = {result.run: result for result in results}
-    cells = tuple(Cell(point, tuple(by_run[run] for run in runs)) for point, runs in question.points.items())
+    cells = tuple(answers(question.points, results).values())
     by_curve: dict[str, list[Cell]] = {}
     for cell in cells:
         by_curve.setdefault(cell.point.curve, []).append(cell)
@@ -148,30 +140,9 @@ def _difference(cell: Cell, winner: Cell) -> Difference:
     mine, other = ({r.run.seed: r.last for r in one.results} for one in (cell, winner))
     shared = [seed for seed in mine if seed in other]
     if not shared:
-        return Difference(cell.mean - winner.mean, None)
-    return paired([mine[seed] for seed in shared], [other[seed] for seed in shared])
-
-
-def paired(errors: Sequence[float], reference: Sequence[float]) -> Difference:
-    """Return the mean of ``errors − reference``, seed by seed, with the 95 % t interval.
-
-    Pairs, because the same seed means the same wrong labels, initial weights and order of the data for every
-    optimizer: what they share cancels. The interval is that of ``scipy.stats.ttest_rel``.
-    """
-    differences = [a - b for a, b in zip(errors, reference, strict=True)]
-    if not all(map(math.isfinite, differences)):
-        return Difference(math.inf, None)
-    mean = plain.fmean(differences)
-    half = half_width(differences)
-    return Difference(mean, None if half is None else (mean - half, mean + half))
-
-
-def half_width(values: Sequence[float]) -> float | None:
-    r"""Return half the 95 % t interval of a mean, :math:`t_{n-1,\,0.975}\,s/\sqrt n`; None for one value."""
-    from scipy.stats import t
-
-    spread, count = _std(values), len(values)
-    return None if spread is None else float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
+        return Difference(cell.mean - winner.mean, None, None, 0, None)
+    found = paired([mine[seed] for seed in shared], [other[seed] for seed in shared])
+    return found if math.isfinite(found.mean) else replace(found, mean=math.inf, interval=None)
 
 
 def _std(values: Sequence[float]) -> float | None:

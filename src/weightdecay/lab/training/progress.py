@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 import weightdecay
+from weightdecay.lab.data.base import Carried
 from weightdecay.lab.run import Epoch, Place, Run
 from weightdecay.lab.run.store import StoreError
 from weightdecay.lab.training.processes import bare, divided, from_first, share_buffers, whole
-from weightdecay.lab.training.task import Carried
 
 
 @dataclass

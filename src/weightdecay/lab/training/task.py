@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor, nn
@@ -13,23 +10,9 @@ from torch.nn.functional import cross_entropy
 from weightdecay.checks import unknown
 from weightdecay.lab import data as datasets
 from weightdecay.lab import models
-from weightdecay.lab.data.base import Data, Facts
-from weightdecay.lab.run import ERROR, PERPLEXITY, Metric, Place, Run
-
-Mean = Callable[[Tensor, Tensor], Tensor]
-"""(outputs, targets) → a number: the mean over the targets of a batch."""
-
-Carried = tuple[Tensor, ...] | None
-"""The state of a recurrent network between two batches of one text."""
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """How the metric comes about: ``each`` is averaged over a whole set, ``finish`` takes that mean and the loss."""
-
-    metric: Metric
-    each: Mean | None  # None: the loss says it all
-    finish: Callable[[float, float], float]
+from weightdecay.lab.data.base import Carried, Data, Facts
+from weightdecay.lab.data.scores import ERRORS, PERPLEXITIES, Scorer
+from weightdecay.lab.run import PERPLEXITY, Place, Run
 
 
 class Task(Protocol):
@@ -50,8 +33,8 @@ class Task(Protocol):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch."""
 
-    def judgement(self, data: Data, model: nn.Module) -> Judgement:
-        """Return how a trained network is judged."""
+    def scorer(self, data: Data, model: nn.Module) -> Scorer:
+        """Return how a trained network is scored."""
 
 
 class Named:
@@ -81,21 +64,6 @@ class Named:
         """Cross entropy, of images (n, classes) or of tokens (time, n, vocabulary)."""
         return cross_entropy(outputs.flatten(0, -2), targets.flatten())
 
-    def judgement(self, data: Data, model: nn.Module) -> Judgement:
+    def scorer(self, data: Data, model: nn.Module) -> Scorer:
         """By the data's own metric: errors in percent, or perplexity."""
         return PERPLEXITIES if data.metric == PERPLEXITY else ERRORS
-
-
-def wrong(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the share of wrong answers. NaN is in no class: a diverged network is wrong wherever it cannot answer."""
-    right = (outputs.argmax(-1) == targets) & outputs.isfinite().all(-1)
-    return 1.0 - right.double().mean()
-
-
-def perplexity(loss: float) -> float:
-    """Return e to the mean loss of a token; infinite where that is too large to write."""
-    return math.exp(loss) if loss < 700 else math.inf
-
-
-ERRORS = Judgement(ERROR, wrong, lambda loss, share: 100.0 * share)
-PERPLEXITIES = Judgement(PERPLEXITY, None, lambda loss, share: perplexity(loss))

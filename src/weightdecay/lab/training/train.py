@@ -19,7 +19,7 @@ import weightdecay
 from weightdecay import catalog, monitor
 from weightdecay.checks import unknown
 from weightdecay.lab.data import layout, split
-from weightdecay.lab.data.base import Batch, DataError
+from weightdecay.lab.data.base import Batch, Carried, DataError
 from weightdecay.lab.run import Epoch, Place, Result, Run
 from weightdecay.lab.run.interrupt import Stop
 from weightdecay.lab.run.randomness import of_our_own, reseed
@@ -27,7 +27,7 @@ from weightdecay.lab.run.store import RunFolder, Store
 from weightdecay.lab.run.weights import digest
 from weightdecay.lab.training import processes, schedule
 from weightdecay.lab.training.progress import Progress
-from weightdecay.lab.training.task import Carried, Named, Task
+from weightdecay.lab.training.task import Named, Task
 from weightdecay.optim.muon_adamw import REST
 
 LOOK_EVERY = 100
@@ -141,7 +141,7 @@ class Training:
             model = self.task.build(run, self.data.facts)
             model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
             can_be_computed(run, model, self.device)
-            self.judgement = self.task.judgement(self.data, model)
+            self.scorer = self.task.scorer(self.data, model)
         self.model = processes.spread(layout.laid_out(model, run, self.place), run.strategy, self.place)
         if run.compile:
             layout.compiled(self.model, self.place)
@@ -173,7 +173,7 @@ class Training:
             status=status,
             epochs=tuple(progress.epochs),
             seconds=self.seconds(),
-            metric=self.judgement.metric,
+            metric=self.scorer.metric,
             where=where(self.place),
             versions=versions(),
             weights=digest(weights),
@@ -280,10 +280,10 @@ class Training:
             with self.autocast():
                 outputs, carried = self.task.forward(self.model, batch.inputs, None if batch.first else carried)
                 loss = self.task.loss(outputs, batch.targets).double()
-            judged = self.judgement.each(outputs, batch.targets) if self.judgement.each else loss
+            judged = self.scorer.each(outputs, batch.targets) if self.scorer.each else loss
             sums += torch.stack([loss, torch.as_tensor(judged).to(loss), torch.ones_like(loss)]) * size
         loss, judged, count = processes.total(sums, self.place).tolist()
-        return known(loss / count), known(self.judgement.finish(loss / count, judged / count))
+        return known(loss / count), known(self.scorer.finish(loss / count, judged / count))
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The arithmetic of the run."""

@@ -8,9 +8,10 @@ from weightdecay.lab.paper.arms import ADAMS_THREE, FIXED, Arm, panel
 from weightdecay.lab.paper.claims import Judge
 from weightdecay.lab.paper.experiment import Answer, Claim, Experiment, Panel
 from weightdecay.lab.paper.measure import Measure
-from weightdecay.lab.paper.ordering import Judgement, all_of, difference
+from weightdecay.lab.paper.ordering import Judgement, all_of
 from weightdecay.lab.paper.scale import Scale
 from weightdecay.lab.run import Epoch, Result
+from weightdecay.lab.study.difference import paired
 
 
 def mean_v(epoch: Epoch) -> float:
@@ -28,7 +29,7 @@ def _falls(arm: Arm) -> Judge:
             v = mean_v(result.epochs[epoch])
             return math.log(v) if v > 0 else math.inf
 
-        one = difference([log_v(r, -1) for r in results], [log_v(r, 0) for r in results])
+        one = paired([log_v(r, -1) for r in results], [log_v(r, 0) for r in results])
         verdict, seeds = all_of([one])
         return Judgement(verdict, f"v̄ last/first: {math.exp(one.mean):.3g} (log {one})", seeds)
 

@@ -1,0 +1,142 @@
+"""Settings as a person writes them, in a file or in Python: strictly read, several values of each multiplied out."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields
+from typing import Any
+
+from weightdecay.checks import unknown
+from weightdecay.lab.run.methods import method, portable, with_code
+from weightdecay.lab.run.run import Option, Options, Run, options
+from weightdecay.lab.run.settings import SettingsError
+
+ONE_PROCESS = ("processes", "strategy")
+"""Of a run under torchrun; those of a sweep have one process each."""
+
+RUN = {
+    field.name: field for field in fields(Run) if field.name not in ("data_digest", "optimizer_digest", *ONE_PROCESS)
+}
+TABLES = ("optimizer_options", "network_options")
+
+
+def check_known(names: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Refuse names that are not known. Raises: SettingsError, with the nearest."""
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"{where}: " + unknown("setting", name, tuple(known)))
+
+
+def product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
+    """Yield every combination of the values of all settings: fields of a run, and ``seeds``, how many of them.
+
+    Raises: SettingsError, which begins with ``where`` the settings are from.
+    """
+    check_known(settings, (*RUN, "seeds"), where)
+    settings = dict(settings)
+    if "seeds" in settings:
+        if "seed" in settings:
+            raise SettingsError(
+                f"{where}: seed and seeds are both set. Use seeds = 3 for 0, 1 and 2, or seed = [0, 1, 2]."
+            )
+        count = settings.pop("seeds")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise SettingsError(f"{where}: seeds = {count!r}: it is a number of seeds, 1 or more.")
+        settings["seed"] = list(range(count))
+    settings.setdefault("seed", 0)
+    for name in ("optimizer", "weight_decay"):
+        if name not in settings:
+            raise SettingsError(f"{where} has no {name}. Set it to one value, or to a list of them.")
+    axes = [_values(name, value, where) for name, value in settings.items()]
+    for combination in itertools.product(*axes):
+        values = dict(zip(settings, combination, strict=True))
+        try:
+            values["optimizer"] = portable(str(values["optimizer"]))
+            values.setdefault("lr", method(values["optimizer"]).lr)
+            run = with_code(Run(**typed(values, RUN, "")))
+        except SettingsError as error:
+            raise SettingsError(f"{where}: {error}") from error
+        yield run
+
+
+def _values(name: str, value: Any, where: str) -> list[Any]:
+    """Return the values that a setting takes, one or more."""
+    if name in TABLES:
+        return _tables(name, value, where)
+    if name == "milestones":  # itself a list: several of them are a list of lists
+        several = isinstance(value, list) and bool(value) and all(isinstance(one, list) for one in value)
+        return [tuple(one) for one in value] if several else [tuple(value) if isinstance(value, list) else value]
+    if isinstance(value, dict):
+        return _range(name, value, where)
+    if not isinstance(value, list):
+        return [value]
+    if not value:
+        raise SettingsError(f"{where}: {name} = []: an empty list makes no run.")
+    return value
+
+
+def _tables(name: str, value: Any, where: str) -> list[Options]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{where}: {name} must be a table, as in {name} = {{ momentum = 0.9 }}.")
+    axes = [_values(f"{name}.{key}", one, where) for key, one in value.items()]
+    found = []
+    for combination in itertools.product(*axes):
+        pairs: dict[str, Option] = dict(zip(value, combination, strict=True))
+        found.append(options(pairs))
+    return found
+
+
+def _range(name: str, table: Mapping[str, Any], where: str) -> list[float]:
+    """Return ``count`` numbers from ``from`` to ``to``, evenly in their logarithm; with ``scale = "linear"`` evenly.
+
+    Rounded to three digits, so that what is printed is what is run.
+    """
+    allowed = ("from", "to", "count", "scale")
+    check_known(table, allowed, f"{where}: the range of {name}")
+    missing = [key for key in allowed[:3] if key not in table]
+    if missing:
+        raise SettingsError(
+            f"{where}: the range of {name} has no {missing[0]}. Write {{ from = 1e-4, to = 1e-2, count = 3 }}."
+        )
+    low, high, count, scale = table["from"], table["to"], table["count"], table.get("scale", "log")
+    if scale not in ("log", "linear"):
+        raise SettingsError(f'{where}: the range of {name} has scale = {scale!r}. Use "log" or "linear".')
+    if not isinstance(count, int) or count < 2:
+        raise SettingsError(
+            f"{where}: the range of {name} has count = {count!r}. Two are the least, both ends included."
+        )
+    if scale == "log" and not (low > 0 and high > 0):
+        raise SettingsError(
+            f"{where}: the range of {name} goes from {low} to {high}, and a logarithm has no 0. "
+            'Start above it, and add 0 in a grid of its own; or set scale = "linear".'
+        )
+    steps = [i / (count - 1) for i in range(count)]
+    if scale == "log":
+        values = [math.exp(math.log(low) + part * (math.log(high) - math.log(low))) for part in steps]
+    else:
+        values = [low + part * (high - low) for part in steps]
+    return [float(f"{value:.3g}") for value in values]
+
+
+def typed(values: Mapping[str, Any], known: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the values in the types of the fields; a whole number may stand for a float, nothing else is converted."""
+    found = {}
+    for name, value in values.items():
+        kind = known[name].type
+        if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        expected = {"float": float, "int": int, "str": str, "bool": bool}.get(kind)
+        if expected and (not isinstance(value, expected) or (expected is int and isinstance(value, bool))):
+            default = known[name].default
+            example = "" if default is MISSING else f" The default is {default!r}."
+            words = {float: "a number", int: "a whole number", str: "a text in quotes", bool: "true or false"}[expected]
+            raise SettingsError(f"{where}{name} = {value!r} must be {words}.{example}")
+        if name == "milestones" and not (
+            isinstance(value, tuple)
+            and all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in value)
+        ):
+            raise SettingsError(f"{where}milestones = {value!r} must be fractions of the epochs, as in [0.4, 0.8].")
+        found[name] = value
+    return found

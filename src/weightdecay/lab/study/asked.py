@@ -1,0 +1,93 @@
+"""Runs that a file, a folder or a program made, as questions: one for each data set and network."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Container, Iterable
+from dataclasses import asdict
+
+from weightdecay.lab.run import Run
+from weightdecay.lab.run.product import TABLES
+from weightdecay.lab.study.question import Point, Question
+
+AXES = ("optimizer", "lr", "weight_decay", "seed")
+
+
+def questions(runs: Iterable[Run], command: str, title: str = "") -> dict[str, Question]:
+    """Return a question for each data and network, by a name that a folder can have.
+
+    Numbers of different ones are not compared, nor those of one whose content or code has changed (``data_digest``).
+    Runs that differ by seed only are a point; those that differ in lr and λ a curve; what else differs names the curve.
+    """
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.data, run.network, run.data_digest), []).append(run)
+    versions = Counter((data, network) for data, network, _ in groups)
+    found: dict[str, Question] = {}
+    for (data, network, digest), members in groups.items():
+        version = digest[:8] if versions[data, network] > 1 else ""
+        name = _folder(f"{_short(data)}-{network}", f"-{version}" if version else "", found)
+        found[name] = _question(members, command, title, f" (version {version})" if version else "")
+    return found
+
+
+def _short(data: str) -> str:
+    return data.rstrip("/").rpartition("/")[2].replace(":", "-")
+
+
+def _folder(name: str, ending: str, taken: Container[str]) -> str:
+    """Return a name of letters, digits, "-", "_" and ".", of 80 characters at most, that is not taken.
+
+    A file system counts bytes, 255 of them: so rare letters are fewer.
+    """
+    plain = re.sub(r"[^\w.-]+", "-", name).lstrip(".")
+    tails = itertools.chain([ending], (f"{ending}-{number}" for number in itertools.count(2)))
+    cut = (plain[: 80 - len(tail)].encode()[: 240 - len(tail)].decode(errors="ignore") + tail for tail in tails)
+    return next(made for made in cut if made not in taken)
+
+
+def _question(runs: list[Run], command: str, title: str, version: str) -> Question:
+    described = {run: _described(run) for run in runs}
+    names = {name: None for one in described.values() for name in one}
+    varied = [name for name in names if len({one.get(name) for one in described.values()}) > 1]
+    # What an optimizer always has (its own options) does not set its curves apart.
+    own = {
+        name
+        for name in varied
+        if all(
+            len({described[run].get(name) for run in runs if run.optimizer == optimizer}) == 1
+            for optimizer in {run.optimizer for run in runs}
+        )
+    }
+    points: dict[Point, list[Run]] = {}
+    for run in runs:
+        variant = ", ".join(
+            f"{name}={described[run][name]}" for name in varied if name not in own and name in described[run]
+        )
+        points.setdefault(Point(run.optimizer, run.lr, run.weight_decay, variant), []).append(run)
+    first = runs[0]
+    noise = {run.label_noise for run in runs}
+    rows = [("Sweep", title)] if title else []
+    rows += [("Data", first.data + version), ("Network", first.network)]
+    rows += [("The same for all", ", ".join(f"{k} {v}" for k, v in described[first].items() if k not in varied))]
+    return Question(
+        points={point: tuple(sorted(members, key=lambda run: run.seed)) for point, members in points.items()},
+        setting=f"{_short(first.data)}{version} with {first.network}",
+        command=command,
+        rows=tuple(rows),
+        label_noise=max(noise),
+        name="sweep",
+    )
+
+
+def _described(run: Run) -> dict[str, str]:
+    """Return everything but the axes of a comparison, each as text, options one by one."""
+    found: dict[str, str] = {}
+    for name, value in asdict(run).items():
+        if name in TABLES:
+            found |= {key: f"{one:g}" if isinstance(one, float) else str(one) for key, one in getattr(run, name)}
+        elif name not in (*AXES, "data", "network", "data_digest"):
+            found[name] = f"{value:g}" if isinstance(value, float) else str(value)
+    return found
