@@ -7,10 +7,9 @@ mode, with the batch-norm statistics that it has and without dropout, and left a
 from __future__ import annotations
 
 from weightdecay.spectrum.base import Curvature
-from weightdecay.spectrum.density import Density, density
+from weightdecay.spectrum.density import Density, Share, below, density, within
 from weightdecay.spectrum.eigenvalues import NotConvergedError, Top, top_eigenvalues
-from weightdecay.spectrum.ggn import GGN
-from weightdecay.spectrum.hessian import Hessian
+from weightdecay.spectrum.hessian import GGN, Hessian
 from weightdecay.spectrum.lanczos import Measure, lanczos, measure
 from weightdecay.spectrum.predict import (
     QUESTIONS,
@@ -22,7 +21,6 @@ from weightdecay.spectrum.predict import (
     predicted_best,
     spectrum_of,
 )
-from weightdecay.spectrum.share import Share, below, within
 from weightdecay.spectrum.trace import Trace, trace
 
 __all__ = [

@@ -1,11 +1,16 @@
-"""The Hessian, by differentiating twice."""
+"""The Hessian, and the generalised Gauss-Newton matrix: the Hessian without the network's own curvature."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from weightdecay.spectrum.base import Curvature
+import torch
+from torch import Tensor, nn
+
+from weightdecay.spectrum.base import Batches, Curvature, Loss
 
 
 class Hessian(Curvature):
@@ -40,3 +45,65 @@ class Hessian(Curvature):
                 twice = torch.autograd.grad(inner, self.parameters, allow_unused=True)
                 total.add_(self.flat(twice), alpha=share)
         return total
+
+
+class GGN(Curvature):
+    r"""The generalised Gauss-Newton matrix of the mean loss.
+
+    .. math:: G = \frac1N\sum_j J_j^\top\,\big(\nabla^2_f\,\ell(f_j, y_j)\big)\,J_j
+
+    Never negative for a convex loss (cross entropy, squares), and equal to the Hessian where the network is linear in
+    its parameters or fits perfectly. By curvlinops, one forward-mode and one backward pass a batch; the data stays on
+    the model's device.
+
+    Takes ``nn.CrossEntropyLoss`` or ``nn.MSELoss``, averaging: curvlinops asks the loss how it averages.
+
+    Raises: ValueError, for another loss, class weights or ignored targets; as :class:`Curvature`.
+    Source: Schraudolph 2002; curvlinops' ``GGNLinearOperator``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        data: Batches,
+        parameters: Sequence[nn.Parameter] | None = None,
+        on_product: Callable[[int], None] | None = None,
+    ) -> None:
+        if not isinstance(loss, (nn.CrossEntropyLoss, nn.MSELoss)) or loss.reduction != "mean":
+            raise ValueError(
+                f"loss={loss!r}: the GGN needs nn.CrossEntropyLoss() or nn.MSELoss(), with reduction='mean'. "
+                "The Hessian takes any function."
+            )
+        super().__init__(model, loss, data, parameters, on_product)
+        with _quietly():
+            from curvlinops import GGNLinearOperator
+        batches = [(inputs, targets) for inputs, targets, _ in self.batches()]
+        if self.total != sum(targets.numel() for _, targets in batches):
+            raise ValueError(f"loss={loss!r}: the GGN takes no class weights and ignores no targets. Use the Hessian.")
+        with self.measured(), torch.no_grad():
+            for inputs, targets in batches:
+                self.loss_of(inputs, targets)  # a diverged network shall say so
+        with self.measured():
+            self.operator: Any = GGNLinearOperator(
+                model, loss, self.parameters, batches, check_deterministic=False, num_data=_count(batches)
+            )
+
+    def product(self, vector: Tensor) -> Tensor:
+        """Return Gv."""
+        with _quietly():
+            result: Tensor = self.operator @ vector
+        return result
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without two warnings that nobody can act on: torch.jit is being retired, and vmap is slow on some layers."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        yield
+
+
+def _count(batches: Sequence[tuple[Tensor, Tensor]]) -> int:
+    return sum(len(targets) for _, targets in batches)

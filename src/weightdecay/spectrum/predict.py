@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from weightdecay.spectrum.base import Curvature
-from weightdecay.spectrum.density import Density, density
+from weightdecay.spectrum.density import Density, Share, density
 from weightdecay.spectrum.eigenvalues import Top, top_eigenvalues
 from weightdecay.spectrum.lanczos import Measure, measure
-from weightdecay.spectrum.share import Share
 from weightdecay.spectrum.trace import Trace, trace
 from weightdecay.theory.numbers import non_negative
 

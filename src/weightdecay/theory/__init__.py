@@ -6,19 +6,21 @@ Read :class:`Quadratic`, then :func:`expected` (Theorem 2); the rest is about it
 from __future__ import annotations
 
 from weightdecay.theory import equilibrium, later
-from weightdecay.theory.adaptive import decoupled_bias, stable_bias
 from weightdecay.theory.best import Best, best_weight_decay
-from weightdecay.theory.bias import bias, share_decided_by_decay
-from weightdecay.theory.convergence import steps_to_converge, time_constant
+from weightdecay.theory.bias import (
+    bias,
+    decoupled_bias,
+    share_decided_by_decay,
+    stable_bias,
+    steps_to_converge,
+    time_constant,
+)
 from weightdecay.theory.equilibrium import Equilibrium
-from weightdecay.theory.loss import Excess, excess_loss
-from weightdecay.theory.mean import expected
+from weightdecay.theory.loss import Excess, excess_loss, expected, stationary_variance, variance
 from weightdecay.theory.quadratic import Ensemble, Quadratic
-from weightdecay.theory.rates import constant, cosine, drops
+from weightdecay.theory.rates import constant, cosine, drops, outliers_and_bulk
 from weightdecay.theory.shrinkage import Coupled, Responses, Shrinkage, Vanilla
-from weightdecay.theory.spectra import outliers_and_bulk
 from weightdecay.theory.stability import Hypothesis, Movement, gradient_gap, hypothesis, movement
-from weightdecay.theory.variance import stationary_variance, variance
 
 __all__ = [
     "Best",

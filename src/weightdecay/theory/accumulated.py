@@ -20,8 +20,7 @@ import math
 import torch
 from torch import Tensor
 
-from weightdecay.theory import chebyshev
-from weightdecay.theory.product import log_abs_one_minus
+from weightdecay.theory.product import NODES, coefficients, evaluate, log_abs_one_minus, nodes
 
 SHORT = 16
 """Stretches of equal lr that are shorter than this on the mean are cheaper step by step than as a geometric series."""
@@ -54,7 +53,7 @@ class Accumulated:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the sums, (times, n)."""
         runs = sum(rates.numel() for rates, _ in self.stretches)
-        if min(runs, x.numel() / 8) <= chebyshev.NODES:
+        if min(runs, x.numel() / 8) <= NODES:
             return self.exact(x)
         u = x * self.peak
         beyond = u > 1  # measured from 2
@@ -73,8 +72,8 @@ class Accumulated:
         low, high = (2 - far, 2 - near) if beyond else (near, far)
         key = (e, bool(beyond))
         if key not in self.pieces:
-            self.pieces[key] = chebyshev.coefficients(self.exact(chebyshev.nodes(low, high) / self.peak))
-        return torch.stack([chebyshev.evaluate(c, low, high, u) for c in self.pieces[key]])
+            self.pieces[key] = coefficients(self.exact(nodes(low, high) / self.peak))
+        return torch.stack([evaluate(c, low, high, u) for c in self.pieces[key]])
 
     def exact(self, x: Tensor) -> Tensor:
         """Return the sums from every stretch of equal learning rates."""

@@ -8,9 +8,13 @@ But it is one function of one number x, and its logarithm is smooth. With :math:
 
 G is analytic except for u ≥ 1. On the intervals :math:`[1-2^e,\,1-2^{e-1}]`, e = 0, −1, …, whose ellipses with ρ = 5
 end a fifth of their length before 1, G is at most 41 times its smallest value on the interval, so 32 nodes give it
-with a relative error below 41·5⁻³² < 2e-21 (:mod:`weightdecay.theory.chebyshev`): rounding is all that is left.
+with a relative error below 41·5⁻³² < 2e-21, and rounding is all that is left.
 Rounding is relative to the logarithm, so the product has a relative error of about 1e-15·|log product|: below 1e-11
 for all products that float64 can hold (tested against the naive product).
+
+The nodes are Chebyshev's. On [a, b] a function is written as :math:`\sum_{j<N} c_j T_j(y)`, y running over [−1, 1]. If
+it is analytic and at most M in the ellipse with foci a, b whose half axes add up to ρ(b−a)/2, the error is at most
+:math:`4M\rho^{-N}/(\rho-1)` (Trefethen, Approximation Theory and Approximation Practice, Theorem 8.2, with N = n + 1).
 
 Three kinds of direction are taken as they are: all of them where few learning rates differ (a power each), those with
 u above 1 − 2⁻⁸ (the factors change sign there), and of these only those whose product does not vanish: factors are at
@@ -29,8 +33,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from weightdecay.theory import chebyshev
-
 VANISHED = -746.0
 """Below this the exponential is 0 in float64."""
 
@@ -40,11 +42,17 @@ ROUGH = 2.0**-8
 BLOCK = 1 << 18
 """Logarithms taken together."""
 
+NODES = 32
+"""Points an interval. All intervals used here have ρ ≥ 5, so that ρ^(−N) is below 5e-23."""
+
+CHUNK = 32_768
+"""Points evaluated together: three vectors of them stay in the cache."""
+
 
 class Product:
     """The product after each of the numbers of steps in ``at``, as a function of x.
 
-    Every factor must be within [−1, 1] (:func:`weightdecay.theory.diverging.refuse` sees to it), and 0 ≤ shrink < 1.
+    Every factor must be within [−1, 1] (:func:`weightdecay.theory.numbers.refuse` sees to it), and 0 ≤ shrink < 1.
     """
 
     def __init__(self, lrs: Tensor, at: tuple[int, ...], shrink: float = 0.0) -> None:
@@ -65,7 +73,7 @@ class Product:
 
     def logarithm(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return log|product|, −∞ where it vanishes, and whether the product is negative; (times, n) each."""
-        if self.distinct <= chebyshev.NODES or x.numel() <= chebyshev.NODES:
+        if self.distinct <= NODES or x.numel() <= NODES:
             return self.exact(x)
         found = torch.empty(len(self.stretches), x.numel(), dtype=torch.float64)
         negative = torch.zeros_like(found, dtype=torch.bool)
@@ -85,9 +93,9 @@ class Product:
         """Return T log(1−q) − u G(u) for u in [1 − 2^e, 1 − 2^(e−1)]."""
         low, high = 1 - 2.0**e, 1 - 2.0 ** (e - 1)
         if e not in self.pieces:
-            self.pieces[e] = chebyshev.coefficients(self.slopes(chebyshev.nodes(low, high)))
+            self.pieces[e] = coefficients(self.slopes(nodes(low, high)))
         rows = [
-            chebyshev.evaluate(c, low, high, u).mul_(u).neg_().add_(base)
+            evaluate(c, low, high, u).mul_(u).neg_().add_(base)
             for c, base in zip(self.pieces[e], self.base.tolist(), strict=True)
         ]
         return torch.stack(rows)
@@ -133,6 +141,35 @@ class Product:
             if (bounds > VANISHED).any():
                 found[:, here], negative[:, here] = self.exact(x[here])
         return found, negative
+
+
+def nodes(low: float, high: float) -> Tensor:
+    """Return the points of [low, high] at which the function has to be known."""
+    angles = (torch.arange(NODES, dtype=torch.float64) + 0.5) * (torch.pi / NODES)
+    return 0.5 * (low + high) + 0.5 * (high - low) * angles.cos()
+
+
+def coefficients(values: Tensor) -> Tensor:
+    """Return c from the values (…, N) at the nodes."""
+    index = torch.arange(NODES, dtype=torch.float64)
+    transform = torch.cos(index[:, None] * (index[None, :] + 0.5) * (torch.pi / NODES)) * (2.0 / NODES)
+    transform[0] /= 2
+    return values @ transform.T
+
+
+def evaluate(c: Tensor, low: float, high: float, x: Tensor) -> Tensor:
+    """Return the function at points x of [low, high], by Clenshaw's recurrence."""
+    found = torch.empty_like(x)
+    terms = c.tolist()
+    for start in range(0, x.numel(), CHUNK):
+        y = (x[start : start + CHUNK] - 0.5 * (low + high)).mul_(2 / (high - low))
+        twice = 2 * y
+        after, now = torch.zeros_like(y), torch.full_like(y, terms[-1])
+        for term in reversed(terms[1:-1]):
+            after.neg_().addcmul_(twice, now).add_(term)  # b_j = 2y b_{j+1} − b_{j+2} + c_j
+            after, now = now, after
+        found[start : start + CHUNK] = after.neg_().addcmul_(y, now).add_(terms[0])
+    return found
 
 
 def log_abs_one_minus(g: Tensor) -> Tensor:

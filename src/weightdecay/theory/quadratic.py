@@ -21,7 +21,7 @@ class Quadratic:
 
     Negative eigenvalues are taken, since measured spectra have them. Along one, θ* is a saddle: the mean leaves it by
     1 − η(h + λ) a step unless λ > −h, and every formula that would hide this raises (see
-    :func:`weightdecay.theory.diverging.refuse`). ``Quadratic(eigenvalues.clamp(min=0))`` takes them for flat.
+    :func:`weightdecay.theory.numbers.refuse`). ``Quadratic(eigenvalues.clamp(min=0))`` takes them for flat.
 
     Raises: ValueError, for shapes that do not fit, a matrix not symmetric, numbers not finite, and negative noise.
     Source: arXiv:2011.11152, Assumption 1.

@@ -1,11 +1,13 @@
-"""Learning rates over a training, as vectors: the shapes that the theory speaks about."""
+"""What the theory is asked about: learning rates over a training, and the spectrum of a deep network."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-from weightdecay.theory.numbers import Numbers, non_negative, numbers, shown, whole
+from weightdecay.theory.numbers import Numbers, non_negative, numbers, positive, shown, whole
 
 
 def constant(steps: int, lr: float) -> Tensor:
@@ -44,5 +46,40 @@ def drops(steps: int, lr: float, at: Numbers = (0.4, 0.8), factor: float = 0.1) 
     return non_negative("lr", lr) * non_negative("factor", factor) ** passed
 
 
+def outliers_and_bulk(
+    size: int, outliers: int = 10, largest: float = 10.0, edge: float = 0.1, smallest: float = 1e-6
+) -> Tensor:
+    """Return a spectrum like a deep network's, ascending: a few large eigenvalues above a bulk that nearly reaches 0.
+
+    The bulk is even in its logarithm, and so are the outliers, which run from ten times the edge of the bulk to
+    ``largest``; one alone lies there. This is a model: as many outliers as classes, and most directions flat, is what
+    is measured (Sagun et al., arXiv:1706.04454; Ghorbani et al., arXiv:1901.10159).
+
+    Raises: ValueError, for numbers that are not in this order.
+
+    >>> [f"{x:.1g}" for x in outliers_and_bulk(5, outliers=2, largest=10.0, edge=0.1, smallest=1e-3).tolist()]
+    ['0.001', '0.01', '0.1', '1', '1e+01']
+    """
+    size = whole("size", size, "it counts the eigenvalues")
+    outliers = whole("outliers", outliers, "they are some of the eigenvalues", least=0)
+    if outliers >= size:
+        raise ValueError(
+            f"outliers={outliers} of size={size}: the bulk needs at least one direction. Use fewer of them, or a "
+            "larger size."
+        )
+    smallest, edge, largest = positive("smallest", smallest), positive("edge", edge), positive("largest", largest)
+    if smallest > edge or 10 * edge > largest:
+        raise ValueError(
+            f"smallest={smallest:g}, edge={edge:g}, largest={largest:g}: the bulk runs from smallest to edge, the "
+            "outliers from 10 × edge to largest. Put them in this order."
+        )
+    above = _even(largest, 10 * edge, outliers).flip(0)  # of one, logspace returns the first end
+    return torch.cat([_even(smallest, edge, size - outliers), above])
+
+
 def _steps(steps: int) -> int:
     return whole("steps", steps, "a training has at least one")
+
+
+def _even(low: float, high: float, count: int) -> Tensor:
+    return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.theory.accumulated import Accumulated
-from weightdecay.theory.diverging import refuse, refuse_vanilla
-from weightdecay.theory.numbers import Numbers, fraction, non_negative, rates, shown
+from weightdecay.theory.numbers import Numbers, fraction, non_negative, rates, refuse, refuse_vanilla, shown
 from weightdecay.theory.product import Product
 
 

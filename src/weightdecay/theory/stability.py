@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from weightdecay.theory.diverging import FLAT
-from weightdecay.theory.numbers import Numbers, non_negative, positive, rates, rounding
+from weightdecay.theory.numbers import FLAT, Numbers, non_negative, positive, rates, rounding
 from weightdecay.theory.quadratic import Quadratic, fixed
 from weightdecay.theory.shrinkage import Shrinkage, shrinks
 
