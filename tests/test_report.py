@@ -14,8 +14,8 @@ from fakes import fake_results
 from reading import Reader
 
 from weightdecay.lab.report import figures, page, write
-from weightdecay.lab.report.raw import COLUMNS, results_csv
 from weightdecay.lab.run.methods import METHODS
+from weightdecay.lab.run.recorded import COLUMNS, results_csv
 from weightdecay.lab.study import statistics
 from weightdecay.lab.study.compare import Settings, question
 

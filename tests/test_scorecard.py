@@ -16,10 +16,10 @@ from reading import Reader
 from reproductions import reproduction, three
 
 from weightdecay.lab.paper.ordering import Judgement
-from weightdecay.lab.report.raw import results_csv
 from weightdecay.lab.report.scorecard import markdown, rows, write
 from weightdecay.lab.report.scorecard.lines import MARK, Tally, lines
 from weightdecay.lab.run import PERPLEXITY
+from weightdecay.lab.run.recorded import results_csv
 
 
 @pytest.fixture(scope="module")

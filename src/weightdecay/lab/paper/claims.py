@@ -9,7 +9,6 @@ from itertools import pairwise
 from weightdecay.lab.paper.experiment import Answer, mean
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, all_of
-from weightdecay.lab.run import Result
 from weightdecay.lab.study.difference import Difference, paired
 from weightdecay.lab.study.statistics import Cell
 
@@ -151,11 +150,4 @@ def lowest_training_loss(curve: str, others: Sequence[str], at: Chosen = fixed) 
 
 
 def _late(a: Cell, b: Cell, quantity: str, part: float) -> Difference:
-    return paired([late(r, quantity, part) for r in a.results], [late(r, quantity, part) for r in b.results])
-
-
-def late(result: Result, quantity: str, part: float) -> float:
-    """Return the mean of an epoch's quantity over the last part of the epochs, at least the last one."""
-    count = max(1, round(part * len(result.epochs)))
-    values = [getattr(epoch, quantity) for epoch in result.epochs[-count:]]
-    return math.inf if None in values else sum(values) / count
+    return paired([r.late(quantity, part) for r in a.results], [r.late(quantity, part) for r in b.results])

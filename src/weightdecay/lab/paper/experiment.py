@@ -11,6 +11,7 @@ from weightdecay.lab.paper.numbers import Number
 from weightdecay.lab.paper.ordering import Judgement, not_judged
 from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Result, Run
+from weightdecay.lab.run.recorded import UnrecordedError
 from weightdecay.lab.study.question import Point
 from weightdecay.lab.study.statistics import Cell, answers
 
@@ -150,9 +151,18 @@ def judge(
     rows = []
     for claim in experiment.claims(scale):
         for answer in answered:
-            there = [one for one in measures if all(one.of(result) == one.of(result) for result in answer.results)]
-            judged = {one.name: claim.judge(answer, one) for one in there}
+            there = [one for one in measures if one.reads(answer.results)]
+            judged = {one.name: _judged(claim, answer, one) for one in there}
             if scale.thin:
                 judged = {name: not_judged(one) for name, one in judged.items()}
             rows.append(Row(experiment.name, answer.panel.title, claim, judged))
     return Reproduction(experiment, scale, answered, tuple(rows), command)
+
+
+def _judged(claim: Claim, answer: Answer, measure: Measure) -> Judgement:
+    """Judge, where what the claim is about is recorded of the runs."""
+    try:
+        return claim.judge(answer, measure)
+    except UnrecordedError:
+        said = "this claim is about single epochs, and of these runs only a row each is known"
+        return Judgement("not judged", said, unrecorded=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from weightdecay.lab.run import Result
+from weightdecay.lab.run.recorded import UnrecordedError
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,13 @@ class Measure:
     of: Callable[[Result], float]
     chosen_by: Callable[[Result], float]
 
+    def reads(self, results: Iterable[Result]) -> bool:
+        """Whether every one of the results has both numbers."""
+        try:
+            return not any(math.isnan(self.of(result)) or math.isnan(self.chosen_by(result)) for result in results)
+        except UnrecordedError:
+            return False
+
 
 def _selected(result: Result) -> float:
     selected = result.selected
@@ -28,8 +36,8 @@ def _selected(result: Result) -> float:
 
 
 def _validation(result: Result) -> float:
-    judged = [epoch.validation for epoch in result.epochs if epoch.validation is not None]
-    return min(judged, default=math.nan if not any(e.validation_loss for e in result.epochs) else math.inf)
+    validated = result.validated
+    return math.nan if validated is None else validated
 
 
 BEST = Measure(

@@ -18,11 +18,15 @@ DRAWS = 4000
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found about a claim. ``seeds`` is how many would decide it, at the difference and spread seen here."""
+    """What was found about a claim. ``seeds`` is how many would decide it, at the difference and spread seen here.
+
+    ``unrecorded``: nothing was, because of the runs only a row each is known, and the claim is about their epochs.
+    """
 
     verdict: Verdict
     measured: str
     seeds: int | None = None
+    unrecorded: bool = False
 
 
 def all_of(judged: Iterable[Difference]) -> tuple[Verdict, int | None]:

@@ -13,9 +13,9 @@ from markupsafe import Markup
 
 from weightdecay.lab.report import compared, figures
 from weightdecay.lab.report.numbers import Numbers, decay, digits
-from weightdecay.lab.report.raw import results_csv
 from weightdecay.lab.report.whole import write_whole
 from weightdecay.lab.run import ERROR, Result
+from weightdecay.lab.run.recorded import results_csv
 from weightdecay.lab.study.statistics import Comparison, Standing
 
 PAPER_STEPS = 78_200

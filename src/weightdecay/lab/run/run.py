@@ -193,6 +193,29 @@ class Result:
         judged = [epoch for epoch in self.epochs if epoch.validation is not None]
         return _number(min(judged, key=lambda epoch: _number(epoch.validation)).test) if judged else None
 
+    @property
+    def validated(self) -> float | None:
+        """The lowest metric on the validation set over epochs; None without one. Infinite if never finite."""
+        judged = [epoch.validation for epoch in self.epochs if epoch.validation is not None]
+        return min(judged, default=math.inf if any(epoch.validation_loss for epoch in self.epochs) else None)
+
+    def late(self, quantity: str, part: float) -> float:
+        """The mean of an epoch's quantity over the last part of the epochs, at least the last. Infinite if not finite.
+
+        ``quantity`` is the name of a field of :class:`Epoch`, ``part`` a fraction of the epochs.
+        """
+        count = max(1, round(part * len(self.epochs)))
+        values = [getattr(epoch, quantity) for epoch in self.epochs[-count:]]
+        return math.inf if None in values else sum(values) / count
+
+    def gain(self, epoch: int) -> float | None:
+        """The mean gain in the last step of an epoch, counted from 0, or from −1 at the end; None where there is none.
+
+        The gain is by how much an update multiplies a gradient: the effective lr over the lr, 1/√v̄ of Adam.
+        """
+        one = self.epochs[epoch]
+        return one.effective_lr / one.lr if one.effective_lr and one.lr else None
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, ready for ``json.dump``."""
         return asdict(self)

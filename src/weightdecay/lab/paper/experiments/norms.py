@@ -10,13 +10,8 @@ from weightdecay.lab.paper.experiment import Answer, Claim, Experiment, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, all_of
 from weightdecay.lab.paper.scale import Scale
-from weightdecay.lab.run import Epoch, Result
+from weightdecay.lab.run import Result
 from weightdecay.lab.study.difference import paired
-
-
-def mean_v(epoch: Epoch) -> float:
-    """Return v̄ at the end of an epoch: the effective lr is η/√v̄. NaN where it is not known."""
-    return (epoch.lr / epoch.effective_lr) ** 2 if epoch.effective_lr else math.nan
 
 
 def _falls(arm: Arm) -> Judge:
@@ -26,8 +21,8 @@ def _falls(arm: Arm) -> Judge:
         results = answer.at_fixed(arm.curve).results
 
         def log_v(result: Result, epoch: int) -> float:
-            v = mean_v(result.epochs[epoch])
-            return math.log(v) if v > 0 else math.inf
+            gain = result.gain(epoch)  # 1/√v̄
+            return -2 * math.log(gain) if gain else math.inf
 
         one = paired([log_v(r, -1) for r in results], [log_v(r, 0) for r in results])
         verdict, seeds = all_of([one])

@@ -19,6 +19,16 @@ KINDS: Mapping[experiment.Figure, Callable[[View], Picture]] = {
 }
 
 
+OF_EPOCHS = ("curves", "scatter", "norms")
+"""Kinds that are drawn from single epochs: there is none of runs of which only a row each is known."""
+
+
+def kinds(view: View) -> list[experiment.Figure]:
+    """Return the kinds of picture that the panel has, in the experiment's order."""
+    known = all(result.epochs for result in view.answer.results)
+    return [kind for kind in view.experiment.figures if known or kind not in OF_EPOCHS]
+
+
 def draw(view: View) -> dict[str, Picture]:
     """Return the pictures of a panel by kind, in the experiment's order."""
-    return {kind: KINDS[kind](view) for kind in view.experiment.figures}
+    return {kind: KINDS[kind](view) for kind in kinds(view)}

@@ -72,8 +72,7 @@ class View:
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
         """Those that every run of the panel has a number for."""
-        results = self.answer.results
-        return tuple(one for one in MEASURES if not any(math.isnan(one.of(result)) for result in results))
+        return tuple(one for one in MEASURES if one.reads(self.answer.results))
 
     @cached_property
     def say(self) -> Numbers:

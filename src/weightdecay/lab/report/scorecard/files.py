@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdecay.lab.paper.experiment import Reproduction
-from weightdecay.lab.report.raw import results_csv, runs_csv
 from weightdecay.lab.report.scorecard.lines import lines
 from weightdecay.lab.report.scorecard.page import render
 from weightdecay.lab.report.scorecard.story import stories
 from weightdecay.lab.report.whole import write_whole
 from weightdecay.lab.run import Result
+from weightdecay.lab.run.recorded import results_csv, runs_csv
 
 
 @dataclass(frozen=True)

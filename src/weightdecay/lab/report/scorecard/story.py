@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from weightdecay.lab.paper.experiment import Reproduction
-from weightdecay.lab.report.drawn import draw
+from weightdecay.lab.report.drawn import draw, kinds
 from weightdecay.lab.report.drawn.canvas import Picture
 from weightdecay.lab.report.drawn.view import View, views
 from weightdecay.lab.report.page import versions
@@ -69,8 +69,9 @@ class Story:
     @property
     def picture_names(self) -> list[list[str]]:
         """Name the pictures of every panel without drawing them."""
-        kinds = self.reproduction.experiment.figures
-        return [[f"{self.panel_name(number)}-{kind}" for kind in kinds] for number in range(1, len(self.views) + 1)]
+        return [
+            [f"{self.panel_name(number)}-{kind}" for kind in kinds(view)] for number, view in enumerate(self.views, 1)
+        ]
 
     @cached_property
     def lines(self) -> list[Line]:
