@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -95,8 +96,15 @@ def seeds_for(mean: float, spread: float) -> int | None:
         return None
     if spread == 0:
         return 2
-    for count in range(2, MOST_SEEDS + 1):
+
+    def enough(count: int) -> bool:
         limit = t.ppf(1 - LEVEL / 2, count - 1)
-        if nct.sf(limit, count - 1, mean / spread * math.sqrt(count)) >= POWER:
-            return count
-    return None
+        return bool(nct.sf(limit, count - 1, mean / spread * math.sqrt(count)) >= POWER)
+
+    # The power grows with the count. Doubled first: far beyond the answer scipy's tail is not a number.
+    most = 2
+    while most < MOST_SEEDS and not enough(most):
+        most *= 2
+    counts = range(most // 2 + 1, min(most, MOST_SEEDS) + 1)
+    found = counts.start + bisect_left(counts, True, key=enough)
+    return found if found in counts else None
