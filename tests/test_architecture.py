@@ -79,7 +79,7 @@ LAB = {
     "cli": {"pages", "report", "paper", "study", "sweeps", "training", "executors", "data", "run"},
 }
 # Arrows that point up: a method that a user calls on what stands below imports, when it is called, who does the work.
-LATE = {"own/own.py": {"study", "report", "sweeps", "training", "executors"}}
+LATE = {"own/own.py": {"study", "report", "executors"}}
 
 
 def imports(path):

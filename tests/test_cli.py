@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from fakes import fake_result
 
+from weightdecay.lab.cli import conducted as conducted_module
 from weightdecay.lab.cli import main
 from weightdecay.lab.cli.command import COMMANDS
 from weightdecay.lab.run import store as store_module
 from weightdecay.lab.run.store import Store
+from weightdecay.lab.study import conduct as conduct_module
 from weightdecay.lab.study.compare import Settings, question
 from weightdecay.lab.sweeps import sweep as sweep_module
 
@@ -24,6 +26,7 @@ class FakeStore:
     folders: dict[Path, dict] = {}  # noqa: RUF012
 
     def __init__(self, folder):
+        self.folder = Path(folder)
         self.kept = self.folders.setdefault(Path(folder), {})
 
     def result(self, run):
@@ -36,7 +39,7 @@ class FakeSweep:
     def __init__(self):
         self.trained, self.stop_after = 0, None
 
-    def __call__(self, runs, store, on, place, on_result=None):
+    def __call__(self, runs, store, on, place, task, on_result, on_failure):
         for run in runs:
             reused = run in store.kept
             if not reused:
@@ -52,7 +55,8 @@ class FakeSweep:
 def sweep(monkeypatch):
     fake = FakeSweep()
     monkeypatch.setattr(FakeStore, "folders", {})
-    monkeypatch.setattr(store_module, "Store", FakeStore)
+    monkeypatch.setattr(conduct_module, "Store", FakeStore)
+    monkeypatch.setattr(conducted_module, "Store", FakeStore)
     monkeypatch.setattr(sweep_module, "sweep", fake)
     return fake
 
@@ -88,7 +92,9 @@ def test_a_stopped_comparison_says_what_is_kept_and_continues(sweep, tmp_path, c
     sweep.stop_after = 31
     assert main(["compare", "--out", str(tmp_path)]) == 130
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"stopped: 31 of 51 runs are kept in {tmp_path}; the same command continues."
+    assert last == (
+        f"stopped: 31 of 51 runs are finished in {tmp_path}, others keep their checkpoints; the same command continues."
+    )
     sweep.stop_after = None
     assert main(["compare", "--out", str(tmp_path)]) == 0
     assert sweep.trained == 51

@@ -2,43 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import say
-from weightdecay.lab.run.settings import SettingsError
 
 if TYPE_CHECKING:
-    from weightdecay.lab.executors import Executor
     from weightdecay.lab.run import Run
-    from weightdecay.lab.run.store import Store
-    from weightdecay.lab.sweeps.cost import Cost
+    from weightdecay.lab.study.conduct import Planned
 
 
-def measured(missing: list[Run], on: Executor, place: Any) -> Mapping[Run, Cost]:
-    """Measure each kind of run. Raises: SettingsError, for a kind that cannot be computed: before hours of others."""
-    from weightdecay.lab.executors import RunFailure
-    from weightdecay.lab.sweeps.cost import measure
+DEVICES = (1, 8, 64)
+"""A card, a machine, a cluster: what the plan divides long work over."""
 
-    costs = {}
-    for kind, cost in measure(missing, on, place).items():
-        if isinstance(cost, RunFailure):
-            raise SettingsError(f"{kind.network} on {kind.data} cannot be trained: {cost.message or cost.type}")
-        costs[kind] = cost
-    return costs
+LONG = 3600.0
+"""Seconds of computing from which on it does."""
 
 
-def print_plan(
-    title: str, runs: list[Run], missing: list[Run], costs: Mapping[Run, Cost], on: Executor, store: Store
-) -> float:
-    """Print what is missing, kind by kind, with its cost, and how long all of it takes; return that in seconds."""
+def print_plan(planned: Planned) -> None:
+    """Print what is missing, kind by kind, with its cost, and how long all of it takes."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     from weightdecay.lab.sweeps.cost import kind
 
+    title, missing, costs = planned.title, planned.missing, planned.costs
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for heading, side in (("data", "left"), ("network", "left"), ("optimizers", "left"), ("runs", "right")):
         table.add_column(heading, justify=side)  # type: ignore[arg-type]
@@ -59,14 +48,16 @@ def print_plan(
         table.add_row(*map(Text, cells), *([] if cost else ["not measured"] * 3))
     if missing:
         wide_enough(table).print(table)
-    kept = len(runs) - len(missing)
-    say(f"{len(runs)} runs, {kept} of them kept from before, in {store.folder}")
+    runs = len(planned.runs)
+    say(f"{runs} runs, {runs - len(missing)} of them kept from before, in {planned.folder}")
     if costs:
         where = ", ".join(dict.fromkeys(cost.where for cost in costs.values()))
-        width = on.width()
+        width = planned.width
         at_once = f"; about {lasting(total / min(width, len(missing)))} with {width} at once" if width else ""
         say(f"estimated: {lasting(total)} of computing on {where}{at_once}, from a few measured steps")
-    return total
+    if total > LONG:
+        shares = ", ".join(f"{lasting(total / devices)} on {devices}" for devices in DEVICES)
+        say(f"on several of what it was measured on, one run each at a time: {shares}")
 
 
 NAMED = ("data", "data_digest", "network", "network_options")

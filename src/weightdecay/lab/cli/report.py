@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weightdecay.lab.cli.outcome import show
 from weightdecay.lab.cli.say import DONE, say
@@ -14,7 +14,9 @@ from weightdecay.lab.study.asked import questions
 
 if TYPE_CHECKING:
     from weightdecay.lab.run import Result
+    from weightdecay.lab.study.conduct import Study
     from weightdecay.lab.study.question import Question
+    from weightdecay.lab.study.statistics import Comparison
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,34 @@ def run_report(settings: ReportSettings) -> int:
     if not (settings.folder / "runs").is_dir():
         raise SettingsError(f"{settings.folder} holds no runs: it is no --out of weightdecay train, sweep or compare.")
     from weightdecay.lab.run.store import Store
+    from weightdecay.lab.study.statistics import compare_all
 
     results = Store(settings.folder).results()
     if not results:
         raise SettingsError(f"{settings.folder}: no run has finished yet.")
     command = command_line(settings, ["report", str(settings.folder)])
-    report(questions([result.run for result in results], command), results, settings.out or settings.folder)
+    asked = questions([result.run for result in results], command)
+    report(asked, compare_all(asked, results), settings.out or settings.folder)
     return DONE
 
 
-def report(asked: Mapping[str, Question], results: Sequence[Result], folder: Path) -> None:
-    """Print and write what the results say to each question, in a folder each if there are several.
-
-    Runs without a result are left out.
-    """
+def report(asked: Mapping[str, Question], comparisons: Mapping[str, Comparison], folder: Path) -> None:
+    """Print and write what the results say to each question, in a folder each if there are several."""
     from weightdecay.lab.report import write
-    from weightdecay.lab.study.statistics import compare
 
-    there = {result.run for result in results}
     for name, question in asked.items():
-        points = {point: tuple(run for run in runs if run in there) for point, runs in question.points.items()}
-        answered = replace(question, points={point: runs for point, runs in points.items() if runs})
-        if answered.points:
-            comparison = compare(answered, results)
-            show(comparison, write(comparison, folder / name if len(asked) > 1 else folder))
+        if name in comparisons:
+            show(comparisons[name], write(comparisons[name], folder / name if len(asked) > 1 else folder))
         else:
             say(f"{question.setting}: no run has finished.")
+
+
+def answering(asked: Mapping[str, Question], out: Path, **how: Any) -> Study[Mapping[str, Comparison]]:
+    """Return the study that compares the points of each question, and reports so."""
+    from weightdecay.lab.study.conduct import Study
+    from weightdecay.lab.study.statistics import compare_all
+
+    def judge(results: Sequence[Result]) -> Mapping[str, Comparison]:
+        return compare_all(asked, results)
+
+    return Study(questions=asked, out=out, judge=judge, report=lambda found: report(asked, found, out), **how)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.outcome import wide_enough
-from weightdecay.lab.cli.planned import lasting, measured, print_plan
-from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
+from weightdecay.lab.cli.say import DONE, say
+from weightdecay.lab.cli.train import read_options
 from weightdecay.lab.run import Place
-from weightdecay.lab.run.interrupt import sigterm_raises
 from weightdecay.lab.run.settings import SettingsError, command_line
 
 if TYPE_CHECKING:
-    from weightdecay.lab.executors import Executor, RunFailure
     from weightdecay.lab.paper import Experiment, Reproduction, Scale
     from weightdecay.lab.run import Result, Run
-    from weightdecay.lab.run.store import Store
     from weightdecay.lab.study.question import Question
+
+    Wanted: TypeAlias = dict[Experiment, dict[Run, Run]]
+    """The runs of each experiment, each with the one that is trained for it."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,6 @@ class ReproduceSettings:
 NOT_AGAIN = ("dry_run", "estimate", "data_folder", "download", "markdown")
 """Options that decide nothing of what a figure shows."""
 
-DEVICES = (1, 8, 64)
-"""A card, a machine, a cluster: what the plan divides the work over."""
-
 
 def run_reproduce(settings: ReproduceSettings) -> int:
     """Plan, train, judge, report."""
@@ -88,35 +86,29 @@ def run_reproduce(settings: ReproduceSettings) -> int:
     if not chosen:
         raise SettingsError("name at least one experiment: fig7, table1, all … See weightdecay reproduce list.")
     scale = _scale(settings)
-    from weightdecay.lab.run.store import Store
+    on = executor_of(
+        settings.executor, dict(read_options("--executor-options", settings.executor_options)), settings.out
+    )
+    from weightdecay.lab.study.conduct import Study
+    from weightdecay.lab.sweeps.ready import with_content
 
     place = Place(device=settings.device, data=settings.data_folder, download=settings.download)
-    store = Store(settings.out)
-    asked = {run for experiment in chosen for run in _runs(experiment, scale)}
-    on = _executor(settings, asked)
-    digests = _digests(asked, place)
-    wanted = {experiment: _trained(experiment, scale, digests) for experiment in chosen}
-    runs = list(dict.fromkeys(run for known in wanted.values() for run in known.values()))
-    missing = [run for run in runs if store.result(run) is None]
-    costs = measured(missing, on, place) if settings.estimate and scale.name != "smoke" else {}
-    title = f"{', '.join(one.name for one in chosen)} at scale {scale.name}"
-    total = print_plan(title, runs, missing, costs, on, store)
-    if total:
-        shares = ", ".join(f"{lasting(total / devices)} on {devices}" for devices in DEVICES)
-        say(f"on several of what it was measured on, one run each at a time: {shares}")
-    if settings.dry_run:
-        return DONE
-    failures: dict[Run, RunFailure] = {}
-    try:
-        results = _train(_together(settings, scale, wanted), runs, on, store, place, failures)
-    except KeyboardInterrupt as stopped:
-        kept = sum(store.result(run) is not None for run in runs)
-        text = f"stopped: {kept} of {len(runs)} runs are finished in {store.folder}, others keep their checkpoints"
-        return fail(f"{text}; the same command continues.", status_of(stopped), label="")
-    known = (*store.results(), *results)
-    wanted |= _answered_before(scale, chosen, known)
-    by_run = {result.run: result for result in known}
-    return _report(settings, scale, wanted, by_run, failures)
+    wanted = {experiment: with_content(_runs(experiment, scale), place) for experiment in chosen}
+
+    def judge(results: Sequence[Result]) -> list[Reproduction]:
+        return _judged(settings, scale, wanted, results)
+
+    study = Study(
+        title=f"{', '.join(one.name for one in chosen)} at scale {scale.name}",
+        questions=_questions(settings, scale, wanted),
+        out=settings.out,
+        judge=judge,
+        report=lambda judged: _report(settings, judged),
+        on=on,
+        place=place,
+        estimate=settings.estimate and scale.name != "smoke",
+    )
+    return conducted(study, settings.dry_run)
 
 
 def _list() -> int:
@@ -161,24 +153,7 @@ def _runs(experiment: Experiment, scale: Scale) -> list[Run]:
     )
 
 
-def _digests(runs: Iterable[Run], place: Place) -> dict[str, str]:
-    """Return what stands for the content of each data set."""
-    from weightdecay.lab import data
-
-    try:
-        return {name: data.digest(name, place) for name in dict.fromkeys(run.data for run in runs)}
-    except ValueError as error:
-        raise SettingsError(str(error)) from None
-
-
-def _trained(experiment: Experiment, scale: Scale, digests: Mapping[str, str]) -> dict[Run, Run]:
-    """Return each run of an experiment with the run that is trained for it: that one names the content of its data."""
-    return {run: replace(run, data_digest=digests[run.data]) for run in _runs(experiment, scale)}
-
-
-def _answered_before(
-    scale: Scale, chosen: Collection[Experiment], kept: Sequence[Result]
-) -> dict[Experiment, dict[Run, Run]]:
+def _answered_before(scale: Scale, chosen: Collection[Experiment], kept: Sequence[Result]) -> Wanted:
     """Return the other experiments whose runs are all there, from earlier commands: they stay on the page."""
     from weightdecay.lab import paper
 
@@ -191,91 +166,53 @@ def _answered_before(
     return found
 
 
-def _executor(settings: ReproduceSettings, runs: Iterable[Run]) -> Executor:
-    from weightdecay.lab.cli.train import read_options
-    from weightdecay.lab.executors import executor
-    from weightdecay.lab.training.task import Named
-    from weightdecay.lab.training.train import check
-
-    given: dict[str, Any] = dict(read_options("--executor-options", settings.executor_options))
-    if settings.executor == "slurm":
-        given.setdefault("folder", str(settings.out / "slurm"))
-    try:
-        for run in runs:
-            check(run)
-            Named().check(run)
-        return executor(settings.executor, **given)
-    except (ValueError, ImportError, TypeError) as error:
-        raise SettingsError(str(error)) from None
-
-
-def _train(
-    everything: Question,
-    runs: Sequence[Run],
-    on: Executor,
-    store: Store,
-    place: Place,
-    failures: dict[Run, RunFailure],
-) -> list[Result]:
-    from weightdecay.lab.cli.view import live
-    from weightdecay.lab.sweeps.sweep import sweep
-
-    with sigterm_raises(), live(everything, store) as view:
-
-        def failed(run: Run, reason: RunFailure) -> None:
-            failures[run] = reason
-            view.fail(run, reason)
-
-        order = sorted(runs, key=lambda run: run.seed)  # one seed of everything first: early looks are fair
-        return sweep(order, store, on, place, on_result=view.add, on_failure=failed)
-
-
-def _together(settings: ReproduceSettings, scale: Scale, wanted: dict[Experiment, dict[Run, Run]]) -> Question:
-    """Return all runs as one question, to be watched: every run under the first experiment that asks for it."""
+def _questions(settings: ReproduceSettings, scale: Scale, wanted: Wanted) -> dict[str, Question]:
+    """Return the panels of the experiments, each as a question about the runs that are trained for it."""
     from weightdecay.lab.study.question import Question
 
-    points: dict[Any, tuple[Run, ...]] = {}
-    seen: set[Run] = set()
-    for experiment, known in wanted.items():
-        for panel in experiment.panels(scale):
-            for point, runs in panel.points.items():
-                new = tuple(known[run] for run in runs if known[run] not in seen)
-                if new:
-                    seen.update(new)
-                    variant = ", ".join(filter(None, (experiment.name, panel.title, point.variant)))
-                    points[replace(point, variant=variant)] = new
-    return Question(points=points, setting="the paper", command=settings.command(), name="reproduce")
+    return {
+        f"{experiment.name}, {panel.title}": Question(
+            points={point: tuple(known[run] for run in runs) for point, runs in panel.points.items()},
+            setting=panel.title,
+            command=settings.command(),
+            name="reproduce",
+        )
+        for experiment, known in wanted.items()
+        for panel in experiment.panels(scale)
+    }
 
 
-def _report(
-    settings: ReproduceSettings,
-    scale: Scale,
-    wanted: dict[Experiment, dict[Run, Run]],
-    by_run: Mapping[Run, Result],
-    failures: Mapping[Run, RunFailure],
-) -> int:
+def _judged(settings: ReproduceSettings, scale: Scale, wanted: Wanted, results: Sequence[Result]) -> list[Reproduction]:
+    """Return the experiments whose runs are all there, judged: those that were asked for, and earlier ones."""
     from weightdecay.lab import paper
-    from weightdecay.lab.report import scorecard
+    from weightdecay.lab.run.store import Store
 
-    reproductions = []
-    for experiment, known in sorted(wanted.items(), key=lambda pair: list(paper.EXPERIMENTS).index(pair[0].name)):
+    kept = (*Store(settings.out).results(), *results)
+    by_run = {result.run: result for result in kept}
+    asked = {**wanted, **_answered_before(scale, wanted, kept)}
+    found = []
+    for experiment, known in sorted(asked.items(), key=lambda pair: list(paper.EXPERIMENTS).index(pair[0].name)):
         lost = sum(run not in by_run for run in known.values())
         if lost:
             say(f"{experiment.name} is not judged: {lost} of its {len(known)} runs failed.")
             continue
         # A panel asks for runs that do not know the content of their data yet.
-        answers = [replace(by_run[trained], run=asked) for asked, trained in known.items()]
+        answers = [replace(by_run[trained], run=run) for run, trained in known.items()]
         command = settings.command([experiment.name])
-        reproductions.append(paper.judge(experiment, scale, answers, paper.MEASURES, command))
-    if reproductions:
-        show(reproductions, scorecard.write(reproductions, settings.out))
-        if settings.markdown:
-            text = scorecard.markdown(reproductions, f"{settings.markdown.stem}/figures")
-            settings.markdown.write_text(text, encoding="utf-8")
-            say(f"text    {settings.markdown}")
-    if failures:
-        return fail(f"{len(failures)} runs failed, as said above; the others are kept.", FAILED)
-    return DONE
+        found.append(paper.judge(experiment, scale, answers, paper.MEASURES, command))
+    return found
+
+
+def _report(settings: ReproduceSettings, judged: Sequence[Reproduction]) -> None:
+    from weightdecay.lab.report import scorecard
+
+    if not judged:
+        return
+    show(judged, scorecard.write(judged, settings.out))
+    if settings.markdown:
+        text = scorecard.markdown(judged, f"{settings.markdown.stem}/figures")
+        settings.markdown.write_text(text, encoding="utf-8")
+        say(f"text    {settings.markdown}")
 
 
 VERDICTS = {"holds": "green", "refuted": "red", "undecided": "yellow", "not judged": "dim"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from weightdecay.lab.data.base import Carried, Data, DataError, Facts
 from weightdecay.lab.data.scores import ERRORS, Mean, Scorer
 from weightdecay.lab.own.loaders import Loaded, kind_of
-from weightdecay.lab.run import Metric, Place, Result, Run
+from weightdecay.lab.run import Metric, Place, Run
 from weightdecay.lab.run.product import TABLES, product
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.run.source import digest
@@ -159,20 +158,25 @@ class Own:
         ``executor("gpus", per_gpu=4)``. Raises: SettingsError; RunError, where runs raised; as ``train``.
         """
         from weightdecay.lab.report import write
-        from weightdecay.lab.run.store import Store
         from weightdecay.lab.study.asked import questions
+        from weightdecay.lab.study.conduct import Study, conduct
         from weightdecay.lab.study.statistics import compare
-        from weightdecay.lab.sweeps.sweep import sweep
-        from weightdecay.lab.training.train import check
 
         runs, out = self.runs(optimizers, weight_decays, seeds, **settings), Path(out).absolute()
-        for run in runs:
-            check(run)
-        (question,) = questions(runs, f"{self.name}.compare(...)").values()
-        results = sweep(question.runs, Store(out), on, task=self, on_result=_say)
-        comparison = compare(question, results)
-        write(comparison, out)
-        return comparison
+        asked = questions(runs, f"{self.name}.compare(...)")
+        (question,) = asked.values()
+        study = Study(
+            title=self.name,
+            questions=asked,
+            out=out,
+            judge=lambda results: compare(question, results),
+            report=lambda comparison: write(comparison, out),
+            on=on,
+            task=self,
+        )
+        answered = conduct(study)
+        assert answered is not None
+        return answered.verdicts
 
     # ---------------------------------------------------------------- what the loop asks
 
@@ -248,13 +252,3 @@ def _are_classes(outputs: Any, targets: Tensor) -> bool:
     if not whole or not isinstance(outputs, Tensor) or outputs.ndim != 2 or len(outputs) != len(targets):
         return False
     return outputs.shape[1] > 1 and bool(((targets >= 0) & (targets < outputs.shape[1])).all())
-
-
-def _say(result: Result, reused: bool) -> None:
-    run = result.run
-    kept = " (kept)" if reused else ""
-    line = (
-        f"{run.optimizer} λ={run.weight_decay:g} lr={run.lr:g} seed {run.seed}: {result.metric.name} {result.last:.4g}"
-    )
-    if sys.stderr:
-        sys.stderr.write(f"{line}{kept}\n")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Container, Iterable
-from dataclasses import asdict
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict, replace
 
 from weightdecay.lab.run import Run
 from weightdecay.lab.run.product import TABLES
@@ -31,6 +31,23 @@ def questions(runs: Iterable[Run], command: str, title: str = "") -> dict[str, Q
         name = _folder(f"{_short(data)}-{network}", f"-{version}" if version else "", found)
         found[name] = _question(members, command, title, f" (version {version})" if version else "")
     return found
+
+
+def together(asked: Mapping[str, Question]) -> Question:
+    """Return the runs of all questions as one, to be trained and watched: every run under the first that asks for it.
+
+    Points of several questions bear the name of theirs.
+    """
+    if len(asked) == 1:
+        return next(iter(asked.values()))
+    points: dict[Point, tuple[Run, ...]] = {}
+    seen: set[Run] = set()
+    for name, question in asked.items():
+        for point, runs in question.points.items():
+            if new := tuple(run for run in runs if run not in seen):
+                seen.update(new)
+                points[replace(point, variant=", ".join(filter(None, (name, point.variant))))] = new
+    return replace(next(iter(asked.values())), points=points)
 
 
 def _short(data: str) -> str:

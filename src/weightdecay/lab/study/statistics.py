@@ -135,6 +135,17 @@ def compare(question: Question, results: Iterable[Result]) -> Comparison:
     return Comparison(question, cells, tuple(standings))
 
 
+def compare_all(asked: Mapping[str, Question], results: Iterable[Result]) -> dict[str, Comparison]:
+    """Return what the results say to each question. Runs without one are left out, and questions without any."""
+    found = {result.run: result for result in results}
+    comparisons = {}
+    for name, question in asked.items():
+        points = {point: tuple(run for run in runs if run in found) for point, runs in question.points.items()}
+        if points := {point: runs for point, runs in points.items() if runs}:
+            comparisons[name] = compare(replace(question, points=points), found.values())
+    return comparisons
+
+
 def _difference(cell: Cell, winner: Cell) -> Difference:
     """Pair the seeds that both have; without any, nothing is known but the means."""
     mine, other = ({r.run.seed: r.last for r in one.results} for one in (cell, winner))

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from weightdecay.lab.executors import Executor, RunFailure
 from weightdecay.lab.run import Place, Run
-from weightdecay.lab.training.task import Task
+
+if TYPE_CHECKING:
+    from weightdecay.lab.training.task import Task
 
 WARM, SECONDS, MOST = 2, 3.0, 30
 """Steps before the clock starts; seconds that a probe may then take, and steps at most."""

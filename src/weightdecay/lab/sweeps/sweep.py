@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from weightdecay.lab.executors import Executor, Outcome, RunFailure, executor
 from weightdecay.lab.run import Place, Result, Run
 from weightdecay.lab.run.lock import Busy
 from weightdecay.lab.run.store import Store
-from weightdecay.lab.training.task import Task
+
+if TYPE_CHECKING:
+    from weightdecay.lab.training.task import Task
 
 LOOK_SECONDS = 1.0
 """Between two looks at a run that another process holds."""
