@@ -26,7 +26,7 @@ A worker that dies fails its test and ends the run: pytest-xdist may wait for ev
 CACHE = VENV / "pycache"
 """Where Python keeps what it has compiled, whatever PYTHONDONTWRITEBYTECODE says, which container images like to set:
 without it every one of the suite's hundreds of processes would compile torch anew, 3 s and more each."""
-EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,peers,test,docs", "docs": "lab,docs"}
+EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,peers,trackers,test,docs", "docs": "lab,docs"}
 
 
 def run(*command):

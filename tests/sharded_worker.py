@@ -23,7 +23,8 @@ from sharded.table import DIRECTORY, SCENARIOS
 
 TIMEOUT = timedelta(seconds=60)  # of one collective: how long a scenario that hangs is waited for
 
-for part in ("steps", "training", "owned", "meshes", "ports", "norms", "checkpoints"):  # the order of the runs
+PARTS = ("steps", "training", "owned", "meshes", "ports", "norms", "watching", "checkpoints")  # the order of the runs
+for part in PARTS:
     importlib.import_module(f"sharded.{part}")
 
 

@@ -254,7 +254,7 @@ def test_axolotls_plugin(tmp_path, monkeypatch):
 
 
 def test_the_numbers_are_in_tensorboards_files(tmp_path, monkeypatch):
-    pytest.importorskip("tensorboard", reason="tensorboard is installed by hand")
+    pytest.importorskip("tensorboard", reason="tensorboard comes with weightdecay[trackers]")
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
     args = arguments(tmp_path, max_steps=2, save_strategy="no", report_to=["tensorboard"])
     trainer, tracker, _ = trainer_of(args, MAKES["adams"], "cosine")

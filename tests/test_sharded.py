@@ -309,5 +309,18 @@ def test_norms_are_those_of_whole_tensors(law, run, world, reductions):
     law(world, f"norms-{run}", collectives=reductions)
 
 
+@pytest.mark.parametrize(
+    ("world", "run", "reductions"),
+    [
+        *((2, f"fsdp2/{name}", 1) for name in ("AdamS", "cautious", "torch", "attached")),
+        *((4, "mixed/torch", 1), (4, "hsdp/torch", 1), (4, "fsdp2+tp/torch", 2)),
+    ],
+)
+def test_a_watch_reads_whole_tensors_and_says_how_many_all_reduces_that_takes(law, run, world, reductions):
+    """One for each group of processes over which some tensor is cut, in a step that is read; else none."""
+    for process in law(world, f"watch-{run}", collectives=[0, 0, 0, reductions] * 2, missing=[]):
+        assert process["readings"] > 50
+
+
 def test_given_anchors_are_cut_as_the_parameters_are(law):
     law(2, "given-anchors")

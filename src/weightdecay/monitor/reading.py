@@ -90,7 +90,7 @@ def _read_other(optimizer: torch.optim.Optimizer) -> Reading:
     for (p, group), places in zip(live, rows, strict=True):
         grad, weight, second, t = (numbers[i] for i in places)
         corrected = 1 - group["betas"][1] ** t if "betas" in group and t > 0 else math.nan
-        facts = [grad**2, weight**2, second / corrected if corrected else math.nan, float(p.numel())]
+        facts = [grad**2, weight**2, second / corrected if corrected else math.nan, float(piece(p).numel())]
         sums += torch.tensor(facts, dtype=torch.float64) / spread.copies(p)
     grad, weight, second, count = spread.sum(sums).tolist()
     attached = None if handle is None else handle.mean_square

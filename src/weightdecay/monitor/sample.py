@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.monitor.bundle import Bundle
+from weightdecay.optim.sharding import gradient_piece, is_cut, piece, whole_sums
 
 Names = Mapping[Tensor, str]
 
@@ -66,43 +67,65 @@ class Sample:
 
     @torch.no_grad()
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.before = {p: p.detach().clone() for group in optimizer.param_groups for p in group["params"]}
+        self.before = {p: piece(p.detach()).clone() for group in optimizer.param_groups for p in group["params"]}
 
     @torch.no_grad()
     def look(
         self, optimizer: torch.optim.Optimizer, masked: Sequence[bool], bundle: Bundle
     ) -> list[tuple[Tensor, int, list[int]]]:
-        """Put the numbers of every tensor that has moved or has a gradient into the bundle; return their places."""
-        rows = []
+        """Put the numbers of every tensor that has moved or has a gradient into the bundle; return their places.
+
+        Where tensors are cut into pieces every process must come here, and the sums go over their mesh.
+        """
+        rows: list[tuple[Tensor, int, list[Any]]] = []
         for place, group in enumerate(optimizer.param_groups):
             for p in group["params"]:
                 if p not in self.before or p.numel() == 0:
                     continue
-                old, new = real(self.before[p]), real(p.detach())
-                grad = real(p.grad) if p.grad is not None and p.grad.layout == torch.strided else None
+                old, new = real(self.before[p]), real(piece(p.detach()))
+                grad = real(gradient_piece(p)) if p.grad is not None and p.grad.layout == torch.strided else None
                 moved = new.double() - old.double() if new.element_size() < 4 else new - old
                 facts: list[Any] = [norm(new), norm(old), norm(moved)]
                 facts += [None, None] if grad is None else [norm(grad), dot(grad, old)]
                 facts += self._masked(moved, old) if masked[place] else [None] * 3
                 facts += second_moment(optimizer.state.get(p, {}))
-                rows.append((p, place, [bundle.add(fact) for fact in facts]))
+                rows.append((p, place, facts))
         self.before.clear()
-        return rows
+        _join([(p, facts) for p, _, facts in rows if is_cut(p)])
+        return [(p, place, [bundle.add(fact) for fact in facts]) for p, place, facts in rows]
 
     @staticmethod
     def _masked(moved: Tensor, old: Tensor) -> list[Tensor]:
-        """Return the density of a cautious mask, ‖θ ⊙ mask‖² and Δ·(θ ⊙ mask).
+        """Return the elements of a cautious mask, ‖θ ⊙ mask‖² and Δ·(θ ⊙ mask).
 
         A decay that acts where u·θ ≥ 0 leaves Δ·θ ≤ 0 there, and Δ·θ > 0 elsewhere: Δ tells the mask without u.
         """
         mask = moved * old <= 0
         kept = torch.where(mask, old, 0.0)
-        return [mask.double().mean(), dot(kept, kept), dot(moved, kept)]
+        return [mask.sum(dtype=torch.float64), dot(kept, kept), dot(moved, kept)]
+
+
+NORMS, SUMS = 4, 9
+"""How many of a tensor's facts are norms, and how many are norms or sums, in the order of :meth:`Sample.look`."""
+
+
+def _join(cut: Sequence[tuple[Tensor, list[Any]]]) -> None:
+    """Let the facts of pieces be those of whole tensors, in as many all-reduces as :func:`whole_sums` takes."""
+    if not cut:
+        return
+    squares = [
+        [torch.full_like(facts[0], math.nan) if fact is None else fact for fact in facts[:SUMS]] for _, facts in cut
+    ]
+    for row in squares:
+        row[:NORMS] = [x.square() for x in row[:NORMS]]
+    wholes = whole_sums([p for p, _ in cut], list(zip(*squares, strict=True)))
+    for (_, facts), sums in zip(cut, zip(*wholes, strict=True), strict=True):
+        facts[:SUMS] = [*(x.sqrt() for x in sums[:NORMS]), *sums[NORMS:]]
 
 
 def seen_of(values: Sequence[float], place: int, size: int, beta2: float | None) -> Seen:
     """Return the record of a tensor from its numbers, in the order of :meth:`Sample.look`."""
-    norm, before, moved, grad, along, density, masked, masked_along, second, steps = values
+    norm, before, moved, grad, along, allowed, masked, masked_along, second, steps = values
     corrected = 1 - beta2**steps if beta2 is not None and steps > 0 else math.nan
     return Seen(
         place,
@@ -112,7 +135,7 @@ def seen_of(values: Sequence[float], place: int, size: int, beta2: float | None)
         moved,
         grad,
         along,
-        1.0 if math.isnan(density) else density,
+        1.0 if math.isnan(allowed) else allowed / size,
         masked,
         masked_along,
         second / corrected if corrected else math.nan,
@@ -120,8 +143,9 @@ def seen_of(values: Sequence[float], place: int, size: int, beta2: float | None)
 
 
 def second_moment(memory: Any) -> list[Any]:
-    """Return Σv and the step count of an optimizer of Adam's kind; None where it has no such state."""
+    """Return Σv over this process's piece and the step count, of Adam's kind; None where there is no such state."""
     second = memory.get("exp_avg_sq") if isinstance(memory, Mapping) else None
+    second = piece(second) if isinstance(second, Tensor) else second
     if not isinstance(second, Tensor) or not second.is_floating_point() or type(second) is not Tensor:
         return [None, None]
     return [second.sum(dtype=torch.float64), memory.get("step")]

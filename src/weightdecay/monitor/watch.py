@@ -24,7 +24,7 @@ from weightdecay.monitor.sample import Sample, seen_of
 from weightdecay.monitor.state import KEPT, GroupState, Recent, TensorState, groups_of, tensors_of
 from weightdecay.monitor.words import sentences, table
 from weightdecay.optim import Optimizer
-from weightdecay.optim.sharding import is_sharded
+from weightdecay.optim.sharding import is_flat, is_sharded
 
 PREFIX = "weightdecay"
 
@@ -50,8 +50,13 @@ def watch(
         The kind of a plain optimizer's decay, as :func:`weightdecay.measure` names it, for one who knows it. By default
         torch's groups say it, and the class of another library is measured, which takes about half a second.
 
+    Of DTensors (FSDP2, tensor parallel, HSDP) every process reads the numbers of the whole tensors. Watch in every
+    process, with the same ``every``: a reading takes one all-reduce for each group of processes over which some tensor
+    is cut, one under FSDP2; other steps take none.
+
     Units:  angles in radians a step; half-life in steps; pull and shares are fractions.
-    Raises: TypeError, for what is no torch optimizer; ValueError, for sharded tensors, of which a process sees a piece.
+    Raises: TypeError, for what is no torch optimizer; ValueError, for flattened pieces of FSDP's first version, which
+            do not say of what tensor they are, and for summands.
 
     >>> import torch
     >>> layer = torch.nn.Linear(4, 4, bias=False)
@@ -88,12 +93,7 @@ class Watch:
         named = model.named_parameters() if model is not None else ()
         self._known: dict[Tensor, str] = {p: name for name, p in named}
         self.names = _names(optimizer, self._known)
-        for p, name in self.names.items():
-            if is_sharded(p):
-                raise ValueError(
-                    f"{name} is sharded, and watch() would see this process's piece. "
-                    "weightdecay.monitor.read(optimizer) sums over processes."
-                )
+        _refuse_pieces(self.names)
         self.groups: list[GroupState] = []
         """Of the last reading, one for each group."""
         self.seen: list[TensorState] = []
@@ -244,6 +244,18 @@ class Watch:
         self.history.append((self.steps, self.groups, self.seen if self.tensors else []))
         if len(self.history) >= KEPT:
             del self.history[1::2]
+
+
+def _refuse_pieces(names: Mapping[Tensor, str]) -> None:
+    """Raise ValueError for tensors of which nobody can tell the norm of the whole."""
+    for p, name in names.items():
+        if is_flat(p):
+            raise ValueError(
+                f"{name}, of shape {tuple(p.shape)}, is a flattened piece of FSDP's first version, and no process "
+                "knows the norm of one tensor. Use FSDP2 (fully_shard), or weightdecay.monitor.read(optimizer)."
+            )
+        if is_sharded(p) and any(placement.is_partial() for placement in p.placements):  # type: ignore[attr-defined]
+            raise ValueError(f"{name} is a summand of a weight ({p.placements}). Redistribute it.")  # type: ignore[attr-defined]
 
 
 def _names(optimizer: torch.optim.Optimizer, known: Mapping[Tensor, str]) -> dict[Tensor, str]:

@@ -47,27 +47,44 @@ def is_cut(param: Tensor) -> bool:
     return is_sharded(param) and any(not placement.is_replicate() for placement in param.placements)  # type: ignore[attr-defined]
 
 
-def whole_norms(params: Sequence[Tensor], several: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-    """Return the Euclidean norms of tensors shaped as the parameters, one row each, over all pieces of them.
+def whole_sums(params: Sequence[Tensor], several: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """Return sums over the elements of tensors spread as the parameters, one row each, over all pieces; float64.
 
-    One all-reduce for each dimension of a mesh in which some are cut, and none where none is. Every process must come
-    here with the same parameters in the same order, and with a gradient for the same ones, as DTensors have it.
+    One all-reduce for each group of processes over which some are cut, and none where none is: one under FSDP2 and
+    under HSDP, two under FSDP2 with tensor parallelism. Every process must come here with the same parameters in the
+    same order, and with a gradient for the same ones, as DTensors have it.
     """
-    norms = [[x.norm() for x in row] for row in several]
-    columns: dict[Any, list[int]] = {}
+    sums = [[x.double() for x in row] for row in several]
+    cut: dict[Any, list[int]] = {}
     for i, param in enumerate(params):
         if is_cut(param):
             mesh, placements = param.device_mesh, param.placements  # type: ignore[attr-defined]
-            cut = tuple(dim for dim, placement in enumerate(placements) if not placement.is_replicate())
-            columns.setdefault((mesh, cut), []).append(i)
-    for (mesh, cut), places in columns.items():
-        squares = torch.stack([row[i].double().square() for row in norms for i in places])
-        for dim in cut:
-            torch.distributed.all_reduce(squares, group=mesh.get_group(dim))
-        wholes = iter(squares.sqrt().to(norms[0][places[0]].dtype).unbind())
-        for row in norms:
+            for dim in (dim for dim, placement in enumerate(placements) if not placement.is_replicate()):
+                cut.setdefault(mesh.get_group(dim), []).append(i)
+    for group, places in cut.items():
+        own = torch.stack([row[i] for row in sums for i in places])
+        torch.distributed.all_reduce(own, group=group)
+        wholes = iter(own.unbind())
+        for row in sums:
             for i in places:
                 row[i] = next(wholes)
+    return sums
+
+
+def whole_norms(params: Sequence[Tensor], several: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """Return the Euclidean norms of tensors shaped as the parameters, one row each, over all pieces of them.
+
+    Reduced as :func:`whole_sums` is; the norm of a tensor that is whole is left as it is.
+    """
+    norms = [[x.norm() for x in row] for row in several]
+    places = [i for i, param in enumerate(params) if is_cut(param)]
+    if places:
+        squares = [[row[i].double().square() for i in places] for row in norms]
+        wholes = whole_sums([params[i] for i in places], squares)
+        for row, sums in zip(norms, wholes, strict=True):
+            found = torch.stack(sums).sqrt().to(row[places[0]].dtype).unbind()
+            for i, norm in zip(places, found, strict=True):
+                row[i] = norm
     return norms
 
 
@@ -163,7 +180,7 @@ class Spread:
     """
 
     def __init__(self, params: Sequence[Tensor], process_group: Any = None) -> None:
-        if process_group is None and (flat := next((p for p in params if _is_flat(p)), None)) is not None:
+        if process_group is None and (flat := next((p for p in params if is_flat(p)), None)) is not None:
             raise ValueError(
                 f"a parameter of shape {tuple(flat.shape)} is a flattened piece of FSDP's first version, and the step "
                 "needs a number over the whole model. Pass process_group= with the processes that hold the pieces, or "
@@ -218,7 +235,8 @@ class Spread:
         return total.to(values.device)
 
 
-def _is_flat(param: Tensor) -> bool:
+def is_flat(param: Tensor) -> bool:
+    """Whether the tensor is a flattened piece of FSDP's first version."""
     return bool(getattr(param, "_is_flat_param", False) or getattr(param, "_fsdp_flattened", False))
 
 
