@@ -81,6 +81,10 @@ def _olmo(entry: Entry, role: str, given: float) -> float | None:
     return None if role not in OLMO else given if OLMO[role] else 0.0
 
 
+def _olmo2(entry: Entry, role: str, given: float) -> float:
+    return 0.0 if role == "embedding" or isinstance(entry.module, nn.Embedding) else given
+
+
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -98,7 +102,7 @@ PRESETS = {
         ),
         Preset(
             "nanogpt",
-            "karpathy/nanoGPT, model.py, configure_optimizers",
+            "karpathy/nanoGPT 3adf61e, model.py, configure_optimizers",
             "two dimensions or more",
             _by_entry(lambda entry: len(entry.shape) >= 2),
         ),
@@ -110,7 +114,7 @@ PRESETS = {
         ),
         Preset(
             "megatron",
-            "Megatron-LM, megatron/core/optimizer, get_standard_config_overrides",
+            "Megatron-LM 0044db1, megatron/core/optimizer, get_standard_config_overrides",
             "all but tensors of one dimension and names ending in .bias",
             _by_entry(_megatron),
         ),
@@ -128,9 +132,9 @@ PRESETS = {
         ),
         Preset(
             "olmo2",
-            "allenai/OLMo 59a53e3, configs/official-0425; OLMo-core, group_overrides",
+            "allenai/OLMo 59a53e3, configs/official-0425; OLMo-core fa6c501, group_overrides",
             "everything but embeddings: norms and biases too",
-            lambda model: lambda entry, role, given: 0.0 if role == "embedding" else given,
+            lambda model: _olmo2,
         ),
     )
 }
