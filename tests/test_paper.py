@@ -240,22 +240,40 @@ def test_table_1_at_the_papers_scale_is_section_5():
 
 def test_runs_that_two_figures_share_are_one():
     for part in ("fig4", "fig5", "fig6", "fig12", "fig13", "norms"):
-        for scale in ("paper", "small"):
+        for scale in ("paper", "medium", "small"):
             assert runs_of(part, scale) <= runs_of("table1", scale) | runs_of("fig7", scale), part
     assert runs_of("fig22", "paper") <= runs_of("table4", "paper")
     assert runs_of("fig2", "small") == runs_of("table3", "small")
 
 
-def test_a_small_lambda_is_the_papers_times_how_much_shorter_training_is():
-    """λ × steps is that of the paper to one digit: 5e-4 at 78,200 steps is 0.1 at 384."""
-    setting = SMALL.setting("ResNet18, CIFAR-10")
-    steps = setting.epochs * math.ceil(setting.run["train_size"] / setting.run["batch_size"])
-    assert steps == 384
+@pytest.mark.parametrize(("scale", "steps", "tolerance"), [("small", 384, 0.06), ("medium", 3756, 0.06)])
+def test_a_lambda_is_the_papers_times_how_much_shorter_training_is(scale, steps, tolerance):
+    """λ × steps is that of the paper to one digit: 5e-4 at 78,200 steps is 0.1 at 384 and 0.01 at 3,756."""
+    setting = paper.scale(scale).setting("ResNet18, CIFAR-10")
+    assert steps == setting.epochs * math.ceil(setting.run["train_size"] / setting.run["batch_size"])
     for place in arms.GRID:
-        assert setting.at(place) * steps == pytest.approx(place * 200 * math.ceil(50_000 / 128), rel=0.06)
+        assert setting.at(place) * steps == pytest.approx(place * 200 * math.ceil(50_000 / 128), rel=tolerance)
 
 
-@pytest.mark.parametrize("scale", ["paper", "small"])
+@pytest.mark.parametrize("words", paper.scale("paper").settings)
+def test_medium_keeps_the_papers_shapes_and_names_its_data(words):
+    """Milestones, clipping and batches of text are the paper's; every setting says what was trained on what."""
+    own, here = paper.scale("paper").setting(words), paper.scale("medium").setting(words)
+    assert paper.scale("medium").seeds >= 5
+    assert here.epochs >= 8
+    if "CIFAR" in words:
+        assert here.run.get("milestones", (0.4, 0.8)) == own.run["milestones"]
+        assert 10_000 <= here.run["train_size"] <= 50_000
+        assert "CIFAR-10 (JPEG)" in here.name
+        assert "CIFAR-10 (JPEG)" in here.words
+    if "Treebank" in words:
+        for name in ("milestones", "max_grad_norm", "batch_size", "sequence", "data", "network"):
+            assert here.run[name] == own.run[name]
+        steps = here.epochs * -(-(here.run["train_size"] // here.run["batch_size"]) // here.run["sequence"])
+        assert here.stretch * steps == pytest.approx(own.epochs * 1327, rel=0.01)
+
+
+@pytest.mark.parametrize("scale", ["paper", "medium", "small"])
 def test_the_large_batch_is_128_times_the_usual_one(scale):
     setting = paper.scale(scale).setting("ResNet18, CIFAR-10")
     assert setting.large_batch == 128 * setting.reference_batch

@@ -1,4 +1,4 @@
-"""The paper as experiments: every figure and table, at three scales, with its claims."""
+"""The paper as experiments: every figure and table, at four scales, with its claims."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Three scales of one experiment: as the paper ran it, small enough for a CPU, and just to see that it runs."""
+"""Four scales of one experiment: the paper's own, two that a CPU can compute, and one to see that it runs."""
 
 from __future__ import annotations
 
@@ -193,6 +193,49 @@ def _small() -> dict[str, Setting]:
     return _standing_for(plain, bare, residual, lstm, transformer)
 
 
+def _medium() -> dict[str, Setting]:
+    """Choose photos and text that are not learned by heart at once, at about 100 core-hours for all experiments.
+
+    An epoch of 313 steps is nearly the paper's 391. No crops or flips, so that 12 epochs are enough to overfit.
+    """
+    photos = {
+        "data": "images:cifar10-jpeg", "train_size": 10_000, "validation_size": 1000, "test_size": 4000,
+        "batch_size": 32, "augment": False, "network_options": options(width=8),
+    }  # fmt: skip
+    steps = math.ceil(10_000 / 32)
+    full = 200 * math.ceil(50_000 / 128)
+    said = "10,000 images of CIFAR-10 (JPEG), not augmented"
+    plain = Setting(
+        "ResNet-8", "CIFAR-10 (JPEG)", f"ResNet-8 (width 8) on {said}", {**photos, "network": "resnet8"},
+        12, full / (12 * steps), 10, 4000, 10_000, 4,
+    )  # fmt: skip
+    bare = replace(
+        plain,
+        network="three convolutions without norm",
+        words=f"three convolutions without any norm (width 16) on {said}",
+        run={**photos, "network": "smallcnn", "network_options": options(width=16, norm=False)},
+    )
+    residual = Setting(
+        "ResNet-20", "CIFAR-10 (JPEG)", f"ResNet-20 (width 8) on {said}",
+        {**photos, "network": "resnet20", "milestones": (0.5, 0.75)}, 8, full / (8 * steps), 10, 4000, 10_000, 4,
+    )  # fmt: skip
+    text = {
+        "data": "ptb", "batch_size": 20, "sequence": 35, "max_grad_norm": 1.0, "train_size": 100_000,
+        "test_size": 20_000, "milestones": (0.5, 0.75),
+    }  # fmt: skip
+    part = "the first 100,000 words of Penn Treebank"
+    shorter = 200 * 1327 / (8 * 143)  # the paper's 1,327 steps an epoch for 200 epochs, against 143 for 8
+    lstm = Setting(
+        "LSTM", "Penn Treebank", f"LSTM (2 layers of 128) on {part}",
+        {**text, "network": "lstm", "network_options": options(embedding=128, hidden=128)}, 8, shorter, None,
+    )  # fmt: skip
+    of_blocks = {"network": "transformer", "network_options": options(embedding=128, heads=2, layers=2)}
+    transformer = replace(
+        lstm, network="Transformer", words=f"Transformer (2 blocks of 128) on {part}", run={**text, **of_blocks}
+    )
+    return _standing_for(plain, bare, residual, lstm, transformer)
+
+
 def _smoke() -> dict[str, Setting]:
     """Choose what is learned in a tenth of a second, on data that is part of what is installed."""
     tiny = {
@@ -240,6 +283,7 @@ CPU = _small()
 
 SCALES = {
     "paper": Scale("paper", 3, _paper()),
+    "medium": Scale("medium", 5, _medium()),
     "small": Scale("small", 3, CPU),
     "smoke": Scale("smoke", 2, _smoke(), thin=True),
 }
