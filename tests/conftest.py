@@ -11,7 +11,17 @@ collect_ignore = ["sharded_worker.py", "sharded", "processes_worker.py"]  # prog
 
 FIRST = (
     *("sharded", "ray", "benchmarks", "reproduce", "slurm", "executors", "sweep", "train", "processes", "cli_streams"),
-    *("cli_train", "edited", "engines", "oracle_agreement", "theory_command", "low_precision", "contract", "docs"),
+    *(
+        "cli_train",
+        "edited",
+        "engines",
+        "oracle_agreement",
+        "theory_command",
+        "low_precision",
+        "contract",
+        "docs",
+        "tutorials",
+    ),
 )
 """The files that take longest, which are begun first: with two workers, one of them would otherwise end alone."""
 

@@ -134,7 +134,14 @@ def blocks(page):
     return [b for b in parts(page)[0] if not any(name == where and part in b.code for where, part in ELSEWHERE)]
 
 
-RUN = {name_of(page): blocks(page) for page in PAGES if blocks(page)}
+TUTORIALS = DOCS / "tutorials"
+"""Their code trains, and runs in test_tutorials.py; so does that of the quickstart."""
+
+RUN = {
+    name_of(page): blocks(page)
+    for page in PAGES
+    if blocks(page) and page.parent != TUTORIALS and page.name != "quickstart.md"
+}
 
 
 def run_block(page, part, **names):
