@@ -239,8 +239,8 @@ def test_the_table_and_the_checks_do_not_import_torch():
     code = """
 import sys
 from weightdecay import catalog, checks
-from weightdecay.transfer import optimizers
-catalog.available(), catalog.optimizer("adams").lr, catalog.decay("stable").words, "lion" in optimizers.KNOWN
+from weightdecay.transfer import setting
+catalog.available(), catalog.optimizer("adams").lr, catalog.decay("stable").words, "lion" in setting.OPTIMIZERS
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

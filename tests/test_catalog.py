@@ -20,7 +20,7 @@ from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import with_code
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.optim.options import DEFAULTS, Options
-from weightdecay.transfer.optimizers import KNOWN
+from weightdecay.transfer.setting import OPTIMIZERS as KNOWN
 
 CLASSES = [pytest.param(catalog.OPTIMIZERS[name].cls, id=name) for name in wd.available()]
 HINTS = ("foreach", "fused", "capturable", "differentiable")

@@ -7,9 +7,9 @@ import torch
 
 import weightdecay
 from weightdecay import monitor
+from weightdecay.catalog import OPTIMIZERS
 from weightdecay.decay import L2, Decoupled, Independent, Stable, Vanilla
 from weightdecay.transfer import Setting, adam_gain, convert, independent_width, sgd_gain
-from weightdecay.transfer.optimizers import OPTIMIZERS
 
 DECAY_OF = {L2: "l2", Decoupled: "decoupled", Stable: "stable", Vanilla: "vanilla", Independent: "independent"}
 

@@ -245,8 +245,9 @@ def listed():
             home, _, short = f"{module[1]}.{name}".rpartition(".") if module else name.rpartition(".")
             # Not pkgutil.resolve_name: it takes weightdecay.theory.bias for the file, where a function has that name.
             it = import_module(name) if kind == "automodule" else getattr(import_module(home), short)
-            members = re.search(r"^   :members: ([^:]+)", directive, re.M)
-            objects += [it, *(getattr(it, each.strip()) for each in (members[1].split(",") if members else ()))]
+            members = re.search(r"^   :members:( [^:]+)?", directive, re.M)
+            names = members[1].split(",") if members and members[1] else it.__all__ if members else ()
+            objects += [it, *(getattr(it, each.strip()) for each in names)]
     return objects
 
 

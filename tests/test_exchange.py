@@ -9,7 +9,7 @@ import torch
 
 import weightdecay
 from weightdecay.transfer import MissingError, Setting, Wanted, advise
-from weightdecay.transfer.reasons import LENGTH
+from weightdecay.transfer.length import LENGTH
 
 ADAMW = Setting("adamw", lr=1e-3, weight_decay=0.1)
 SGD = Setting("sgd", lr=0.1, weight_decay=5e-4, batch_size=128, epochs=200, samples=50_000, momentum=0.9)
@@ -38,7 +38,7 @@ def test_between_families_lambda_passes_through_l2_and_the_lr_is_the_users():
 
 def test_an_optimizer_and_a_length_at_once_are_both_applied():
     found = numbers(SGD, optimizer="sgdw", epochs=100)
-    assert found[f"sgd → sgdw, same minimum, another path + {LENGTH}"] == pytest.approx((0.1, 0.01))
+    assert found[f"sgd → sgdw, same minimum, another path + {LENGTH.name}"] == pytest.approx((0.1, 0.01))
 
 
 def test_a_measured_gain_stands_for_the_moment():

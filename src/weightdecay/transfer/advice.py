@@ -1,30 +1,83 @@
-"""What every rule that applies says to one change of a setting: numbers, what they keep, who disagrees."""
+"""What every rule that applies says to one change of a setting: numbers, what they keep, who disagrees.
+
+A setting goes from what there is to what is wanted in three steps: another optimizer, then length, then width.
+"""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
-from weightdecay.transfer.answer import GRID, Advice, Disagreement, Kept, Recommendation, Wanted
-from weightdecay.transfer.change import SIZES, Change, share
-from weightdecay.transfer.domain import computed, shown
-from weightdecay.transfer.doubts import of_moment, of_share
-from weightdecay.transfer.length import TABLE3_BATCH, TABLE3_SAMPLES, table3_weight_decay
-from weightdecay.transfer.optimizers import KNOWN
-from weightdecay.transfer.path import Path, applied, exchanged
-from weightdecay.transfer.reasons import LINES, OWN_LINES, ROOT, TABLE3, reason
-from weightdecay.transfer.rules import WHOLE, best_of_lines, of_duration, of_width
-from weightdecay.transfer.setting import MissingError, Setting
-from weightdecay.transfer.square_root import reaches, square_root
+from weightdecay.catalog import OPTIMIZERS
+from weightdecay.transfer.conversion import CONVENTION
+from weightdecay.transfer.domain import computed, positive, shown
+from weightdecay.transfer.exchange import exchanges
+from weightdecay.transfer.rule import SIZES, About, Change, Kept, Moments, Rule
+from weightdecay.transfer.rules import RULES
+from weightdecay.transfer.setting import MissingError, Setting, Wanted
 from weightdecay.transfer.timescale import SHORTEST_EPOCHS
 
+GRID = (1 / 3, 1.0, 3.0)
+"""Of a suggested grid, as multiples of the recommended λ."""
 
-def advise(old: Setting, wanted: Wanted) -> Advice:
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What one rule (or one after another, where several things change) says."""
+
+    rules: tuple[str, ...]
+    lr: float
+    weight_decay: float
+    grid: tuple[float, float, float]
+    kept: tuple[Kept, ...]
+    sources: tuple[str, ...]
+    warnings: tuple[str, ...]
+    betas: tuple[float, float] | None = None  # where the rule changes them
+    eps: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The rules, in the order in which they were applied."""
+        return " + ".join(self.rules)
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Two rules with different numbers, and why."""
+
+    one: str
+    other: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Everything there is to say to a change."""
+
+    old: Setting
+    new: Setting  # its lr and λ are no answer: each recommendation has its own
+    width: float
+    recommendations: tuple[Recommendation, ...]
+    disagreements: tuple[Disagreement, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for ``json.dump``; ``new`` has no lr, λ, betas and ε, which are the rules' to say."""
+        values = asdict(self)
+        for name in ("lr", "weight_decay", "betas", "eps"):
+            del values["new"][name]
+        for each in values["recommendations"]:
+            each["rule"] = " + ".join(each["rules"])
+        return values
+
+
+def advise(old: Setting, wanted: Wanted, rules: Sequence[Rule] = RULES) -> Advice:
     """Return what the rules say to the change from ``old`` to ``wanted``.
+
+    ``rules``: those that are asked, in the order of the answer; ``(*RULES, mine)`` asks one of your own too.
 
     Raises: MissingError, for a number that a rule needs; ValueError, where nothing changes, where λ is 0 (each rule
     multiplies it), where no rule answers, for values out of range, and for what is no setting.
@@ -41,7 +94,7 @@ def advise(old: Setting, wanted: Wanted) -> Advice:
     if old.weight_decay == 0:
         raise ValueError("weight_decay=0: every rule multiplies λ, and 0 stays 0. Pass the λ that was good so far.")
     new = _new(old, wanted)
-    change = Change(old, new, wanted.width)
+    change = Change(old, new, wanted.width, wanted.lr is not None)
     if new == old and wanted.width == 1:
         raise ValueError(
             "nothing changes: give at least one of a new batch_size, epochs, samples, parameters, optimizer, decay or "
@@ -49,17 +102,17 @@ def advise(old: Setting, wanted: Wanted) -> Advice:
         )
     found = [
         last
-        for first in exchanged(change, wanted.lr is not None)
-        for middle in applied(first, of_duration(change))
-        for last in applied(middle, of_width(change), width=True)
+        for first in _exchanged(change)
+        for middle in _applied(first, _of_duration(change, rules))
+        for last in _applied(middle, [(rule,) for rule in _asked(change, rules, "width")], width=True)
     ]
-    found += _from_nothing(change, wanted.lr is not None)
+    found += _from_nothing(change, rules)
     recommendations = tuple(_closed(path) for path in found if path.rules)
     if not recommendations:
         raise ValueError(
             f"new_parameters={new.parameters:g}: no rule here says what the size of the model asks of {new.name}'s λ."
         )
-    return Advice(old, new, wanted.width, recommendations, tuple(_disagreements(recommendations)))
+    return Advice(old, new, wanted.width, recommendations, tuple(_disagreements(recommendations, rules)))
 
 
 def _new(old: Setting, wanted: Wanted) -> Setting:
@@ -96,52 +149,127 @@ def _of_its_own(old: Setting, wanted: Wanted) -> dict[str, Any]:
         values["momentum"] = wanted.momentum
     if wanted.lr is not None:
         values["lr"] = wanted.lr
-    if wanted.optimizer is not None and KNOWN[wanted.optimizer].base != old.method:
+    if wanted.optimizer is not None and OPTIMIZERS[wanted.optimizer].base != old.method:
         values |= {"mean_square": None, "measured_gain": None}
         if wanted.optimizer == "tensorflowsgd":
             values["dampening"] = 0.0
     return values
 
 
-def _from_nothing(c: Change, lr_is_given: bool) -> Iterator[Path]:
-    """Yield what rules say that do not start from the λ that is there."""
-    new = c.new
-    if new.family == "sgd" and new.meaning in ("l2", "stable") and c.trains and new.epochs and c.old.epochs:
-        doubts = tuple(
-            f"measured at {name} {value:g}"
-            for name, value, have in (
-                ("batch", TABLE3_BATCH, new.batch_size),
-                ("samples", TABLE3_SAMPLES, new.samples),
-                ("momentum", 0.9, new.momentum),
-                ("lr", 0.1, new.lr),
-            )
-            if have != value
+@dataclass(frozen=True)
+class Path:
+    """Where it is, and what was done to it."""
+
+    setting: Setting
+    change: Change
+    rules: tuple[str, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    sources: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    moments: Moments | None = None
+
+    def then(
+        self,
+        setting: Setting,
+        rules: tuple[str, ...],
+        kept: tuple[Kept, ...],
+        sources: tuple[str, ...],
+        warnings: tuple[str, ...],
+        moments: Moments | None = None,
+    ) -> Path:
+        """Return the path further on."""
+        return Path(
+            setting,
+            self.change,
+            (*self.rules, *rules),
+            (*self.kept, *kept),
+            (*self.sources, *sources),
+            (*self.warnings, *warnings),
+            moments or self.moments,
         )
-        setting = replace(new, weight_decay=table3_weight_decay(new.epochs))
-        kept = Kept("λ · epochs", c.old.weight_decay * c.old.epochs, setting.weight_decay * new.epochs)
-        yield Path(setting, c, (TABLE3,), (kept,), ("arXiv:2011.11152",), doubts)
-    lines = next(rule for rule in WHOLE if rule.name == LINES)
-    knows_lr = lr_is_given or new.method == c.old.method
-    if lines.applies(c) and new.meaning == "decoupled" and c.width == 1 and knows_lr:
-        setting = replace(new, weight_decay=best_of_lines(new, new.lr))
-        (name, after), (_, before) = share(setting, 1.0), share(c.old, 1.0)
-        yield Path(setting, c, (OWN_LINES,), (Kept(name, before, after),), lines.sources, tuple(of_share(c)))
+
+
+def _exchanged(c: Change) -> Iterator[Path]:
+    """Yield the old setting under the new optimizer, in every way that there is."""
+    start = Path(c.old, c)
+    if (c.old.optimizer, c.old.meaning) == (c.new.optimizer, c.new.meaning):
+        yield start
+        return
+    for each in exchanges(c):
+        yield start.then(each.setting, (each.rule,), (each.kept,), each.sources, each.doubts)
+
+
+def _asked(c: Change, rules: Sequence[Rule], about: About) -> list[Rule]:
+    """Return the rules about this that apply."""
+    return [rule for rule in rules if rule.about == about and rule.applies(c)]
+
+
+def _of_duration(c: Change, rules: Sequence[Rule]) -> list[tuple[Rule, ...]]:
+    """Return every answer to another batch, length and data: the rules that are applied together."""
+    length = tuple(_asked(c, rules, "length"))
+    joint = [(rule, *length) for rule in _asked(c, rules, "batch")] or ([length] if length else [])
+    return [*joint, *((rule,) for rule in _asked(c, rules, "training"))]
+
+
+def _applied(path: Path, ways: list[tuple[Rule, ...]], *, width: bool = False) -> Iterator[Path]:
+    """Yield the path further on, in each way; the path itself where there is none. Rules of one way act together."""
+    if not ways:
+        yield path
+    before, c = path.setting, path.change
+    for way in ways:
+        lr, weight_decay = before.lr, before.strength / before.lr  # rules speak of a λ that the lr multiplies
+        for rule in way:
+            lr, weight_decay = rule.answer(c, lr, weight_decay)
+        sizes = {} if width else {name: getattr(c.new, name) for name in SIZES}
+        (strength,) = positive(weight_decay=weight_decay if before.coupled else lr * weight_decay)
+        after = replace(before, **sizes, lr=lr, weight_decay=strength)
+        kept = dict.fromkeys(_kept(rule, before, after, c.width if width else 1.0) for rule in way)
+        doubts = tuple(doubt for rule in way for doubt in rule.doubts(c))
+        sources = tuple(source for rule in way for source in rule.sources)
+        moments = next((found for rule in way if (found := rule.moments(c))), None)
+        yield path.then(after, tuple(rule.name for rule in way), tuple(kept), sources, doubts, moments)
+
+
+def _kept(rule: Rule, before: Setting, after: Setting, width: float) -> Kept:
+    (_, one), (name, other) = rule.keeps(before, 1.0), rule.keeps(after, width)
+    return Kept(name, one, other)
+
+
+def _from_nothing(c: Change, rules: Sequence[Rule]) -> Iterator[Path]:
+    """Yield what rules say that do not start from the λ that is there."""
+    for rule in _asked(c, rules, "nothing"):
+        _, weight_decay = rule.answer(c, c.new.lr, c.new.weight_decay)
+        setting = replace(c.new, weight_decay=weight_decay)
+        kept = _kept(rule, c.old, setting, 1.0)
+        yield Path(setting, c, (rule.name,), (kept,), rule.sources, tuple(rule.doubts(c)))
 
 
 def _closed(path: Path) -> Recommendation:
     """Return the end of a path. Raises: ValueError, where a number of it is none."""
-    s, k, betas, eps = path.setting, path.change.batch, None, None
-    if ROOT in path.rules and s.family == "adam" and reaches(k, *s.betas):
-        scaled = square_root(s.lr, k, *s.betas, s.eps)
-        betas, eps = (scaled.beta1, scaled.beta2), scaled.eps
+    s, (betas, eps) = path.setting, path.moments or (None, None)
     low, middle, high = (computed("weight_decay", s.weight_decay * multiple) for multiple in GRID)
     for kept in path.kept:
         computed(kept.name, kept.before), computed(kept.name, kept.after)
-    warnings = tuple(dict.fromkeys((*path.warnings, *of_moment(path.change), *_dangers(s))))
+    warnings = tuple(dict.fromkeys((*path.warnings, *_of_moment(path.change), *_dangers(s))))
     sources = tuple(dict.fromkeys(path.sources))
     return Recommendation(
         path.rules, s.lr, s.weight_decay, (low, middle, high), path.kept, sources, warnings, betas, eps
     )
+
+
+def _of_moment(c: Change) -> list[str]:
+    """Whatever the rule: a stable decay under Adam follows v̄, which follows batch and width."""
+    if c.new.family != "adam" or c.new.meaning != "stable":
+        return []
+    said = []
+    if c.batch != 1:
+        said.append(
+            "what is kept is kept at one v̄; where noise dominates v̄ falls as the batch grows, and the pull "
+            "ηλv̄^(−1/2) grows by up to √k more"
+        )
+    if c.width != 1:
+        said.append("what is kept is kept at one v̄, which moves with width; the sources measured AdamW")
+    return said
 
 
 def _dangers(s: Setting) -> Iterator[str]:
@@ -160,9 +288,9 @@ def _dangers(s: Setting) -> Iterator[str]:
         yield f"τ = {tau:.3g} steps is well below an epoch ({epoch:.3g}): data is forgotten before it returns"
 
 
-def _disagreements(found: tuple[Recommendation, ...]) -> Iterator[Disagreement]:
+def _disagreements(found: tuple[Recommendation, ...], rules: Sequence[Rule]) -> Iterator[Disagreement]:
     """Yield pairs of rules, each once, that part by more than 1 % in lr or λ when all else is equal, and why."""
-    said = set()
+    said, against = set(), {rule.name: rule.against for rule in rules}
     for one, other in combinations(found, 2):
         numbers = ((one.lr, other.lr), (one.weight_decay, other.weight_decay))
         if all(math.isclose(a, b, rel_tol=0.01) for a, b in numbers):
@@ -171,7 +299,14 @@ def _disagreements(found: tuple[Recommendation, ...]) -> Iterator[Disagreement]:
         if len(mine) != len(theirs) and one.lr != other.lr:
             continue  # a rule for the lr joined to one for λ: each differs for a reason that its pair has said
         for pair in product(mine, theirs):
-            why = reason(*pair)
+            why = _reason(*pair, against)
             if why and frozenset(pair) not in said:
                 said.add(frozenset(pair))
                 yield Disagreement(*pair, why)
+
+
+def _reason(one: str, other: str, against: Mapping[str, Mapping[str, str]]) -> str:
+    """Return why the two rules differ; empty for a pair whose difference follows from those of other pairs."""
+    if one.endswith(CONVENTION) != other.endswith(CONVENTION) and "→" in one and "→" in other:
+        return "the gain as it was measured against the paper's convention, which stands for a gain of 1/lr"
+    return against.get(other, {}).get(one, "") or against.get(one, {}).get(other, "")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from weightdecay.transfer.answer import Kept
-from weightdecay.transfer.change import SIZES
 from weightdecay.transfer.conversion import (
     CONSTANT_LR,
     CONVENTION,
@@ -17,13 +15,54 @@ from weightdecay.transfer.conversion import (
     Conversion,
     convert,
 )
-from weightdecay.transfer.lion import LION_FACTORS, lion_from_adamw
+from weightdecay.transfer.domain import computed, non_negative, positive, scaled
+from weightdecay.transfer.rule import SIZES, Change, Kept, Rule
 from weightdecay.transfer.setting import Setting
 
 SAME_PULL, SAME_MEANING = "same pull", "same meaning of λ"
 """What a λ can promise between algorithms that never walk one path, beside the promises of a conversion."""
 
-PAPER, LION = "arXiv:2011.11152", "arXiv:2302.06675"
+PAPER = "arXiv:2011.11152"
+
+LION_FACTORS = (3.0, 10.0)
+"""The range of Lion's source: how many times smaller its lr is than AdamW's."""
+
+
+def lion_from_adamw(lr: float, weight_decay: float, factor: float) -> tuple[float, float]:
+    r"""Lion's lr and λ where AdamW's are known: steps are signs, which are longer than Adam's, so the lr is smaller.
+
+    .. math:: \eta' = \eta / f, \qquad \lambda' = f\,\lambda
+
+    Keeps the pull ηλ exactly. The weights do not settle at the same norm for that: ``theory.equilibrium`` has both.
+    The way back is the factor 1/f.
+
+    Range:  f from 3 to 10, as its authors found over their tasks; which one is to be measured. By the same source
+            Lion's gain over AdamW grows with the batch.
+    Units:  λ is that of ``Decoupled``.
+    Raises: ValueError, for an lr or factor that is not above 0, or a negative λ.
+    Source: Chen et al. 2023, arXiv:2302.06675, Section 5.
+
+    >>> lion_from_adamw(1e-3, 0.125, 4)
+    (0.00025, 0.5)
+    """
+    lr, factor = positive(lr=lr, factor=factor)
+    (weight_decay,) = non_negative(weight_decay=weight_decay)
+    return computed("lr", lr / factor), scaled("weight_decay", weight_decay, factor)
+
+
+LION = Rule(
+    name="AdamW → Lion",
+    about="algorithm",
+    change="AdamW → Lion, f from 3 to 10",
+    lr="/ f",
+    weight_decay="× f",
+    kept="pull",
+    measured="its authors' tasks",
+    sources=("arXiv:2302.06675",),
+    function=lion_from_adamw,
+    applies=lambda c: {c.old.family, c.new.family} == {"adam", "sign"} and not c.lr_is_given,
+    doubts=lambda c: ["by its authors lr is 3 to 10 times smaller with Lion, lr · λ as it was: measure both ends"],
+)
 
 
 @dataclass(frozen=True)
@@ -37,21 +76,21 @@ class Exchange:
     doubts: tuple[str, ...]
 
 
-def exchanges(old: Setting, new: Setting, lr_is_given: bool) -> Iterator[Exchange]:
-    """Yield what the old setting is under the new optimizer and decay, in every way that there is; ``new`` has the lr.
+def exchanges(c: Change) -> Iterator[Exchange]:
+    """Yield what the old setting is under the new optimizer and decay, in every way that there is.
 
-    From AdamW's relatives to Lion and back, where nobody gave an lr, the source of Lion says by how much it changes.
+    The new setting has the lr. From AdamW's relatives to Lion and back, where nobody gave one, :data:`LION` has it.
     """
-    there = replace(new, **{name: getattr(old, name) for name in SIZES})
-    if {old.family, new.family} == {"adam", "sign"} and not lr_is_given:
+    old = c.old
+    there = replace(c.new, **{name: getattr(old, name) for name in SIZES})
+    if LION.applies(c):
         for times in LION_FACTORS:
-            factor = times if new.family == "sign" else 1 / times
+            factor = times if c.new.family == "sign" else 1 / times
             lr, _ = lion_from_adamw(old.lr, old.weight_decay, factor)
-            doubt = "by its authors lr is 3 to 10 times smaller with Lion, lr · λ as it was: measure both ends"
             words = f"lr {'/' if factor > 1 else '×'} {times:g}, "
-            yield from _exchanged(old, replace(there, lr=lr), words, (LION,), (doubt,))
+            yield from _exchanged(old, replace(there, lr=lr), words, LION.sources, tuple(LION.doubts(c)))
         return
-    keeps_lr = lr_is_given or old.method == new.method or _walk_together(old, there)
+    keeps_lr = c.knows_lr or _walk_together(old, there)
     doubts = () if keeps_lr else ("another algorithm; the lr is not converted, as no rule does",)
     yield from _exchanged(old, there, "", (), doubts)
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import math
 
+from weightdecay.transfer.batch import BATCH
+from weightdecay.transfer.conversion import PULLS
 from weightdecay.transfer.domain import non_negative, positive, scaled
+from weightdecay.transfer.length import LENGTH
+from weightdecay.transfer.rule import Change, Pair, Quantity, Rule, pull_words
+from weightdecay.transfer.setting import Setting
+from weightdecay.transfer.timescale import LINES, MEMORY
 
 
 def normalized_weight_decay(normalized: float, batch_size: float, samples: float, epochs: float) -> float:
@@ -24,3 +30,41 @@ def normalized_weight_decay(normalized: float, batch_size: float, samples: float
     (normalized,) = non_negative(normalized=normalized)
     batch_size, samples, epochs = positive(batch_size=batch_size, samples=samples, epochs=epochs)
     return scaled("weight_decay", normalized, math.sqrt(batch_size / samples / epochs))
+
+
+def _normalized(c: Change, lr: float, weight_decay: float) -> Pair:
+    """Keep the normalised λ, of which λ is a multiple that depends on the sizes alone."""
+    (batch, new_batch), (samples, new_samples), (epochs, new_epochs) = (
+        c.both(name) for name in ("batch_size", "samples", "epochs")
+    )
+    normalized = weight_decay / normalized_weight_decay(1.0, batch, samples, epochs)
+    return lr, normalized_weight_decay(normalized, new_batch, new_samples, new_epochs)
+
+
+def _root_decay(s: Setting, width: float) -> Quantity:
+    """What the normalised λ of AdamW's source keeps."""
+    return f"{pull_words(s)} × √steps", s.shrinking * math.sqrt(s.steps)
+
+
+NORMALIZED = Rule(
+    name="λ ∝ 1/√steps",
+    about="training",
+    change="steps × k",
+    lr="as it was",
+    weight_decay="/ √k",
+    kept="pull × √steps",
+    measured="AdamW; CIFAR-10",
+    sources=("arXiv:1711.05101",),
+    function=normalized_weight_decay,
+    answer=_normalized,
+    applies=lambda c: c.length != c.batch and c.new.meaning in PULLS,
+    keeps=_root_decay,
+    doubts=lambda c: ["a rule of thumb, by its authors' own word"],
+    against={
+        BATCH.name: "λ × k against λ × √k: the first keeps the decay of a training, the second is a fit",
+        LENGTH.name: "λ ∝ 1/steps against 1/√steps: the first follows from the 1/(ηλ) steps of flat directions, the "
+        "second is a fit to a few lengths",
+        MEMORY.name: "λ × batch/data against the square root of everything that makes steps",
+        LINES.name: "λ × batch · D^−0.473 against √(batch/D)",
+    },
+)

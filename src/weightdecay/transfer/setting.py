@@ -1,13 +1,13 @@
-"""What a user has, or wants: the numbers that the rules are about."""
+"""What a user has, and wants: the numbers that the rules are about."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, fields
 
-from weightdecay.catalog import OptimizerRow
+from weightdecay.catalog import OPTIMIZERS, OptimizerRow
 from weightdecay.transfer.conversion import DECAYS, GAINLESS, adam_gain, heavy_ball_gain, pulls, sgd_gain
 from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive, shown
-from weightdecay.transfer.optimizers import KNOWN
 
 
 class MissingError(ValueError):
@@ -48,7 +48,7 @@ class Setting:
     parameters: float | None = None
 
     def __post_init__(self) -> None:
-        self._set(optimizer=known("optimizer", self.optimizer, KNOWN))
+        self._set(optimizer=known("optimizer", self.optimizer, OPTIMIZERS))
         if self.decay != "":
             decay = known("decay", self.decay, DECAYS)
             self._set(decay="" if decay == self.kind.decay else decay)
@@ -115,7 +115,7 @@ class Setting:
     @property
     def kind(self) -> OptimizerRow:
         """What is known of the optimizer by its name."""
-        return KNOWN[self.optimizer]
+        return OPTIMIZERS[self.optimizer]
 
     @property
     def family(self) -> str:
@@ -183,3 +183,41 @@ class Setting:
                 )
         batch_size, epochs, samples = (getattr(self, name) for name in ("batch_size", "epochs", "samples"))
         return float(samples / batch_size * epochs)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What shall be different; None stays. ``width`` is a factor.
+
+    ``lr`` is for another algorithm only: no rule turns an lr of SGD into one of Adam, or one of Adam into one of Padam.
+
+    Raises: ValueError, for values out of range, each called by its name with ``new_`` in front, and for unknown names.
+    """
+
+    batch_size: float | None = None
+    epochs: float | None = None
+    samples: float | None = None
+    parameters: float | None = None
+    width: float = 1.0
+    optimizer: str | None = None
+    decay: str | None = None
+    lr: float | None = None
+    momentum: float | None = None
+
+    def __post_init__(self) -> None:
+        checks = {"width": positive(width=self.width)[0]}
+        for name in ("batch_size", "epochs", "samples", "parameters", "lr"):
+            if getattr(self, name) is not None:
+                checks[name] = positive(**{f"new_{name}": getattr(self, name)})[0]
+        if self.momentum is not None:
+            checks["momentum"] = below_one(new_momentum=self.momentum)[0]
+        names: dict[str, Collection[str]] = {"optimizer": OPTIMIZERS, "decay": DECAYS}
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        texts = {name: known(name, value, names[name]) for name, value in given.items()}
+        for name, value in {**checks, **texts}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """What was asked for, by name."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) not in (None, field.default))

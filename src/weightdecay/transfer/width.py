@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from weightdecay.transfer.domain import computed, non_negative, positive, scaled
+from weightdecay.transfer.rule import Change, Pair, Quantity, Rule, pull, strength
+from weightdecay.transfer.setting import Setting
 
 
 def independent_width(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
@@ -30,6 +32,55 @@ def independent_width(lr: float, weight_decay: float, k: float) -> tuple[float, 
     return computed("lr", lr / k), scaled("weight_decay", weight_decay, k)
 
 
+def _hidden(c: Change, lr: float, weight_decay: float) -> Pair:
+    """Leave SGD as it is: in μP only the lr of Adam's and its like's hidden matrices falls."""
+    return independent_width(lr, weight_decay, c.width) if c.normalizes else (lr, weight_decay)
+
+
+def _doubts_of_width(c: Change) -> list[str]:
+    said = ["hidden matrices only, in μP; vectors and embeddings keep lr and λ"]
+    if c.new.family == "sign":
+        said.append(f"measured for AdamW, not for {c.new.optimizer}")
+    elif c.new.family != "adam":
+        said.append("lr ∝ 1/width is Adam's; for SGD μP leaves both as they are")
+    elif c.new.meaning == "l2":
+        said.append("L2 under Adam has no pull to keep: no source says what its λ does over widths, so it was left")
+    return said
+
+
+PULL = Rule(
+    name="width: ηλ stays",
+    about="width",
+    change="width × k, hidden matrices",
+    lr="/ k",
+    weight_decay="× k",
+    kept="pull",
+    measured="Adam in μP",
+    sources=("arXiv:2203.03466", "arXiv:2309.14322", "arXiv:2405.13698"),
+    function=independent_width,
+    answer=_hidden,
+    applies=lambda c: c.width != 1 and not c.l2_under_adam and not c.orthogonal,
+    keeps=pull,
+    doubts=_doubts_of_width,
+)
+
+LR_ONLY = Rule(
+    name="width: lr ∝ 1/width",
+    about="width",
+    change="width × k, L2 under Adam",
+    lr="/ k",
+    weight_decay="left: no source",
+    kept="λ",
+    measured="Adam in μP: the lr alone",
+    sources=("arXiv:2203.03466",),
+    function=independent_width,
+    answer=lambda c, lr, weight_decay: (independent_width(lr, weight_decay, c.width)[0], weight_decay),
+    applies=lambda c: c.width != 1 and c.l2_under_adam,
+    keeps=strength,
+    doubts=_doubts_of_width,
+)
+
+
 def square_root_width(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
     r"""The other answer: λ ∝ √width, so that the top singular values keep their size relative to the layer.
 
@@ -47,3 +98,29 @@ def square_root_width(lr: float, weight_decay: float, k: float) -> tuple[float, 
     lr, k = positive(lr=lr, k=k)
     (weight_decay,) = non_negative(weight_decay=weight_decay)
     return computed("lr", lr / k), scaled("weight_decay", weight_decay, math.sqrt(k))
+
+
+def _singular_values(s: Setting, width: float) -> Quantity:
+    """The size of a layer's top singular values, as measured."""
+    return "√(lr/λ) · width^¾", math.sqrt(s.lr / s.weight_decay) * width**0.75
+
+
+SINGULAR = Rule(
+    name="width: λ ∝ √width",
+    about="width",
+    change="width × k, matrices",
+    lr="/ k",
+    weight_decay="× √k",
+    kept="√(lr/λ) · width^¾",
+    measured="AdamW; transformers in the steady state",
+    sources=("arXiv:2510.15262",),
+    function=square_root_width,
+    answer=lambda c, lr, weight_decay: square_root_width(lr, weight_decay, c.width),
+    applies=lambda c: c.width != 1 and c.new.family == "adam" and c.new.meaning == "decoupled",
+    keeps=_singular_values,
+    doubts=lambda c: ["matrices of transformers in the steady state; vectors with λ = 0"],
+    against={
+        PULL.name: "what is to stay over widths: the memory 1/(ηλ), or the size of singular values, measured as "
+        "√(lr/λ) · width^¾"
+    },
+)
