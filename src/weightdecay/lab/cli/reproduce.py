@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.outcome import wide_enough
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     """The runs of each experiment, each with the one that is trained for it."""
 
 
+def _called(option: str) -> object:
+    """Name an option by a word that Python keeps for itself; evaluated when a command line is read, not before."""
+    import tyro
+
+    return tyro.conf.arg(name=option)
+
+
 @dataclass(frozen=True)
 class ReproduceSettings:
     """Put the claims of "Understanding and Scheduling Weight Decay" to the test: plan, runs, verdicts, figures.
@@ -36,6 +43,7 @@ class ReproduceSettings:
         weightdecay reproduce all --scale smoke
         weightdecay reproduce table1 --scale paper --executor gpus --dry-run
         weightdecay reproduce fig1 --scale paper --data cifar10=images:photos/cifar
+        weightdecay reproduce fig7 --scale medium --from runs.csv
     """
 
     what: tuple[str, ...]
@@ -47,6 +55,8 @@ class ReproduceSettings:
     """Seeds for each cell. 0: as the scale has it."""
     data: tuple[str, ...] = ()
     """NAME=OTHER: other data in place of those of the scale, as in cifar10=images:FOLDER."""
+    known: Annotated[tuple[Path, ...], _called("from")] = ()
+    """Tables of runs that were trained before, as runs.csv: what they answer is not trained again."""
     validation_size: int = 0
     """Training examples to hold out at scale paper, which as in the paper holds out none."""
     executor: str = "local"
@@ -73,7 +83,7 @@ class ReproduceSettings:
         return command_line(self, ["reproduce", *(names or self.what)], NOT_AGAIN)
 
 
-NOT_AGAIN = ("dry_run", "estimate", "data_folder", "download", "markdown")
+NOT_AGAIN = ("known", "dry_run", "estimate", "data_folder", "download", "markdown")
 """Options that decide nothing of what a figure shows."""
 
 
@@ -95,13 +105,14 @@ def run_reproduce(settings: ReproduceSettings) -> int:
 
     place = Place(device=settings.device, data=settings.data_folder, download=settings.download)
     wanted = {experiment: with_content(_runs(experiment, scale), place) for experiment in chosen}
+    before = _known(settings, wanted)
 
     def judge(results: Sequence[Result]) -> list[Reproduction]:
-        return _judged(settings, scale, wanted, results)
+        return _judged(settings, scale, wanted, results, before)
 
     study = Study(
         title=f"{', '.join(one.name for one in chosen)} at scale {scale.name}",
-        questions=_questions(settings, scale, wanted),
+        questions=_questions(settings, scale, wanted, before),
         out=settings.out,
         judge=judge,
         report=lambda judged: _report(settings, judged),
@@ -154,6 +165,20 @@ def _runs(experiment: Experiment, scale: Scale) -> list[Run]:
     )
 
 
+def _known(settings: ReproduceSettings, wanted: Wanted) -> Mapping[Run, Result]:
+    """Return the results that the tables have of the runs that are wanted, and say which rows were not taken."""
+    from weightdecay.lab import paper
+    from weightdecay.lab.run.recorded import read_runs
+
+    if not settings.known:
+        return {}
+    rows = [row for path in settings.known for row in read_runs(path)]
+    found = paper.known(rows, {run for known in wanted.values() for run in known.values()})
+    for line in found.said:
+        say(line)
+    return found.results
+
+
 def _answered_before(scale: Scale, chosen: Collection[Experiment], kept: Sequence[Result]) -> Wanted:
     """Return the other experiments whose runs are all there, from earlier commands: they stay on the page."""
     from weightdecay.lab import paper
@@ -167,13 +192,18 @@ def _answered_before(scale: Scale, chosen: Collection[Experiment], kept: Sequenc
     return found
 
 
-def _questions(settings: ReproduceSettings, scale: Scale, wanted: Wanted) -> dict[str, Question]:
+def _questions(
+    settings: ReproduceSettings, scale: Scale, wanted: Wanted, before: Collection[Run]
+) -> dict[str, Question]:
     """Return the panels of the experiments, each as a question about the runs that are trained for it."""
     from weightdecay.lab.study.question import Question
 
     return {
         f"{experiment.name}, {panel.title}": Question(
-            points={point: tuple(known[run] for run in runs) for point, runs in panel.points.items()},
+            points={
+                point: tuple(known[run] for run in runs if known[run] not in before)
+                for point, runs in panel.points.items()
+            },
             setting=panel.title,
             command=settings.command(),
             name="reproduce",
@@ -183,12 +213,18 @@ def _questions(settings: ReproduceSettings, scale: Scale, wanted: Wanted) -> dic
     }
 
 
-def _judged(settings: ReproduceSettings, scale: Scale, wanted: Wanted, results: Sequence[Result]) -> list[Reproduction]:
+def _judged(
+    settings: ReproduceSettings,
+    scale: Scale,
+    wanted: Wanted,
+    results: Sequence[Result],
+    before: Mapping[Run, Result],
+) -> list[Reproduction]:
     """Return the experiments whose runs are all there, judged: those that were asked for, and earlier ones."""
     from weightdecay.lab import paper
     from weightdecay.lab.run.store import Store
 
-    kept = (*Store(settings.out).results(), *results)
+    kept = (*before.values(), *Store(settings.out).results(), *results)
     by_run = {result.run: result for result in kept}
     asked = {**wanted, **_answered_before(scale, wanted, kept)}
     found = []

@@ -14,6 +14,7 @@ from weightdecay.lab.paper.experiments import (
     strength,
     words,
 )
+from weightdecay.lab.paper.known import known
 from weightdecay.lab.paper.measure import MEASURES
 from weightdecay.lab.paper.scale import SCALES, Scale, scale
 from weightdecay.lab.run.settings import SettingsError
@@ -60,4 +61,15 @@ def experiments(names: tuple[str, ...]) -> tuple[Experiment, ...]:
     return tuple(found.values())
 
 
-__all__ = ["EXPERIMENTS", "MEASURES", "SCALES", "Experiment", "Reproduction", "Scale", "experiments", "judge", "scale"]
+__all__ = [
+    "EXPERIMENTS",
+    "MEASURES",
+    "SCALES",
+    "Experiment",
+    "Reproduction",
+    "Scale",
+    "experiments",
+    "judge",
+    "known",
+    "scale",
+]

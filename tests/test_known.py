@@ -1,0 +1,85 @@
+"""``weightdecay reproduce --from runs.csv``: what is known is not trained again, and nothing else is believed."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from weightdecay.lab import paper
+from weightdecay.lab.cli import main
+from weightdecay.lab.run import Run
+from weightdecay.lab.run.recorded import Recorded, read_runs, runs_csv
+from weightdecay.lab.run.store import Store
+
+SMOKE = ("--scale", "smoke", "--executor", "here", "--device", "cpu")
+ASKED = ("fig1", "norms", "fig5")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Three experiments, every run trained; claims about single epochs and about v̄ are among them."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert main(["reproduce", *ASKED, *SMOKE, "--out", str(folder)]) == 0
+    return folder
+
+
+def table(path, results):
+    path.write_text(runs_csv(results), encoding="utf-8")
+    return path
+
+
+def judged(folder):
+    """All that a verdict says: the numbers too, for at scale smoke every verdict is "not judged"."""
+    rows = json.loads((folder / "scorecard.json").read_text())
+    return [(row["experiment"], row["panel"], row["claim"], row["by_measure"]) for row in rows]
+
+
+def test_half_from_a_table_and_half_trained_are_judged_as_the_whole(whole, tmp_path, capsys):
+    results = Store(whole).results()
+    half = table(tmp_path / "half.csv", results[::2])
+    out = tmp_path / "out"
+    assert main(["reproduce", *ASKED, *SMOKE, "--from", str(half), "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert f"{len(results[::2])} runs known from before are not trained again." in said.err + said.out
+    trained = Store(out).results()
+    assert {one.run for one in trained} == {one.run for one in results[1::2]}
+    assert judged(out) == judged(whole)
+    # What is written holds all of it, so that it grows from one occasion to the next.
+    assert {one.run for one in read_runs(out / "runs.csv")} == {one.run for one in results}
+
+
+def test_all_from_a_table_trains_nothing(whole, tmp_path, capsys):
+    results = Store(whole).results()
+    parts = [str(table(tmp_path / f"{i}.csv", results[i::2])) for i in (0, 1)]
+    out = tmp_path / "out"
+    assert main(["reproduce", *ASKED, *SMOKE, "--from", *parts, "--out", str(out)]) == 0
+    assert Store(out).results() == []
+    assert judged(out) == judged(whole)
+
+
+def test_rows_that_do_not_belong_are_said_and_not_taken(whole, tmp_path, capsys):
+    results = Store(whole).results()
+    elsewhere = [replace(one, run=replace(one.run, data_digest="f" * 64)) for one in results[:2]]
+    stranger = replace(results[2], run=replace(results[2].run, lr=0.123))
+    path = table(tmp_path / "others.csv", [*elsewhere, stranger])
+    asked = ["reproduce", *ASKED, *SMOKE, "--dry-run", "--from", str(path), "--out", str(tmp_path / "out")]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    text = " ".join((said.err + said.out).split())
+    assert f"{len(results)} runs, 0 of them kept from before" in text
+    assert "2 runs are of data that differ from those here, and not taken" in text
+    assert "1 run is not asked for here, and not taken: the first is" in text
+    assert "lr 0.123" in text
+
+
+def test_an_edited_row_ends_the_command_before_anything_is_trained(whole, tmp_path, capsys):
+    path = table(tmp_path / "runs.csv", Store(whole).results()[:1])
+    path.write_text(path.read_text().replace(",0.1,", ",0.2,", 1))
+    assert main(["reproduce", "fig1", *SMOKE, "--from", str(path), "--out", str(tmp_path / "out")]) == 2
+    assert "The row was edited" in capsys.readouterr().err
+
+
+def test_of_two_rows_of_one_run_the_first_counts():
+    run = Run("adams", 1e-3, 0.1, 0)
+    first, second = (Recorded(run, "finished", (), 1.0, numbers={"best": best}) for best in (4.0, 5.0))
+    assert paper.known([first, second], [run]).results[run].best == 4.0
