@@ -4,7 +4,9 @@ import os
 import signal
 
 import pytest
+import seconds
 import torch
+from seconds import pytest_addoption, pytest_runtest_protocol  # noqa: F401 - pytest finds them here
 
 collect_ignore = ["sharded_worker.py", "sharded", "processes_worker.py"]  # programs, which tests start
 
@@ -26,12 +28,15 @@ FIRST = (
 """The files that take longest, which are begun first: with two workers, one of them would otherwise end alone."""
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("limit") is not None:
+        return  # what matters most was named first
     rank = {f"test_{name}.py": place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
-def pytest_configure():
+def pytest_configure(config):
+    seconds.pytest_configure(config)
     # A shell tells what it starts in the background to ignore Ctrl-C, and children would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # A terminal as most are, and pipes that are buffered, whatever the machine's own environment says.
