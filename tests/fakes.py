@@ -8,6 +8,7 @@ import random
 from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.run.methods import method
 from weightdecay.lab.study.compare import Settings, default_weight_decays, question
+from weightdecay.lab.study.members import Member
 
 FLOOR = {"sgd": 4.8, "sgds": 4.7, "sgdw": 4.7, "adam": 5.0, "adamw": 3.8, "adams": 3.7}
 
@@ -20,7 +21,7 @@ def fake_result(run: Run, shift: float = 0.0) -> Result:
     settings = Settings(
         epochs=run.epochs, batch_size=run.batch_size, train_size=run.train_size or 1000, momentum=momentum
     )
-    centre = default_weight_decays(run.optimizer, run.lr, settings)[2]
+    centre = default_weight_decays(Member(run.optimizer), run.lr, settings)[2]
     floor = FLOOR.get(run.optimizer, 5.0) + shift
     off = math.log10(run.weight_decay / centre) if run.weight_decay else None
     last = 8.0 if off is None else floor + (8.0 - floor) * (1 - math.exp(-3 * off * off))

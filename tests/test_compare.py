@@ -20,6 +20,7 @@ from weightdecay.lab.study.compare import (
     question,
 )
 from weightdecay.lab.study.difference import paired
+from weightdecay.lab.study.members import Member
 from weightdecay.lab.study.question import Point
 from weightdecay.lab.study.statistics import compare
 
@@ -54,6 +55,63 @@ def test_every_optimizer_can_be_planned():
     assert len({run.optimizer for run in runs}) == len(METHODS)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "runs", "variant"),
+    [
+        ("adam", "stable", "adams", ""),
+        ("adamw", "Stable", "adams", ""),
+        ("adams", "l2", "adam", ""),
+        ("sgd", "decoupled", "sgdw", ""),
+        ("adam", "vanilla", "adam", "vanilla"),
+        ("adamw", "independent", "adam", "independent"),
+        ("radam", "stable", "radam", "stable"),
+        ("adam", "cautious(stable)", "adam", "cautious(stable)"),
+        ("adam", "weightdecay.decay:Corrected", "adam", "corrected"),
+    ],
+)
+def test_an_optimizer_with_a_decay_is_run_under_the_name_it_has_or_as_a_curve_of_its_own(
+    optimizer, decay, runs, variant
+):
+    points = grid(Settings(optimizers=(optimizer,), decays=(decay,), seeds=1))
+    for point, (run,) in points.items():
+        assert (point.optimizer, point.variant) == (runs, variant)
+        assert run.optimizer == (runs if run.weight_decay else method(runs).base)
+        assert dict(run.optimizer_options).get("decay", "") == (variant if run.weight_decay else "")
+
+
+def test_named_decays_share_the_runs_of_the_optimizer_that_has_them():
+    named = question(Settings(optimizers=("adam",), decays=("l2", "decoupled", "stable")))
+    assert set(named.runs) == set(question(Settings(optimizers=("adam", "adamw", "adams"))).runs)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "decay", "best"),
+    [
+        ("adam", "stable", "adams"),
+        ("adam", "elementwise", "adams"),
+        ("adam", "independent", "adamw"),
+        ("adam", "cautious(stable)", "adams"),
+        ("adam", "cautious", "adamw"),
+        ("sgd", "corrected", "sgdw"),
+        ("nadam", "stable", "adams"),
+    ],
+)
+def test_lambda_is_expected_where_a_decay_of_the_same_meaning_has_it(optimizer, decay, best):
+    lr = method(optimizer).lr
+    assert Member(optimizer, decay).centre(lr, 0.9) == Member(best).centre(lr, 0.9)
+    vanilla = Member("adam", "vanilla").centre(1e-3, 0.9)
+    assert vanilla == pytest.approx(1e-3 * Member("adamw").centre(1e-3, 0.9))
+
+
+def test_lambdas_are_given_to_a_decay_by_its_name():
+    chosen = ("0", "stable=0.1", "cautious(stable)=0.3,auto", "adam=7")
+    points = grid(Settings(optimizers=("adam",), decays=("stable", "cautious(stable)", "l2"), weight_decays=chosen))
+    found: dict[str, set[float]] = {}
+    for point in points:
+        found.setdefault(point.curve, set()).add(point.weight_decay)
+    assert found == {"adams": {0.1}, "adam, cautious(stable)": {0, 0.03, 0.1, 0.3}, "adam": {7}}
+
+
 def test_the_first_seed_of_all_points_comes_first():
     seeds = [run.seed for run in question(Settings()).runs]
     assert seeds == sorted(seeds)
@@ -63,8 +121,8 @@ def test_the_first_seed_of_all_points_comes_first():
 @pytest.mark.parametrize("times", [2, 8, 200])
 def test_the_default_grid_scales_as_one_over_steps(optimizer, times):
     lr = method(optimizer).lr
-    short = default_weight_decays(optimizer, lr, Settings(epochs=25))
-    long = default_weight_decays(optimizer, lr, Settings(epochs=25 * times))
+    short = default_weight_decays(Member(optimizer), lr, Settings(epochs=25))
+    long = default_weight_decays(Member(optimizer), lr, Settings(epochs=25 * times))
     assert short[0] == long[0] == 0
     for a, b in zip(short[1:], long[1:], strict=True):
         assert a == pytest.approx(times * b, rel=0.06)  # both are rounded to two digits
@@ -75,13 +133,13 @@ def test_the_default_grid_scales_as_one_over_steps(optimizer, times):
     [("adams", 0.1), ("adamw", 17.0), ("sgd", 0.05), ("sgds", 0.09), ("adam", 3.0), ("sgdw", 0.8), ("adai", 0.05)],
 )
 def test_the_default_grid_has_the_measured_optimum_inside(optimizer, best):
-    values = default_weight_decays(optimizer, method(optimizer).lr, Settings())
+    values = default_weight_decays(Member(optimizer), method(optimizer).lr, Settings())
     assert values[1] < best < values[3]
     assert min(abs(value / best - 1) for value in values) < 0.15
 
 
 def test_a_decoupled_grid_keeps_the_decay_of_a_step():
-    once, thrice = (default_weight_decays("adamw", lr, Settings()) for lr in (1e-3, 3e-3))
+    once, thrice = (default_weight_decays(Member("adamw"), lr, Settings()) for lr in (1e-3, 3e-3))
     for a, b in zip(once, thrice, strict=True):
         assert a * 1e-3 == pytest.approx(b * 3e-3, rel=0.06)
 
@@ -99,6 +157,10 @@ def test_plain_numbers_are_for_all_and_named_ones_for_one():
     [
         ({"optimizers": ("adms",)}, ["no optimizer is called 'adms'", "Did you mean 'adams'?", "Known:"]),
         ({"optimizers": ()}, ["--optimizers is empty"]),
+        ({"decays": ("stabel",)}, ["--decays stabel", "Did you mean 'stable'?"]),
+        ({"decays": ("stable(",)}, ["--decays stable(", "is no decay"]),
+        ({"decays": ("nowhere:Mine",)}, ["--decays nowhere:Mine", "cannot be imported"]),
+        ({"decays": ("stable",), "weight_decays": ("vanilla=1",)}, ["'vanilla' is not compared", "Compared: stable"]),
         ({"weight_decays": ("-0.1",)}, ["--weight-decays -0.1", "0 or above", "not -0.1"]),
         ({"weight_decays": ("nan",)}, ["--weight-decays nan", "finite"]),
         ({"weight_decays": ("adams=0.1,inf",)}, ["--weight-decays adams=0.1,inf", "finite", "not inf"]),

@@ -361,6 +361,63 @@ def test_a_sweep_file_names_ones_own_and_the_page_shows_it(module, tmp_path, cap
     assert "3 runs, 1 of them kept from before" in " ".join(capsys.readouterr().out.split())
 
 
+OUTSIDE = """
+from dataclasses import dataclass
+import weightdecay
+
+@dataclass(frozen=True)
+class Mine(weightdecay.Decay):
+    part: float = 0.5
+    needs = frozenset({"mean_gain"})
+
+    def pull(self, step):
+        return self.part * step.lr * step.strength * step.mean_gain()
+"""
+
+GRID = """
+epochs = 1
+train_size = 128
+network_options = { width = 4 }
+optimizer = "adam"
+decay = ["stable", "outside.rules:Mine", "outside.rules:Mine(1.0)"]
+weight_decay = 10
+executor = { name = "local", jobs = 2 }
+"""
+
+
+@pytest.mark.slow
+def test_a_decay_outside_of_the_repository_is_compared_with_ours_on_two_workers(tmp_path, monkeypatch, capsys):
+    """On the command line and in a sweep file: half of stable's pull is a run of its own, all of it is stable's."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "rules.py").write_text(OUTSIDE)
+    monkeypatch.chdir(tmp_path)  # and nowhere else is it found
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("COLUMNS", "120")
+    words = ["--optimizers", "adam", "--decays", "stable", "outside.rules:Mine", "--weight-decays", "0", "10"]
+    words += ["--seeds", "2", "--epochs", "1", "--train-size", "800", "--batch-size", "400", "--jobs", "2"]
+    assert main(["compare", *words, "--out", "compared"]) == 0
+    out, err = capsys.readouterr()
+    assert "[6/6]" in err
+    assert "AdamS " in out
+    assert "Adam, Mine " in out
+    assert "Adam, Mine" in (tmp_path / "compared" / "compare.html").read_text(encoding="utf-8")
+    runs = [result.run for result in Store("compared").results()]
+    (mine,) = {run.optimizer_digest for run in runs} - {""}
+    assert {(run.optimizer, dict(run.optimizer_options).get("decay", "")) for run in runs if run.weight_decay} == {
+        ("adams", ""),
+        ("adam", "outside.rules:Mine(part=0.5)"),
+    }
+    (tmp_path / "grid.toml").write_text(GRID)
+    assert main(["sweep", "grid.toml", "--no-estimate"]) == 0
+    out = capsys.readouterr().out
+    for curve in ("decay=stable", "decay=Mine(part=0.5)", "decay=Mine(part=1.0)"):
+        assert curve in out
+    by_decay = {dict(r.run.optimizer_options)["decay"]: r for r in Store("grid-runs").results()}
+    stable, half, whole = (by_decay[k] for k in ("stable", *(f"outside.rules:Mine(part={x})" for x in (0.5, 1.0))))
+    assert half.run.optimizer_digest == mine
+    assert stable.weights == whole.weights != half.weights
+
+
 @pytest.mark.slow
 def test_the_command_trains_by_path(module, tmp_path, capsys):
     module(1.0)

@@ -11,6 +11,7 @@ from lab import numbers
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
+import weightdecay
 from weightdecay.lab.data import DataError
 from weightdecay.lab.executors import executor
 from weightdecay.lab.own import Own
@@ -244,6 +245,27 @@ def test_a_grid_takes_what_python_has_for_lists():
         TASK.run("sgds", weight_decay=[0, 1])
 
 
+def test_an_optimizer_may_be_a_class_and_a_decay_an_object_a_name_or_a_path():
+    by_name = TASK.runs(["adam", "adams"], [0.1], decay=["stable", "cautious(stable)"], seeds=1)
+    by_class = TASK.runs(
+        [weightdecay.Adam, "weightdecay:AdamS"], [0.1], decay=["stable", "cautious(stable)"], seeds=1, lr=1e-3
+    )
+    assert by_class == by_name
+    assert {dict(run.optimizer_options)["decay"] for run in by_name} == {"stable", "cautious(stable)"}
+    (one,) = TASK.runs(["adam"], [0.1], decay=Halved(), seeds=1)
+    (other,) = TASK.runs(["adam"], [0.1], decay=f"{__name__}:Halved", seeds=1)
+    assert one == other
+    assert one.optimizer_digest
+    with pytest.raises(SettingsError, match="optimizer_options has a decay too"):
+        TASK.run("adam", weight_decay=0.1, decay="stable", optimizer_options={"decay": "l2"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Halved(weightdecay.Decay):
+    def pull(self, step):
+        return step.lr * step.strength / 2
+
+
 def test_judge_and_metric_are_part_of_the_run_where_they_are_heeded():
     judged = dataclasses.replace(TASK, judge=mse_loss, metric=Metric("MAE", "mm"))
     others = [
@@ -274,7 +296,8 @@ def test_a_comparison_is_trained_kept_and_reported(tmp_path, capsys):
     assert [len(cell.results) for cell in found.cells] == [2, 2, 2]
     assert {result.run.lr for result in found.results} == {1e-3}
     page = (tmp_path / "sweep.html").read_text()
-    assert "On points with points" in page
+    assert "On points, " in page
+    assert "label_noise" not in page
     assert (tmp_path / "results.csv").exists()
     capsys.readouterr()
     again = TASK.compare(["adamw", "adams"], {"adamw": [0, 1.0], "adams": [1e-3]}, **asked)

@@ -1,10 +1,12 @@
 """A sweep file: what it says is what is run, and what is wrong with it is said."""
 
 import dataclasses
+from dataclasses import dataclass, replace
 
 import pytest
 from lab import small
 
+import weightdecay
 from weightdecay.lab.run import Place, Run, options
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.study.asked import questions
@@ -76,6 +78,13 @@ def test_several_milestones_are_a_list_of_lists():
     assert [run.milestones for run in found.runs] == [(0.4, 0.8), (0.5,)]
 
 
+def test_a_range_of_whole_numbers_has_whole_numbers_and_a_pair_is_one_value():
+    runs = plan({**GOOD, "epochs": {"from": 1, "to": 100, "count": 3}}).runs
+    assert [run.epochs for run in runs] == [1, 10, 100]
+    content = {"optimizer": "adams", "weight_decay": 0.1, "optimizer_options": {"betas": [[0.9, 0.95], [0.9, 0.999]]}}
+    assert [dict(run.optimizer_options)["betas"] for run in plan(content).runs] == [(0.9, 0.95), (0.9, 0.999)]
+
+
 def test_ranges_are_even_in_their_logarithm_and_have_both_ends():
     def of(**table):
         return [run.weight_decay for run in plan({"optimizer": "sgd", "weight_decay": table}).runs]
@@ -110,6 +119,12 @@ WRONG = [
     ({**GOOD, "lr": {"from": 0, "to": 2, "count": 3}}, "goes from 0 to 2, and a logarithm has no 0"),
     ({**GOOD, "lr": {"from": 1, "to": 2, "count": 1}}, "count = 1. Two are the least"),
     ({**GOOD, "lr": {"from": 1, "to": 2, "count": 3, "scale": "lin"}}, "scale = 'lin'. Use"),
+    ({**GOOD, "lr": {"from": 1, "to": 2, "count": 10**8}}, "100,000,000 values, and 1,000,000 runs are the most"),
+    ({**GOOD, "seeds": 10**8}, "makes 100,000,000 runs, and 1,000,000 are the most"),
+    ({**GOOD, "decay": "stabel"}, "decay='stabel': no decay is called 'stabel'. Did you mean 'stable'"),
+    ({**GOOD, "decay": 3}, "decay = 3 must be a text in quotes"),
+    ({**GOOD, "decay": "l2", "optimizer_options": {"decay": "l2"}}, "optimizer_options has a decay too. Give it once"),
+    ({**GOOD, "decay": "nowhere:Mine"}, "the module 'nowhere' of this decay cannot be imported"),
     ({**GOOD, "lr": {"from": 1, "too": 2, "count": 3}}, "no setting is called 'too'. Did you mean 'to'"),
 ]
 
@@ -150,6 +165,30 @@ def test_runs_that_differ_by_seed_are_a_point_and_what_else_differs_names_the_cu
     }
     assert set(question.runs) == set(runs)
     assert [run.seed for run in question.runs] == [0] * 8 + [1] * 8
+
+
+def test_decays_are_an_axis_of_a_grid_and_name_the_curve():
+    asked = {"optimizer": "adam", "weight_decay": 0.1, "decay": ["stable", "vanilla", f"{__name__}:Mine(2.0)"]}
+    runs = plan(asked).runs
+    decays = [dict(run.optimizer_options)["decay"] for run in runs]
+    assert decays == ["stable", "vanilla", f"{__name__}:Mine(part=2.0)"]
+    assert [bool(run.optimizer_digest) for run in runs] == [False, False, True]
+    (question,) = questions(runs, "").values()
+    assert [point.variant for point in question.points] == ["decay=stable", "decay=vanilla", "decay=Mine(part=2.0)"]
+    again = replace(runs[2], optimizer_digest="another")  # the code has changed, and nothing else
+    (question,) = questions([*runs, again], "").values()
+    assert [point.variant.partition("code=")[2] for point in question.points][2:] == [
+        runs[2].optimizer_digest[:8],
+        "another",
+    ]
+
+
+@dataclass(frozen=True)
+class Mine(weightdecay.Decay):
+    part: float = 1.0
+
+    def pull(self, step):
+        return self.part * step.lr * step.strength
 
 
 def test_what_an_optimizer_always_has_does_not_name_its_curve():

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weightdecay.checks import nearest
-from weightdecay.lab.cli.say import DONE, FAILED, fail, say
+from weightdecay.lab.cli.say import DONE, FAILED, fail, modules_from_here, say
 from weightdecay.lab.run.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -92,8 +91,7 @@ def _built(target: str) -> Any:
     module_name, colon, name = target.partition(":")
     if not (colon and name and module_name):
         raise SettingsError(f'{target!r} is no target. Write "module:factory", as in training:build.')
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))  # a command in a folder of programs has that in its path, and not ours
+    modules_from_here()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

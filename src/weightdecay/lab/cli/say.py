@@ -33,6 +33,15 @@ def turn_away() -> None:
                 os.dup2(nowhere.fileno(), stream.fileno())
 
 
+def modules_from_here() -> None:
+    """Let the modules in the working directory be found, as ``python -m`` does: a command has only its own folder.
+
+    Worker processes of this machine inherit the path.
+    """
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def say(text: str) -> None:
     """Write a line on stdout, at once: who reads along through a pipe shall see it too."""
     sys.stdout.write(text + "\n")

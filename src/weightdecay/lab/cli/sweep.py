@@ -7,6 +7,7 @@ from pathlib import Path
 
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.report import answering
+from weightdecay.lab.cli.say import modules_from_here
 from weightdecay.lab.run.settings import SettingsError, command_line
 from weightdecay.lab.study.asked import questions
 from weightdecay.lab.sweeps import plan as plans
@@ -50,6 +51,7 @@ class SweepSettings:
 
 def run_sweep(settings: SweepSettings) -> int:
     """Plan, train, report."""
+    modules_from_here()
     plan = plans.read(settings.file)
     from weightdecay.lab.sweeps.ready import with_content
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from weightdecay import catalog
+from weightdecay.decay import Decay, spelled
 from weightdecay.lab.data.base import Carried, Data, DataError, Facts
 from weightdecay.lab.data.scores import ERRORS, Mean, Scorer
 from weightdecay.lab.own.loaders import Loaded, kind_of
 from weightdecay.lab.run import Metric, Place, Run
-from weightdecay.lab.run.product import TABLES, product
+from weightdecay.lab.run.product import OF_DATA_AND_NETWORK, TABLES, product
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.run.source import digest
 
@@ -28,12 +30,6 @@ Weights = Sequence[float] | Mapping[str, Sequence[float]]
 
 FEW = 16
 """Examples that are looked at, to see what outputs and targets are."""
-
-ELSEWHERE = (
-    *("data", "network", "network_options", "train_size", "validation_size", "test_size"),
-    *("image_size", "label_noise", "augment", "sequence"),
-)
-"""Fields of a run that nothing here would heed."""
 
 Loaders = tuple[Any, ...]
 """Iterables of (inputs, targets) that have a length."""
@@ -113,7 +109,8 @@ class Own:
     def runs(self, optimizers: Sequence[str], weight_decays: Weights, seeds: int = 3, **settings: Any) -> list[Run]:
         """Return the runs of a grid. ``weight_decays`` are λ's for all optimizers, or for each by name.
 
-        ``settings`` are the fields of a Run, each one value or a list of them. Raises: SettingsError.
+        ``settings`` are the fields of a Run, each one value or a list of them, and ``decay``: a name, a path as
+        ``"my_rules:Mine(0.3)"``, or an object. An optimizer of your own is a class or its path. Raises: SettingsError.
         """
         if isinstance(optimizers, str) or not optimizers:
             raise SettingsError(f'{self.name}: optimizers={optimizers!r}: give a list of names, as ["adamw", "adams"].')
@@ -132,7 +129,7 @@ class Own:
         return list(dict.fromkeys(found))
 
     def _product(self, settings: Mapping[str, Any]) -> list[Run]:
-        for name in ELSEWHERE:
+        for name in OF_DATA_AND_NETWORK:
             if name in settings:
                 raise SettingsError(
                     f"{self.name}: {name}={settings[name]!r} is of the lab's own data and networks. Here your data() "
@@ -234,9 +231,13 @@ class Own:
 
 
 def _as_written(name: str, value: Any) -> Any:
-    """Return a setting as a sweep's file would hold it: several values as a list, options as a table."""
+    """Return a setting as a file would hold it: several values as a list, options as a table, code as a path."""
     if name in TABLES and isinstance(value, tuple):
         return dict(value)
+    if isinstance(value, Decay):
+        return spelled(value)
+    if isinstance(value, type) and name in ("optimizer", "decay", ""):
+        return catalog.path_of(value)
     if callable(plain := getattr(value, "tolist", None)):  # of a tensor or an array
         value = plain()
     if isinstance(value, (str, dict)) or not isinstance(value, Iterable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -20,6 +20,17 @@ RUN = {
     field.name: field for field in fields(Run) if field.name not in ("data_digest", "optimizer_digest", *ONE_PROCESS)
 }
 TABLES = ("optimizer_options", "network_options")
+OF_DATA_AND_NETWORK = (
+    *("data", "network", "network_options", "train_size", "validation_size", "test_size"),
+    *("image_size", "label_noise", "augment", "sequence"),
+)
+"""Fields that only the lab's own data and networks heed."""
+
+MOST = 1_000_000
+"""Runs of a grid: each is an object in memory and a folder on the disk."""
+
+BESIDE = ("seeds", "decay")
+"""Settings that are no fields of a run: ``seeds`` is how many; ``decay`` is one of the optimizer's options."""
 
 
 def check_known(names: Iterable[str], known: Iterable[str], where: str) -> None:
@@ -30,11 +41,11 @@ def check_known(names: Iterable[str], known: Iterable[str], where: str) -> None:
 
 
 def product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
-    """Yield every combination of the values of all settings: fields of a run, and ``seeds``, how many of them.
+    """Yield every combination of the values of all settings: fields of a run, and those :data:`BESIDE` them.
 
     Raises: SettingsError, which begins with ``where`` the settings are from.
     """
-    check_known(settings, (*RUN, "seeds"), where)
+    check_known(settings, (*RUN, *BESIDE), where)
     settings = dict(settings)
     if "seeds" in settings:
         if "seed" in settings:
@@ -44,24 +55,44 @@ def product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
         count = settings.pop("seeds")
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise SettingsError(f"{where}: seeds = {count!r}: it is a number of seeds, 1 or more.")
-        settings["seed"] = list(range(count))
+        settings["seed"] = range(count)
     settings.setdefault("seed", 0)
     for name in ("optimizer", "weight_decay"):
         if name not in settings:
             raise SettingsError(f"{where} has no {name}. Set it to one value, or to a list of them.")
     axes = [_values(name, value, where) for name, value in settings.items()]
+    if (size := math.prod(map(len, axes))) > MOST:
+        raise SettingsError(
+            f"{where} makes {size:,} runs, and {MOST:,} are the most. Take fewer values, or fewer seeds."
+        )
     for combination in itertools.product(*axes):
         values = dict(zip(settings, combination, strict=True))
         try:
             values["optimizer"] = portable(str(values["optimizer"]))
             values.setdefault("lr", method(values["optimizer"]).lr)
+            values["optimizer_options"] = with_decay(values.get("optimizer_options", ()), values.pop("decay", ""))
             run = with_code(Run(**typed(values, RUN, "")))
         except SettingsError as error:
             raise SettingsError(f"{where}: {error}") from error
         yield run
 
 
-def _values(name: str, value: Any, where: str) -> list[Any]:
+def with_decay(table: Options, decay: Any) -> Options:
+    """Return an optimizer's options with a decay among them. Raises: SettingsError, for what is no text, and for two.
+
+    >>> with_decay((("momentum", 0.9),), "stable")
+    (('decay', 'stable'), ('momentum', 0.9))
+    """
+    if not isinstance(decay, str):
+        raise SettingsError(f'decay = {decay!r} must be a text in quotes, as in decay = "stable".')
+    if not decay:
+        return table
+    if "decay" in dict(table):
+        raise SettingsError(f"decay = {decay!r}, and optimizer_options has a decay too. Give it once.")
+    return options({**dict(table), "decay": decay})
+
+
+def _values(name: str, value: Any, where: str) -> Sequence[Any]:
     """Return the values that a setting takes, one or more."""
     if name in TABLES:
         return _tables(name, value, where)
@@ -70,6 +101,8 @@ def _values(name: str, value: Any, where: str) -> list[Any]:
         return [tuple(one) for one in value] if several else [tuple(value) if isinstance(value, list) else value]
     if isinstance(value, dict):
         return _range(name, value, where)
+    if isinstance(value, range):
+        return value
     if not isinstance(value, list):
         return [value]
     if not value:
@@ -88,10 +121,10 @@ def _tables(name: str, value: Any, where: str) -> list[Options]:
     return found
 
 
-def _range(name: str, table: Mapping[str, Any], where: str) -> list[float]:
+def _range(name: str, table: Mapping[str, Any], where: str) -> list[float] | list[int]:
     """Return ``count`` numbers from ``from`` to ``to``, evenly in their logarithm; with ``scale = "linear"`` evenly.
 
-    Rounded to three digits, so that what is printed is what is run.
+    Rounded to three digits, so that what is printed is what is run; of a setting that is a whole number, to those.
     """
     allowed = ("from", "to", "count", "scale")
     check_known(table, allowed, f"{where}: the range of {name}")
@@ -107,6 +140,8 @@ def _range(name: str, table: Mapping[str, Any], where: str) -> list[float]:
         raise SettingsError(
             f"{where}: the range of {name} has count = {count!r}. Two are the least, both ends included."
         )
+    if count > MOST:
+        raise SettingsError(f"{where}: the range of {name} has {count:,} values, and {MOST:,} runs are the most.")
     if scale == "log" and not (low > 0 and high > 0):
         raise SettingsError(
             f"{where}: the range of {name} goes from {low} to {high}, and a logarithm has no 0. "
@@ -117,6 +152,8 @@ def _range(name: str, table: Mapping[str, Any], where: str) -> list[float]:
         values = [math.exp(math.log(low) + part * (math.log(high) - math.log(low))) for part in steps]
     else:
         values = [low + part * (high - low) for part in steps]
+    if name in RUN and RUN[name].type == "int":
+        return list(dict.fromkeys(map(round, values)))
     return [float(f"{value:.3g}") for value in values]
 
 

@@ -87,7 +87,7 @@ class Run:
                 object.__setattr__(self, each.name, float(value))
         object.__setattr__(self, "milestones", tuple(map(float, self.milestones)))
         for table in ("optimizer_options", "network_options"):
-            values = tuple((name, _plain(name, value, table)) for name, value in getattr(self, table))
+            values = tuple((name, _tuples(_plain(name, value, table))) for name, value in getattr(self, table))
             object.__setattr__(self, table, values)
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, replace
 
 from weightdecay.lab.run import Run
-from weightdecay.lab.run.product import TABLES
+from weightdecay.lab.run.product import OF_DATA_AND_NETWORK, TABLES
 from weightdecay.lab.study.question import Point, Question
 
 AXES = ("optimizer", "lr", "weight_decay", "seed")
@@ -66,7 +66,7 @@ def _folder(name: str, ending: str, taken: Container[str]) -> str:
 
 
 def _question(runs: list[Run], command: str, title: str, version: str) -> Question:
-    described = {run: _described(run) for run in runs}
+    described = _described(runs)
     names = {name: None for one in described.values() for name in one}
     varied = [name for name in names if len({one.get(name) for one in described.values()}) > 1]
     # What an optimizer always has (its own options) does not set its curves apart.
@@ -87,11 +87,14 @@ def _question(runs: list[Run], command: str, title: str, version: str) -> Questi
     first = runs[0]
     noise = {run.label_noise for run in runs}
     rows = [("Sweep", title)] if title else []
-    rows += [("Data", first.data + version), ("Network", first.network)]
+    own_task = first.data == first.network  # of Own, where one name is that of both
+    rows += (
+        [("Task", first.data + version)] if own_task else [("Data", first.data + version), ("Network", first.network)]
+    )
     rows += [("The same for all", ", ".join(f"{k} {v}" for k, v in described[first].items() if k not in varied))]
     return Question(
         points={point: tuple(sorted(members, key=lambda run: run.seed)) for point, members in points.items()},
-        setting=f"{_short(first.data)}{version} with {first.network}",
+        setting=f"{_short(first.data)}{version}" + ("" if own_task else f" with {first.network}"),
         command=command,
         rows=tuple(rows),
         label_noise=max(noise),
@@ -99,12 +102,41 @@ def _question(runs: list[Run], command: str, title: str, version: str) -> Questi
     )
 
 
-def _described(run: Run) -> dict[str, str]:
-    """Return everything but the axes of a comparison, each as text, options one by one."""
+def _described(runs: list[Run]) -> dict[Run, dict[str, str]]:
+    """Return everything but the axes of a comparison, each as text, options one by one.
+
+    Code of a user's own is told by its digest only where runs differ by nothing else.
+    """
+    described = {run: _texts(run) for run in runs}
+    versions: dict[tuple[object, ...], set[str]] = {}
+    for run, texts in described.items():
+        versions.setdefault((run.optimizer, *texts.items()), set()).add(run.optimizer_digest)
+    if any(len(digests) > 1 for digests in versions.values()):
+        for run, texts in described.items():
+            texts["code"] = run.optimizer_digest[:8]
+    decays = {texts["decay"] for texts in described.values() if "decay" in texts}
+    if len({without_module(decay) for decay in decays}) == len(decays):
+        for texts in described.values():
+            if "decay" in texts:
+                texts["decay"] = without_module(texts["decay"])
+    return described
+
+
+def without_module(decay: str) -> str:
+    """Return a decay as it is read: without the module of a user's own.
+
+    >>> without_module("toward(1.0, decay=my_rules:Mine(0.3))")
+    'toward(1.0, decay=Mine(0.3))'
+    """
+    return re.sub(r"[\w.]+:", "", decay)
+
+
+def _texts(run: Run) -> dict[str, str]:
     found: dict[str, str] = {}
+    left_out = (*AXES, "data", "network", "data_digest", "optimizer_digest")
     for name, value in asdict(run).items():
         if name in TABLES:
             found |= {key: f"{one:g}" if isinstance(one, float) else str(one) for key, one in getattr(run, name)}
-        elif name not in (*AXES, "data", "network", "data_digest"):
+        elif name not in left_out and not (run.data == run.network and name in OF_DATA_AND_NETWORK):
             found[name] = f"{value:g}" if isinstance(value, float) else str(value)
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import method, portable, takes_momentum, with_code
 from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.study.members import Member, members
 from weightdecay.lab.study.question import Point, Question
 
 DIGITS = 1797
@@ -39,10 +40,14 @@ class Settings:
         weightdecay compare --optimizers adamw adams --seeds 5
         weightdecay compare --weight-decays 0 adamw=1,10,30
         weightdecay compare --lrs adams=3e-4,1e-3 --out lrs
+        weightdecay compare --optimizers adam --decays stable my_rules:Mine
     """
 
     optimizers: tuple[str, ...] = ("sgd", "sgds", "adam", "adamw", "adams")
-    """Names, as in weightdecay.available()."""
+    """Names, as in weightdecay.available(), or the path of your own, package.module:Class."""
+    decays: tuple[str, ...] = ()
+    """Decays to give every optimizer: stable, "toward(1.0)", or the path of your own, package.module:Rule(0.3).
+    Default: each optimizer's own."""
     weight_decays: tuple[str, ...] = (AUTO,)
     """λ's for every optimizer, or NAME=λ[,λ...] for one. auto: 0 and three around the expected optimum."""
     lrs: tuple[str, ...] = (AUTO,)
@@ -70,17 +75,12 @@ class Settings:
         return self.epochs * math.ceil(self.train_size / self.batch_size)
 
 
-def default_weight_decays(optimizer: str, lr: float, settings: Settings) -> tuple[float, ...]:
-    """Return 0 and :data:`MULTIPLES` of the expected optimum, which scales as 1/steps; see :class:`Method`.
+def default_weight_decays(member: Member, lr: float, settings: Settings) -> tuple[float, ...]:
+    """Return 0 and :data:`MULTIPLES` of the expected optimum, which scales as 1/steps; see :meth:`Member.centre`.
 
     Rounded to two digits, so that what is printed is what was run.
     """
-    known = method(optimizer)
-    centre = known.centre / settings.steps
-    if known.decay == "decoupled":
-        centre /= lr
-        if known.base == "sgd":
-            centre *= 0.1 / (1 - settings.momentum)  # λ_SGDW = λ_L2/(1 − β); the centre is for β = 0.9
+    centre = member.centre(lr, settings.momentum) / settings.steps
     return (0.0, *(float(f"{centre * multiple:.1e}") for multiple in MULTIPLES))
 
 
@@ -91,14 +91,17 @@ def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
 
     Raises: SettingsError, before anything has started.
     """
-    optimizers = _check(settings)
-    weight_decays = _by_optimizer("--weight-decays", settings.weight_decays, optimizers, _weight_decay)
-    lrs = _by_optimizer("--lrs", settings.lrs, optimizers, _lr)
+    compared = _check(settings)
+    weight_decays = _by_member("--weight-decays", settings.weight_decays, compared, _weight_decay)
+    lrs = _by_member("--lrs", settings.lrs, compared, _lr)
     points: dict[Point, tuple[Run, ...]] = {}
-    for optimizer in optimizers:
-        for lr in _expand(lrs[optimizer], (method(optimizer).lr,)):
-            for weight_decay in _expand(weight_decays[optimizer], default_weight_decays(optimizer, lr, settings)):
-                runner = optimizer if weight_decay else method(optimizer).base
+    for member in compared:
+        for lr in _expand(lrs[member], (method(member.optimizer).lr,)):
+            for weight_decay in _expand(weight_decays[member], default_weight_decays(member, lr, settings)):
+                runner = member.optimizer if weight_decay else member.base
+                own = dict(member.options) if weight_decay else {}
+                if takes_momentum(runner):
+                    own["momentum"] = settings.momentum
                 run = with_code(
                     Run(
                         optimizer=runner,
@@ -107,14 +110,14 @@ def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
                         seed=0,
                         epochs=settings.epochs,
                         batch_size=settings.batch_size,
-                        optimizer_options=options(momentum=settings.momentum) if takes_momentum(runner) else (),
+                        optimizer_options=options(own),
                         train_size=settings.train_size,
                         label_noise=settings.label_noise,
                         network_options=options(width=WIDTH),
                     )
                 )
-                seeds = range(settings.seeds)
-                points[Point(optimizer, lr, weight_decay)] = tuple(replace(run, seed=seed) for seed in seeds)
+                point = Point(member.optimizer, lr, weight_decay, member.variant)
+                points[point] = tuple(replace(run, seed=seed) for seed in range(settings.seeds))
     return points
 
 
@@ -151,8 +154,8 @@ def question(settings: Settings) -> Question:
     )
 
 
-def _check(settings: Settings) -> tuple[str, ...]:
-    """Refuse what cannot be run; return the optimizers in lower case, each once."""
+def _check(settings: Settings) -> tuple[Member, ...]:
+    """Refuse what cannot be run; return what is compared, each once."""
     for name, least in (("seeds", 1), ("epochs", 1), ("batch_size", 1), ("train_size", 1), ("jobs", 0)):
         value = getattr(settings, name)
         if value < least:
@@ -176,7 +179,7 @@ def _check(settings: Settings) -> tuple[str, ...]:
     names = [name for token in settings.optimizers for name in token.split(",") if name]
     if not names:
         raise SettingsError("--optimizers is empty: name at least one, as in --optimizers adamw adams.")
-    return tuple(dict.fromkeys(map(portable, names)))
+    return members(names, settings.decays)
 
 
 class _RangeError(Exception):
@@ -195,20 +198,24 @@ def _lr(value: float) -> float:
     return value
 
 
-def _by_optimizer(
-    option: str, tokens: Iterable[str], optimizers: tuple[str, ...], check: Callable[[float], float]
-) -> dict[str, list[float | None]]:
-    """Read ``0.1 adams=1,auto``: plain numbers are for every optimizer that is not named; None stands for auto."""
+def _by_member(
+    option: str, tokens: Iterable[str], compared: tuple[Member, ...], check: Callable[[float], float]
+) -> dict[Member, list[float | None]]:
+    """Read ``0.1 adams=1,auto``: plain numbers are for all that are not named; None stands for auto.
+
+    A name is that of an optimizer or of a decay; the decay's numbers come before the optimizer's.
+    """
     everywhere: list[float | None] = []
     named: dict[str, list[float | None]] = {}
+    known = tuple(dict.fromkeys(name for member in compared for name in member.asked))
     for token in tokens:
         name, equals, numbers = token.rpartition("=")
         name = name.strip()
-        name = portable(name) if ":" in name else name.lower()
-        if equals and name not in optimizers:
+        if name not in known:
+            name = portable(name) if ":" in name else name.lower()
+        if equals and name not in known:
             raise SettingsError(
-                f"{option} {token}: {name!r} is not compared. Compared: {', '.join(optimizers)}; "
-                "add it to --optimizers."
+                f"{option} {token}: {name!r} is not compared. Compared: {', '.join(known)}; add it to --optimizers."
             )
         target = named.setdefault(name, []) if equals else everywhere
         for number in numbers.split(","):
@@ -218,9 +225,12 @@ def _by_optimizer(
                 raise SettingsError(f"{option} {token}: {reason}, not {number}.") from None
             except ValueError:
                 raise SettingsError(
-                    f"{option} {token}: {number!r} is not a number. Write 0.1, or {optimizers[0]}=0.1,1."
+                    f"{option} {token}: {number!r} is not a number. Write 0.1, or {known[0]}=0.1,1."
                 ) from None
-    return {name: named.get(name, everywhere) or [None] for name in optimizers}
+    return {
+        member: next((named[name] for name in member.asked if name in named), everywhere) or [None]
+        for member in compared
+    }
 
 
 def _expand(values: Iterable[float | None], defaults: tuple[float, ...]) -> list[float]:

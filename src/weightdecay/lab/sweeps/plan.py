@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any
 
 from weightdecay.lab.run import Place, Run
-from weightdecay.lab.run.product import RUN, check_known, product, typed
+from weightdecay.lab.run.product import BESIDE, RUN, check_known, product, typed
 from weightdecay.lab.run.settings import SettingsError
 
 PLACE = {field.name: field for field in fields(Place) if field.name not in ("rank", "world")}
-OTHERS = ("title", "seeds", "out", "grid", "executor", "place")
+OTHERS = ("title", "out", "grid", "executor", "place")
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def read(path: Path) -> Plan:
 
 def plan(content: Mapping[str, Any], default_out: Path = Path("weightdecay-runs")) -> Plan:
     """Return the plan in the content of a file. Raises: SettingsError."""
-    check_known(content, (*RUN, *OTHERS), "a sweep")
+    check_known(content, (*RUN, *BESIDE, *OTHERS), "a sweep")
     grids = content.get("grid", [{}])
     if not isinstance(grids, list) or not all(isinstance(grid, dict) for grid in grids):
         raise SettingsError("grid must be tables, each headed [[grid]].")
-    common = {name: value for name, value in content.items() if name in (*RUN, "seeds")}
+    common = {name: value for name, value in content.items() if name in (*RUN, *BESIDE)}
     runs: list[Run] = []
     for number, grid in enumerate(grids, 1):
         runs += product({**common, **grid}, f"grid {number}" if "grid" in content else "the sweep")

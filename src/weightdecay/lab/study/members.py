@@ -1,0 +1,123 @@
+"""An optimizer with a decay: the name it is run under, and where its best λ is expected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from weightdecay import catalog
+from weightdecay.lab.run import Options, options
+from weightdecay.lab.run.methods import METHODS, method, portable
+from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.study.asked import without_module
+
+LIKE_STABLE = ("stable", "elementwise")
+"""Decays whose λ means what L2's means; that of the others but L2 and vanilla is multiplied by the lr."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What is compared: ``optimizer`` as it is run, ``decay`` where that is not its own, ``asked`` as it was named."""
+
+    optimizer: str
+    decay: str = ""  # a text that every process understands
+    variant: str = ""  # the decay, short, for a table
+    asked: tuple[str, ...] = ()
+
+    @property
+    def base(self) -> str:
+        """The optimizer that this one is at λ = 0, whatever its decay."""
+        return method(self.optimizer).base
+
+    @property
+    def options(self) -> Options:
+        """Of the optimizer's constructor."""
+        return options(decay=self.decay) if self.decay else ()
+
+    def centre(self, lr: float, momentum: float) -> float:
+        """Return where the best λ is expected, times the number of steps; see :class:`catalog.OptimizerRow`.
+
+        For a decay other than the optimizer's own it is that of the optimizer's relative whose λ has the same meaning.
+        Of a decay of a user's own nothing is known: it is taken for stable decay, or, on an optimizer without a gain,
+        for a decoupled one, unless it is derived from one of ours.
+        """
+        own = method(self.optimizer)
+        kind = _meaning(self.decay, own.family) if self.decay else own.decay
+        row = _relative(own, "decoupled" if kind == "vanilla" else kind) if self.decay else own
+        if kind not in ("decoupled", "vanilla"):
+            return row.centre
+        # Such a decay shrinks a weight by ηλ a step. λ_SGDW = λ_L2/(1 − β); the centre is for β = 0.9 and η = 0.1.
+        share = row.centre * (0.1 / (1 - momentum) if row.base == "sgd" else 1.0)
+        return share if kind == "vanilla" else share / lr
+
+
+def members(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[Member, ...]:
+    """Return every optimizer with every decay, each once; with its own where no decay is named.
+
+    Adam with stable decay is AdamS, and is run under that name. Raises: SettingsError, for an unknown name, with the
+    nearest; for a decay that cannot be read.
+    """
+    asked = tuple(dict.fromkeys(decays))
+    alike = Counter(map(without_module, asked))  # Mine of one module, and Mine of another
+    found: dict[tuple[str, str], Member] = {}
+    for word in optimizers:
+        optimizer = portable(word)
+        for decay in asked or ("",):
+            one = _member(optimizer, decay, decay if alike[without_module(decay)] > 1 else "")
+            found.setdefault((one.optimizer, one.decay), one)
+    return tuple(found.values())
+
+
+def _member(optimizer: str, decay: str, variant: str) -> Member:
+    if not decay:
+        return Member(optimizer, asked=(optimizer,))
+    base, text, short = method(optimizer).base, *readable(decay)
+    for name, row in METHODS.items():
+        if row.base == base and row.decay == text and name in catalog.BUILT_IN:
+            return Member(name, asked=(decay.lower(), name, optimizer))
+    return Member(base, text, variant or short, asked=(decay if ":" in decay else decay.lower(), base, optimizer))
+
+
+def readable(decay: str) -> tuple[str, str]:
+    """Return a decay as a text that every process understands, and a short one. Raises: SettingsError."""
+    if decay.lower() in catalog.DECAYS and decay.lower() in catalog.BUILT_IN:
+        return decay.lower(), decay.lower()
+    try:
+        if decay.isidentifier():
+            catalog.decay(decay)  # an unknown name needs no torch to be refused
+        from weightdecay.decay import parse, spelled
+
+        text = spelled(parse(decay))
+    except ValueError as error:
+        raise SettingsError(f"--decays {decay}: {error}") from error
+    if ":" in text:
+        return text, without_module(decay)
+    text = text if ":" in decay else decay
+    return text, text
+
+
+def _relative(row: catalog.OptimizerRow, decay: str) -> catalog.OptimizerRow:
+    """Return the row of the nearest optimizer with that decay: of the same base, else of the same family."""
+    known = [other for other in METHODS.values() if other.decay == decay]
+    return next(
+        (other for key in ("base", "family") for other in known if getattr(other, key) == getattr(row, key)), row
+    )
+
+
+def _meaning(decay: str, family: str) -> str:
+    """Return what λ means to a decay: "l2", "stable", "decoupled" or "vanilla"."""
+    name = decay
+    if name not in catalog.BUILT_IN:
+        from weightdecay.decay import parse
+
+        rule = parse(decay)
+        while hasattr(rule, "decay"):  # of a modifier: the decay inside
+            rule = rule.decay
+        ours = {row.cls: key for key, row in catalog.DECAYS.items() if key in catalog.BUILT_IN}
+        name = next((ours[kind] for kind in type(rule).__mro__ if kind in ours), "")
+    if not name:
+        return "decoupled" if family in ("sign", "orthogonal") else "stable"
+    if name in LIKE_STABLE:
+        return "stable"
+    return name if name in ("l2", "vanilla") else "decoupled"
