@@ -5,13 +5,13 @@ from pathlib import Path
 from weightdecay.transfer import RULES
 
 PAGE = Path(__file__).parent / "transfer.md"
-HEAD = "| rule | what changes | lr | λ | keeps | measured on | source | function |"
+HEAD = "| rule | what changes | lr | λ | keeps | measured on | function |"
 
 
 def table():
     rows = [
-        f"| {rule.name} | {rule.change} | {rule.lr} | {rule.weight_decay} | {rule.kept} | {rule.measured} "
-        f"| {', '.join(rule.sources)} | `{rule.function.__name__}`, {rule.function.__module__.rpartition('.')[2]}.py |"
+        f"| {rule.name} ({', '.join(rule.sources)}) | {rule.change} | {rule.lr} | {rule.weight_decay} | {rule.kept} "
+        f"| {rule.measured} | `{rule.function.__name__}` |"
         for rule in RULES
     ]
     return "\n".join([HEAD, "|---" * HEAD.count(" | ") + "|---|", *rows])
