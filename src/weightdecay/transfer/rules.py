@@ -1,4 +1,4 @@
-"""The list of the rules. A new one is its file and its place here."""
+"""The list of the rules. A new one is its file and its place here; `python docs/transfer_table.py` renews the page."""
 
 from __future__ import annotations
 
