@@ -1,13 +1,19 @@
 """Given tensors as anchors, and anchors that are kept in two bytes."""
 
+import copy
+import warnings
+
 import numpy as np
 import pytest
 import torch
 from drive import assert_close, drive, flat, gradients, joined, weights
 from test_ports import METHODS, STEPS, build, lrs_of, naive
+from torch.distributed.tensor import Shard
 from toys import Toy
 
 import weightdecay as wd
+from weightdecay.optim.blocks import pack, unpack
+from weightdecay.optim.member import start_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of every weight of group")
 
@@ -141,28 +147,140 @@ def test_names_that_nobody_knows_and_decays_without_an_anchor_are_refused():
         wd.set_anchors(wd.AdamW([p]), [torch.ones(2)])
 
 
-# ---------------------------------------------------------------- two bytes
+# ---------------------------------------------------------------- two bytes, and one
 
-SMALL = Toy(wd.Toward("start", keep="bfloat16"), strength=2.0)
+SMALL = {keep: Toy(wd.Toward("start", keep=keep), strength=2.0) for keep in ("bfloat16", "int8")}
 
 
+def rounded_as(keep, value):
+    """The start as it is kept, float64: in bfloat16, or in blocks of 32 as their law says, naively."""
+    if keep == "bfloat16":
+        return value.bfloat16().double().numpy()
+    flat = value.double().numpy().reshape(-1)
+    kept = np.empty_like(flat)
+    for at in range(0, flat.size, 32):
+        block = flat[at : at + 32]
+        grid = 2.0 ** np.ceil(np.log2(np.abs(block).max() / 127))
+        kept[at : at + 32] = np.round(block / grid) * grid
+    return kept.reshape(tuple(value.shape))
+
+
+@pytest.mark.parametrize("keep", SMALL)
 @pytest.mark.parametrize("engine", ["reference", "foreach"])
-def test_a_small_anchor_is_the_start_rounded_once(engine, tmp_path):
+def test_a_small_anchor_is_the_start_rounded_once(engine, keep, tmp_path):
     """The path is that towards the rounded start, and the anchor keeps its bits through steps and a checkpoint."""
-    rounded = {tuple(p.shape): p.detach().bfloat16().double().numpy() for group in weights() for p in group}
-    oracle = Toy(SMALL.decay, anchor=lambda s: rounded[s.weight.shape], strength=2.0)
+    small = SMALL[keep]
+    rounded = {tuple(p.shape): rounded_as(keep, p.detach()) for group in weights() for p in group}
+    oracle = Toy(small.decay, anchor=lambda s: rounded[s.weight.shape], strength=2.0)
     params, run, lrs = weights(), gradients(STEPS), lrs_of(1e-2)
     start = [[p.detach().numpy().copy() for p in group] for group in params]
-    first = build(METHODS["Adam"], SMALL, params, engine)
+    first = build(METHODS["Adam"], small, params, engine)
     drive(first, params, run[:8], lrs)
     torch.save(first.state_dict(), tmp_path / "half.pt")
-    second = build(METHODS["Adam"], SMALL, params, engine)
+    second = build(METHODS["Adam"], small, params, engine)
     second.load_state_dict(torch.load(tmp_path / "half.pt", weights_only=True))
     drive(second, params, run[8:], lrs, start=8)
     assert_close(flat(params), naive(METHODS["Adam"], oracle, start, run)[0])
-    kept = [second.state[p]["start"] for p in joined(params)]
-    assert {each.dtype for each in kept} == {torch.bfloat16}
-    assert all(np.array_equal(each.double().numpy(), rounded[tuple(each.shape)]) for each in kept)
+    kept = [(p, second.state[p]["start"]) for p in joined(params)]
+    assert {each.dtype for _, each in kept} == {getattr(torch, keep)}
+    assert all(np.array_equal(start_of(s, p, torch.float64).numpy(), rounded[tuple(p.shape)]) for p, s in kept)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e30])
+def test_blocks_of_int8_move_an_element_by_less_than_a_127th_of_the_largest_of_its_block(dtype, scale):
+    value = (torch.randn(5, 77) * torch.logspace(-6, 0, 77) * scale).to(dtype)
+    value[0], value[1, 0] = 0, scale
+    packed = pack(value)
+    assert packed.numel() == 385 + 13  # in bytes: 33/32 of the elements, where float32 takes 4
+    back = unpack(packed, value.shape, torch.float64)
+    blocks = torch.nn.functional.pad(value.double().reshape(-1), (0, 31)).view(-1, 32)
+    largest = blocks.abs().amax(1).repeat_interleave(32)[:385]
+    error = (back - value.double()).reshape(-1).abs()
+    assert (error <= largest / 127).all()
+    assert error.max() > 0
+    assert torch.equal(pack(back.float()), packed)
+    for cast in (torch.float16, torch.bfloat16, torch.float32):  # as torch's load_state_dict casts states
+        assert torch.equal(unpack(packed.to(cast), value.shape, torch.float64), back)
+
+
+def small_network():
+    return torch.nn.Linear(64, 33)  # a bias that ends in half a block
+
+
+def stepped(model, optimizer, steps, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=draw)
+        optimizer.step()
+    return flat([list(model.parameters())])
+
+
+def built(own, model, keep):
+    if own:
+        return wd.AdamW(model.parameters(), lr=0.01, weight_decay=5.0, decay=wd.Toward("start", keep=keep))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=5.0)
+    wd.attach(optimizer, wd.Toward("start", keep=keep))
+    return optimizer
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "attached"])
+def test_an_anchor_in_blocks_travels_in_a_checkpoint_and_can_be_given(own):
+    """Torch casts every state of somebody else's optimizer to the type of the weight when it loads it."""
+    run, resumed = small_network(), small_network()
+    first = built(own, run, "int8")
+    stepped(run, first, 2)
+    wd.set_anchors(first, [torch.full_like(p, 3.0) for p in run.parameters()])
+    resumed.load_state_dict(run.state_dict())
+    saved = copy.deepcopy(first.state_dict())
+    second = built(own, resumed, "int8")
+    second.load_state_dict(saved)
+    assert_close(stepped(run, first, 3), stepped(resumed, second, 3), 0)
+    starts = [start_of(second.state[p]["start"], p, p.dtype) for p in resumed.parameters()]
+    assert all(torch.equal(s, torch.full_like(s, 3.0)) for s in starts)
+
+
+@pytest.mark.parametrize("keeps", [("int8", None), (None, "int8"), ("int8", "bfloat16")])
+def test_an_anchor_takes_another_form_when_another_optimizer_loads_it(keeps):
+    run, resumed = small_network(), small_network()
+    first, second = built(True, run, keeps[0]), built(True, resumed, keeps[1])
+    stepped(run, first, 1)
+    was = [start_of(first.state[p]["start"], p, torch.float32) for p in run.parameters()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that its decay is another
+        second.load_state_dict(first.state_dict())
+    for p, old in zip(resumed.parameters(), was, strict=True):
+        kept = second.state[p]["start"]
+        assert kept.dtype == (getattr(torch, keeps[1]) if keeps[1] else torch.float32)
+        new = start_of(kept, p, torch.float32)
+        assert (new - old).abs().max() <= (old.abs().max() / 127 if keeps[1] else 0)
+    stepped(resumed, second, 1)
+
+
+def test_a_decay_that_needs_no_anchor_leaves_it_alone():
+    """A group is given another decay in mid-run, with small tensors that are moved side by side."""
+    model = torch.nn.Sequential(*(torch.nn.Linear(3, 3) for _ in range(3)))
+    optimizer = built(True, model, "int8")
+    stepped(model, optimizer, 2)
+    before = [optimizer.state[p]["start"].clone() for p in model.parameters()]
+    optimizer.param_groups[0]["decay"] = wd.Decoupled()
+    stepped(model, optimizer, 2)
+    assert all(
+        torch.equal(unpacked(optimizer, p), start_of(b, p, torch.float32))
+        for p, b in zip(model.parameters(), before, strict=True)
+    )
+
+
+def unpacked(optimizer, p):
+    return start_of(optimizer.state[p]["start"], p, torch.float32)
+
+
+def test_blocks_of_a_tensor_that_is_cut_are_refused():
+    p = torch.nn.Parameter(torch.ones(4, 4))
+    p.placements = (Shard(0),)  # what the check reads
+    with pytest.raises(ValueError, match=r"is cut over processes, .*Use keep='bfloat16'"):
+        wd.Toward("start", keep="int8").check({"params": [p]}, "group 0")
 
 
 def test_a_small_anchor_inside_a_modifier_under_attach_and_as_text():
@@ -177,7 +295,7 @@ def test_a_small_anchor_inside_a_modifier_under_attach_and_as_text():
     assert repr(wd.Toward("start")) == "Toward(target='start', decay=Decoupled())"  # as older checkpoints name it
 
 
-@pytest.mark.parametrize("text", ["toward(1.0, keep=bfloat16)", "toward(start, keep='int8')"])
-def test_only_a_start_is_kept_and_only_in_bf16(text):
-    with pytest.raises(ValueError, match=r"keep is 'bfloat16', for the anchor 'start', or None"):
+@pytest.mark.parametrize("text", ["toward(1.0, keep=bfloat16)", "toward(1.0, keep=int8)", "toward(start, keep='int4')"])
+def test_only_a_start_is_kept_and_only_in_bf16_or_int8(text):
+    with pytest.raises(ValueError, match=r"keep is 'bfloat16' or 'int8', for the anchor 'start', or None"):
         wd.decay.parse(text)

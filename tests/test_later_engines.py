@@ -9,7 +9,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*of every weight of group")
 
 ANY = (
     *(wd.Corrected(), wd.LogTime(horizon=7), wd.Cautious(), wd.Cautious(wd.Toward(1.0, wd.Stable()))),
-    *(wd.Toward("start"), wd.Toward("start", keep="bfloat16"), wd.TouchedRows(), wd.NormTarget(0.5)),
+    *(wd.Toward("start"), wd.Toward("start", keep="int8"), wd.TouchedRows(), wd.NormTarget(0.5)),
     wd.Elementwise(max_rms=0.5),
 )
 OF_MATRICES = (wd.Hyperball(), wd.RadialBrake(0.5, 0.25))

@@ -13,7 +13,8 @@ from torch import Tensor
 from weightdecay.attaching.lineup import real
 from weightdecay.attaching.options import Options
 from weightdecay.decay import Decay, Number, Step
-from weightdecay.optim.member import START
+from weightdecay.optim.blocks import pack
+from weightdecay.optim.member import START, start_of
 from weightdecay.optim.parameters import working_dtype
 from weightdecay.optim.reference import direction_of, fact_of, largest
 from weightdecay.optim.scalars import choose, clip
@@ -78,8 +79,7 @@ class Moves:
         """Do what can be done before the optimizer's step; None where that must be waited for. ``ok``: or nothing."""
         decay = move.options.decay
         if START in decay.needs and START not in optimizer.state.get(move.param, {}):
-            kept = like(move.param, piece(move.param.detach()).to(_start_dtype(decay, move.param), copy=True))
-            self.starts[id(move.param)] = move.param, kept
+            self.starts[id(move.param)] = move.param, _kept_start(decay, move.param)
         if decay.follows_update:
             move.old = move.weight.clone()
             self.waiting.append((move, ok))
@@ -112,7 +112,7 @@ class Moves:
     def _start(self, optimizer: torch.optim.Optimizer, move: Move) -> Tensor:
         waiting = self.starts.get(id(move.param))
         kept = waiting[1] if waiting else optimizer.state[move.param][START]
-        return real(piece(kept)).to(working_dtype(move.weight))
+        return start_of(real(piece(kept)), move.weight, working_dtype(move.weight))
 
     def _step(self, optimizer: torch.optim.Optimizer, move: Move, difference: Tensor | None) -> Step:
         """Return what the decay may know of the step; ``difference`` is η_t u_t."""
@@ -133,10 +133,10 @@ class Moves:
         )
 
 
-def _start_dtype(decay: Decay, param: Tensor) -> torch.dtype:
-    if decay.keeps_start_as is None or param.is_complex():  # there is no complex bfloat16
-        return param.dtype
-    return decay.keeps_start_as
+def _kept_start(decay: Decay, param: Tensor) -> Tensor:
+    dtype = param.dtype if param.is_complex() else decay.keeps_start_as or param.dtype  # there is no complex bfloat16
+    start = piece(param.detach())
+    return pack(start) if dtype == torch.int8 else like(param, start.to(dtype, copy=True))
 
 
 def refuse_gain(decay: Decay) -> NoReturn:

@@ -16,9 +16,9 @@ from weightdecay.decay import Number
 from weightdecay.engine.bundle import Bundle
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import START, Group, Member, State, kept, member, working
+from weightdecay.optim.member import START, Group, Member, State, kept, member, start_of, working
 from weightdecay.optim.reference import gather, init_state
-from weightdecay.optim.rounding import noise, stochastic_round
+from weightdecay.optim.rounding import noise
 from weightdecay.optim.sharding import is_cut, piece, whole_norms
 
 
@@ -147,26 +147,21 @@ class Bucket(Member):
         pairs = zip(self.weight.tensors, self.indices, strict=True)
         return Bundle([noise(weight, seed, index * 16 + slot, step) for weight, index in pairs])
 
-    def load_state(self, step: Number, slots: tuple[str, ...]) -> None:
-        """Show the states in the working precision; ``step`` is t."""
-        self.state = {name: self.slot(name).to(self.dtype) for name in slots if name in self.memory}
-        self.state["step"] = step
+    def start(self) -> Bundle:
+        """Return the weights before their first step, in the working precision."""
+        pairs = zip(self.slot(START).tensors, self.weight.tensors, strict=True)
+        return Bundle([start_of(start, weight, self.dtype) for start, weight in pairs])
 
-    def store_state(self, moments: torch.dtype | None, seed: int) -> None:
-        """Keep what the step made of the states: new slots, and rounded ones. The others were changed in place."""
-        for slot, (name, value) in enumerate(self.state.items(), start=1):
-            if name == "step" or (name == START and START in self.memory):  # no step moves an anchor
-                continue
-            if name not in self.memory:
-                rows = zip(self.params, self.weight.tensors, self.memories, value.tensors, strict=True)
-                for param, weight, memory, tensor in rows:
-                    memory[name] = kept(name, tensor, param, weight, moments, self.group["decay"])
-                continue
-            there = self.slot(name)
-            if there.dtype != value.dtype:
-                value = stochastic_round(value, there.dtype, self.noise(seed, slot))
-            if not all(map(is_, there.tensors, value.tensors)):
-                there.copy_(value)
+    def keep(self, name: str, value: Any, moments: torch.dtype | None) -> None:
+        """Begin a state of each tensor."""
+        rows = zip(self.params, self.weight.tensors, self.memories, value.tensors, strict=True)
+        for param, weight, memory, tensor in rows:
+            memory[name] = kept(name, tensor, param, weight, moments, self.group["decay"])
+
+    def put(self, there: Bundle, value: Bundle) -> None:
+        """Copy values into a state, unless all were changed in place."""
+        if not all(map(is_, there.tensors, value.tensors)):
+            there.copy_(value)
 
     def norms(self, *several: Any) -> Any:
         """Return the norm of each tensor of each bundle, over all pieces of it."""
@@ -188,7 +183,7 @@ class Bucket(Member):
         """Copy weight and states into the target's memory where ``ok`` holds; they stand for the target's then."""
         target.weight.copy_(where(ok, self.weight, target.weight))
         for name, value in self.state.items():
-            if name != "step" and name in self.memory:
+            if name not in ("step", START) and name in self.memory:
                 self.state[name] = where(ok, value, target.slot(name).to(self.dtype))
 
 

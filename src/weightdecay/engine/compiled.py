@@ -20,7 +20,7 @@ from weightdecay.engine.foreach import Foreach, by_element, elementwise
 from weightdecay.engine.mean_square import Facts
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import Group, Member, decays
+from weightdecay.optim.member import START, Group, Member, decays
 from weightdecay.optim.reference import apply_update, largest, update_moments
 from weightdecay.optim.sharding import piece
 
@@ -128,8 +128,8 @@ def move(optimizer: Optimizer, buckets: Rebuilt, numbers: list[Tensor], scales: 
             pulls.append(apply_update(optimizer, m, mean_square))
             if ok:
                 target.copy_(where(ok[0], m.weight, target))
-                for name, kept in m.memory.items():
-                    m.state[name] = where(ok[0], m.state[name], kept.to(m.dtype))
+                for name in (name for name in m.memory if name != START):
+                    m.state[name] = where(ok[0], m.state[name], m.slot(name).to(m.dtype))
             m.store_state(optimizer.moments, optimizer.seed)
         # Not one maximum after the other: equal pulls are then one.
         tensors = [pull for pull in pulls if isinstance(pull, Tensor)]

@@ -14,7 +14,7 @@ from weightdecay.engine.buckets import Bucket
 from weightdecay.engine.mean_square import Facts
 from weightdecay.optim import scalars
 from weightdecay.optim.base import BOX, Optimizer
-from weightdecay.optim.member import Group, Member
+from weightdecay.optim.member import START, Group, Member
 from weightdecay.optim.reference import apply_update, update_moments
 
 
@@ -138,7 +138,7 @@ class Joined:
 
     def open(self, part: Bucket, step: Number) -> Member:
         """Return the part as one tensor."""
-        state = {name: self.gather(name, part.slot(name).tensors) for name in part.slots if name in part.memory}
+        state = {name: self.gather(name, part.slot(name).tensors) for name in part.slots if name != START}
         weight, grad = self.gather(WEIGHT, part.weight.tensors), self.gather(GRAD, part.grad.tensors)
         state["step"] = step  # type: ignore[assignment]
         return Member(part.index, part.param, weight, grad, part.memory, part.group, part.place, state)

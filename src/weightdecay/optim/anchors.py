@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weightdecay.checks import nearest
 from weightdecay.optim.base import Optimizer
+from weightdecay.optim.blocks import is_packed, pack
 from weightdecay.optim.groups import read_groups
 from weightdecay.optim.member import START, Member, kept
 from weightdecay.optim.reference import init_state
@@ -141,7 +142,10 @@ def _keep(optimizer: torch.optim.Optimizer, each: Anchored, value: Tensor) -> No
     weight = torch.view_as_real(weight) if weight.is_complex() else weight
     if not isinstance(optimizer, Optimizer):
         own = piece(memory[START])
-        (torch.view_as_real(own) if own.is_complex() else own).copy_(value)
+        if is_packed(own, weight):
+            memory[START] = pack(value.to(weight.device))
+        else:
+            (torch.view_as_real(own) if own.is_complex() else own).copy_(value)
         return
     group = read_groups(optimizer)[each.place]
     init_state(optimizer, Member(each.index, each.param, weight, weight, memory, group, each.place))

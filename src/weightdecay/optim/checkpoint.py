@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from weightdecay.checks import plain
-from weightdecay.optim.member import COMPENSATION, START, State, kept, kept_dtype, one_number
-from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.blocks import is_packed
+from weightdecay.optim.member import COMPENSATION, START, State, kept, kept_dtype, one_number, start_of
+from weightdecay.optim.parameters import low_precision, working_dtype
 from weightdecay.optim.sharding import like, piece
 
 if TYPE_CHECKING:
@@ -182,16 +183,18 @@ def _tensors(optimizer: Optimizer, param: Tensor, group: dict[str, Any], saved: 
     for key, value in present.items():
         value = piece(value)
         value = torch.view_as_real(value) if torch.is_complex(value) else value
+        if key == START and is_packed(value, weight):
+            value = start_of(value, weight, working_dtype(weight))
         shape = fresh[key].shape if key in fresh else weight.shape
         if value.shape != shape:
             raise ValueError(
                 f"{key} of {name} has the shape {tuple(value.shape)} in the checkpoint, the parameter "
                 f"{tuple(shape)}. It belongs to another model, or to another order of parameters."
             )
-        if one_number(value, weight):
+        dtype = kept_dtype(key, weight, optimizer.moments, group["decay"])
+        if dtype == torch.int8 or one_number(value, weight):
             state[key] = kept(key, value, param, weight, optimizer.moments, group["decay"])
             continue
-        dtype = kept_dtype(key, weight, optimizer.moments, group["decay"])
         state[key] = like(param, torch.empty_like(weight, dtype=dtype).copy_(value))
     return state
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.decay import Decay, Number
+from weightdecay.optim.blocks import is_packed, pack, unpack
 from weightdecay.optim.parameters import low_precision, working_dtype
 from weightdecay.optim.rounding import noise, remainder, stochastic_round
 from weightdecay.optim.sharding import gradient_piece, is_sharded, like, piece, whole_norms
@@ -47,7 +48,15 @@ def kept(slot: str, value: Tensor, param: Tensor, weight: Tensor, moments: torch
     """Return a state in memory of its own, in the type in which it is kept, spread as the parameter is."""
     if one_number(value, weight):
         return value.to(weight.device, working_dtype(weight), copy=True)
-    return like(param, torch.empty_like(value, dtype=kept_dtype(slot, weight, moments, decay)).copy_(value))
+    dtype = kept_dtype(slot, weight, moments, decay)
+    if dtype == torch.int8:
+        return pack(value.to(weight.device))
+    return like(param, torch.empty_like(value, dtype=dtype).copy_(value))
+
+
+def start_of(start: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the weight before its first step, in that type, from the form in which the state keeps it."""
+    return unpack(start, weight.shape, dtype) if is_packed(start, weight) else start.to(dtype)
 
 
 @dataclass(slots=True)
@@ -72,10 +81,18 @@ class Member:
         """Return uniform numbers, one an element, for the rounding of the weight (slot 0) or of a state."""
         return noise(self.weight, seed, self.index * 16 + slot, self.state["step"])
 
+    def slot(self, name: str) -> Any:
+        """Return this process's piece of one state, as it is kept."""
+        return piece(self.memory[name])
+
+    def start(self) -> Any:
+        """Return the weight before its first step, in the working precision."""
+        return start_of(self.slot(START), self.weight, self.dtype)
+
     def load_state(self, step: Number, slots: tuple[str, ...]) -> None:
         """Show the state in the working precision; ``step`` is t. What others keep beside it is left alone."""
-        memory = self.memory
-        self.state = {name: piece(memory[name]).to(self.dtype) for name in slots if name in memory}
+        there = [name for name in slots if name in self.memory]
+        self.state = {name: self.start() if name == START else self.slot(name).to(self.dtype) for name in there}
         self.state["step"] = step
 
     def store_state(self, moments: torch.dtype | None, seed: int) -> None:
@@ -84,15 +101,22 @@ class Member:
             if name == "step" or (name == START and START in self.memory):  # no step moves an anchor
                 continue
             if name not in self.memory:
-                self.memory[name] = kept(name, value, self.param, self.weight, moments, self.group["decay"])
+                self.keep(name, value, moments)
                 continue
-            there = piece(self.memory[name])
-            if there.dtype == value.dtype:
-                if there is not value:
-                    there.copy_(value)
-                continue
-            # To nearest, a second moment with β₂ = 0.999 would never shrink: 0.1 % is under half a spacing.
-            there.copy_(stochastic_round(value, there.dtype, self.noise(seed, slot)))
+            there = self.slot(name)
+            if there.dtype != value.dtype:
+                # To nearest, a second moment with β₂ = 0.999 would never shrink: 0.1 % is under half a spacing.
+                value = stochastic_round(value, there.dtype, self.noise(seed, slot))
+            self.put(there, value)
+
+    def keep(self, name: str, value: Any, moments: torch.dtype | None) -> None:
+        """Begin a state with this value."""
+        self.memory[name] = kept(name, value, self.param, self.weight, moments, self.group["decay"])
+
+    def put(self, there: Any, value: Any) -> None:
+        """Copy a value into a state, unless it was changed in place."""
+        if there is not value:
+            there.copy_(value)
 
     def write(self, value: Tensor, rounding: str, seed: int) -> None:
         """Let the weight be ``value``, which is in the working precision, rounded once to the weight's."""

@@ -13,8 +13,20 @@ from torch import Tensor
 
 from weightdecay.decay import Decay, Number, Step
 from weightdecay.optim import scalars
+from weightdecay.optim.blocks import is_packed
 from weightdecay.optim.groups import read_groups
-from weightdecay.optim.member import COMPENSATION, START, Group, Member, decays, kept, kept_dtype, member, one_number
+from weightdecay.optim.member import (
+    COMPENSATION,
+    START,
+    Group,
+    Member,
+    decays,
+    kept,
+    kept_dtype,
+    member,
+    one_number,
+    start_of,
+)
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.scalars import capped
 from weightdecay.optim.sharding import like, piece
@@ -185,6 +197,11 @@ def _fit(optimizer: Optimizer, m: Member) -> None:
         if (there := m.memory.get(name)) is None:
             continue
         mine, dtype = piece(there), kept_dtype(name, weight, optimizer.moments, m.group["decay"])
+        if name == START and (dtype == torch.int8) != is_packed(mine, weight):
+            m.memory[name] = kept(name, start_of(mine, weight, m.dtype), m.param, weight, None, m.group["decay"])
+            continue
+        if name == START and dtype == torch.int8 and (mine.dtype != dtype or mine.device != weight.device):
+            m.memory[name] = mine.to(weight.device, dtype)
         if one_number(mine, weight) and (mine.dtype != m.dtype or mine.device != weight.device):
             m.memory[name] = mine.to(weight.device, m.dtype)
         if mine.shape != weight.shape:
