@@ -25,11 +25,11 @@ from torch import nn
 from weightdecay.lab import data as datasets
 from weightdecay.lab.cli.command import main, parse
 from weightdecay.lab.cli.train import run_of
-from weightdecay.lab.data import DataError
+from weightdecay.lab.data import DataError, digits
 from weightdecay.lab.run import Place, Run, options
 from weightdecay.lab.run.interrupt import Stop, Stopped
 from weightdecay.lab.run.store import RunFolder, Store, StoreError
-from weightdecay.lab.training import processes
+from weightdecay.lab.training import processes, sound
 from weightdecay.lab.training.task import Named
 from weightdecay.lab.training.train import Training, train
 
@@ -102,9 +102,9 @@ def runs(folder):
 
 
 @functools.cache
-def digits():
+def augmented():
     """The digits, cropped and flipped: no digits any more, but augmented images."""
-    return dataclasses.replace(datasets.digits.pictures(180), margin=1)
+    return dataclasses.replace(digits.pictures(180), margin=1)
 
 
 def rows(inputs):
@@ -124,7 +124,7 @@ class Tested(Named):
             super().check(run)
 
     def load(self, run, place):
-        return digits().data(run, place) if run.data == "digits" else super().load(run, place)
+        return augmented().data(run, place) if run.data == "digits" else super().load(run, place)
 
     def build(self, run, facts):
         if run.network != IMAGES.network:
@@ -218,7 +218,7 @@ def diverging(folder):
     run = dataclasses.replace(IMAGES, optimizer="sgd", lr=1e200, max_grad_norm=0.0, processes=2)
     return [
         train(dataclasses.replace(run, strategy=strategy), place=PLACE, task=Tested()).to_json()
-        for strategy in processes.STRATEGIES
+        for strategy in sound.STRATEGIES
     ]
 
 

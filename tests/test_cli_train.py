@@ -179,7 +179,7 @@ def test_different_data_and_networks_have_a_report_each(file, tmp_path, capsys):
         (('"here"', '"here", jobs = 2'), "no setting of the executor 'here' is called 'jobs'"),
         (("epochs = 2", 'network = "resnet19"'), "no network is called 'resnet19'. Did you mean 'resnet18'?"),
         (("epochs = 2", 'schedule = "stepp"'), "no schedule is called 'stepp'"),
-        (("width = 4", "width = 0"), "resnet8 on digits cannot be trained: width=0"),
+        (("width = 4", "width = 0"), "grid.toml: width=0 of the network 'resnet8' must be"),
         (("train_size = 128", "train_size = 1797"), "resnet8 on digits cannot be trained: train_size=1797"),
     ],
 )

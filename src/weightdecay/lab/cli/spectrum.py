@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
+from weightdecay.lab.run import Place
 from weightdecay.lab.run.interrupt import sigterm_raises
 from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line
 
@@ -66,9 +67,10 @@ def run_spectrum(settings: SpectrumSettings) -> int:
             raise SettingsError(f"--{name} {value}: it must be {least} or more.")
     if not -SEEDS <= settings.seed < SEEDS:
         raise SettingsError(f"--seed {settings.seed}: it must fit into 64 bits.")
+    place = Place(device=settings.device, data=settings.data_folder)
     try:
         with sigterm_raises():
-            return _run(settings)
+            return _run(settings, place)
     except KeyboardInterrupt as stopped:
         return fail(
             "stopped: the spectrum is not kept, weights that were trained again to the end are. The same command "
@@ -78,18 +80,17 @@ def run_spectrum(settings: SpectrumSettings) -> int:
         )
 
 
-def _run(settings: SpectrumSettings) -> int:
+def _run(settings: SpectrumSettings, place: Place) -> int:
     from weightdecay.lab.pages.spectrum.explain import meaning, measured
     from weightdecay.lab.pages.spectrum.page import page
     from weightdecay.lab.pages.spectrum.run import find, run_of, trained
-    from weightdecay.lab.run import Place
     from weightdecay.spectrum import NotConvergedError
 
     folder = find(settings.run, settings.store)
     meaning(run_of(folder))  # before it is trained again: of vanilla decay there is nothing to draw
     out = settings.out or folder.path / "spectrum"
     out.mkdir(parents=True, exist_ok=True)  # before anything is measured: it may be no folder
-    place = Place(device=device_of(settings.device), data=settings.data_folder)
+    place = replace(place, device=device_of(place.device))
 
     def told(epoch: Epoch) -> None:
         say(f"epoch {epoch.epoch}, training loss {epoch.train_loss or float('nan'):.4g}")
@@ -118,13 +119,14 @@ def device_of(name: str) -> str:
     """Return the device. Raises: SettingsError, where torch has none of that name here."""
     import torch
 
+    from weightdecay.lab.training.processes import present
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(1, device=name).item()  # a device that holds no numbers is refused too
-    except (RuntimeError, AssertionError, NotImplementedError):
-        there = ", ".join(("cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))))
-        raise SettingsError(f"--device {name}: torch finds no such device. Here are {there}, and auto.") from None
+        present(name)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     return name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -119,17 +120,19 @@ def run_of(settings: TrainSettings, data_digest: str, processes: int) -> Run:
 
 
 def read_options(option: str, words: tuple[str, ...]) -> Options:
-    """Return ``NAME=VALUE`` words as options: true and false, whole numbers, numbers, else text.
+    """Return ``NAME=VALUE`` words as options: true and false, whole numbers, numbers, several of them, else text.
 
-    >>> read_options("--optimizer-options", ("momentum=0.9", "nesterov=true"))
-    (('momentum', 0.9), ('nesterov', True))
+    >>> read_options("--optimizer-options", ("momentum=0.9", "nesterov=true", "betas=0.9,0.95"))
+    (('betas', (0.9, 0.95)), ('momentum', 0.9), ('nesterov', True))
     """
     found: dict[str, Option] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name:
             raise SettingsError(f"{option} {word}: write NAME=VALUE, as in momentum=0.9.")
-        found[name.replace("-", "_")] = _value(text)
+        values = [_value(part) for part in text.split(",")]
+        several = len(values) > 1 and not any(isinstance(value, str) for value in values)
+        found[name.replace("-", "_")] = tuple(values) if several else _value(text)  # type: ignore[assignment]
     return options(found)
 
 
@@ -146,15 +149,10 @@ def _value(text: str) -> Option:
 
 def run_train(settings: TrainSettings) -> int:
     """Train, with a line an epoch; of several processes the first one speaks."""
-    import torch
-
-    from weightdecay.lab import data
-    from weightdecay.lab.run.interrupt import Stopped, on_signals
     from weightdecay.lab.run.store import Store
-    from weightdecay.lab.training import processes, train
 
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    if settings.threads < 0:
+        raise SettingsError(f"--threads {settings.threads}: a number of threads, 1 or more; 0 leaves it to PyTorch.")
     place = Place(
         device=settings.device,
         data=settings.data_folder,
@@ -163,6 +161,18 @@ def run_train(settings: TrainSettings) -> int:
         checkpoint_seconds=settings.checkpoint_seconds,
         keep_weights=settings.keep_weights,
     )
+    if (known := finished(settings)) is not None:
+        say("this run has finished before; nothing was trained.")
+        say(_summary(known, Store(settings.out)))
+        return DONE
+    import torch
+
+    from weightdecay.lab import data
+    from weightdecay.lab.run.interrupt import Stopped, on_signals
+    from weightdecay.lab.training import processes, train
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
     trained: list[int] = []
 
     def told(epoch: Epoch) -> None:
@@ -192,6 +202,25 @@ def run_train(settings: TrainSettings) -> int:
             say("this run has finished before; nothing was trained.")
         say(_summary(result, store))
     return DONE
+
+
+def finished(settings: TrainSettings) -> Result | None:
+    """Return the result of a run that has finished before, without torch; None where more is needed to tell.
+
+    Raises: SettingsError, for a run that cannot be meant, before torch is imported and any folder is made.
+    """
+    from weightdecay.lab.data import FIXED
+    from weightdecay.lab.run.store import Store
+    from weightdecay.lab.training import sound
+
+    run = run_of(settings, "", 1)
+    try:
+        sound.check(run)
+        sound.check_names(run)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    alone = os.environ.get("WORLD_SIZE", "1") == "1"
+    return Store(settings.out).result(run) if alone and run.data in FIXED else None
 
 
 def _line(epoch: Epoch, run: Run) -> str:

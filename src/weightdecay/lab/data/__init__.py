@@ -1,17 +1,19 @@
-"""Data sets by name: each is read once in a process, and cut to a run by what the run asks for."""
+"""Data sets by name: each is read once in a process, and cut to a run by what the run asks for.
+
+The names are known without torch; what reads a data set is imported when that is asked for.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 from weightdecay.checks import unknown
-from weightdecay.lab.data import cifar, digits, mnist, ptb, pydoc, textfile
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
-from weightdecay.lab.data.folder import scan
 from weightdecay.lab.run import Place, Run
 
 
@@ -26,37 +28,21 @@ class Content(Protocol):
         """Return what a run learns from and is judged on."""
 
 
-def by_class(name: str, place: Place) -> Content:
-    """Return a folder of images by class, ``images:PATH``: held in memory if they are small and of one size."""
-    from weightdecay.lab.data import held, stream
-
-    found = scan(place.find(name.removeprefix("images:")))
-    if held.small(found):
-        try:
-            return held.load(found, place)
-        except held.UnevenError:
-            pass  # the first images of the classes were alike, and a later one is not
-    return stream.Photos(found)
-
-
-def imagenet(name: str, place: Place) -> Content:
-    """Return ImageNet's ``train/`` and ``val/`` in ``imagenet/`` of the folder of the data sets."""
-    from weightdecay.lab.data import stream
-
-    return stream.Photos(scan(place.data_folder / "imagenet", tests=("val",)), stream.IMAGENET)
-
-
-DATA: dict[str, Callable[[str, Place], Content]] = {
-    "digits": digits.load,
-    "cifar10": cifar.load,
-    "cifar100": cifar.load,
-    "mnist": mnist.load,
-    "imagenet": imagenet,
-    "ptb": ptb.load,
-    "pydoc": pydoc.load,
-    "images:PATH": by_class,
-    "text:PATH": textfile.load,
+# Data set → the file of this folder that reads it, with a function load(name, place).
+DATA: dict[str, str] = {
+    "digits": "digits",
+    "cifar10": "cifar",
+    "cifar100": "cifar",
+    "mnist": "mnist",
+    "imagenet": "imagenet",
+    "ptb": "ptb",
+    "pydoc": "pydoc",
+    "images:PATH": "classes",
+    "text:PATH": "textfile",
 }
+
+FIXED = frozenset({"digits", "cifar10", "cifar100", "mnist", "ptb"})
+"""Data sets whose content their name fixes: a run keeps no digest of them."""
 
 
 def names() -> tuple[str, ...]:
@@ -79,22 +65,30 @@ def load(run: Run, place: Place) -> Data:
     return content.data(run, place)
 
 
+def find(name: str) -> str:
+    """Return the row of :data:`DATA` that a run's ``data`` means. Raises: ValueError, with the nearest name."""
+    kind, colon, path = name.partition(":")
+    key = f"{kind}:PATH" if colon else name
+    if key not in DATA or (colon and not path):
+        raise ValueError(unknown("data set", name, DATA))
+    return key
+
+
 def digest(name: str, place: Place) -> str:
     """Return what to put into ``Run.data_digest``: empty for data that its name fixes. Raises as :func:`load`."""
     return _content(name, place).digest
 
 
 def _content(name: str, place: Place) -> Content:
-    kind, colon, path = name.partition(":")
-    key = f"{kind}:PATH" if colon else name
-    if key not in DATA or (colon and not path):
-        raise ValueError(unknown("data set", name, DATA))
-    return _read(key, name, place.data_folder, place.download, _stamp(place.find(path)) if colon else ())
+    key = find(name)
+    path = name.partition(":")[2]
+    return _read(key, name, place.data_folder, place.download, _stamp(place.find(path)) if path else ())
 
 
 @lru_cache(maxsize=4)
 def _read(key: str, name: str, data_folder: Path, download: bool, stamp: tuple[object, ...]) -> Content:
-    return DATA[key](name, Place(data=data_folder, download=download))
+    read: Callable[[str, Place], Content] = import_module(f"{__name__}.{DATA[key]}").load
+    return read(name, Place(data=data_folder, download=download))
 
 
 def _stamp(path: Path) -> tuple[object, ...]:
@@ -108,4 +102,4 @@ def _stamp(path: Path) -> tuple[object, ...]:
     return tuple((str(entry), entry.stat().st_mtime_ns) for entry in sorted(inside))
 
 
-__all__ = ["DATA", "Batch", "Data", "DataError", "Facts", "digest", "load", "names"]
+__all__ = ["DATA", "FIXED", "Batch", "Data", "DataError", "Facts", "digest", "find", "load", "names"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
-
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from weightdecay.lab.run import Metric
 
-Carried = tuple[Tensor, ...] | None
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Carried: TypeAlias = "tuple[Tensor, ...] | None"
 """The state of a recurrent network between two batches of one text."""
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from weightdecay.lab.data.base import Batch, Data, Facts
-from weightdecay.lab.data.split import CROPS, check, cut, even_steps, judged, shuffled, steps, wrong_labels
+from weightdecay.lab.data.sizes import check
+from weightdecay.lab.data.split import CROPS, cut, even_steps, judged, shuffled, steps, wrong_labels
 from weightdecay.lab.data.windows import Windows
 from weightdecay.lab.run import ERROR, Place, Run
 from weightdecay.lab.run.randomness import seed_of

@@ -15,18 +15,6 @@ ORDER, CROPS = 1, 2
 """What a seed is drawn for, so that no two draws of one run are the same."""
 
 
-def check(run: Run) -> None:
-    """Refuse numbers that cut no data set. Raises: ValueError, which names the field."""
-    for name in ("train_size", "validation_size", "test_size", "image_size"):
-        if getattr(run, name) < 0:
-            raise ValueError(f"{name}={getattr(run, name)} is negative.")
-    if not 0 <= run.label_noise < 1:
-        raise ValueError(f"label_noise={run.label_noise:g} is outside [0, 1): it is a fraction of the training labels.")
-    for name in ("batch_size", "sequence"):
-        if getattr(run, name) < 1:
-            raise ValueError(f"{name}={getattr(run, name)} is less than 1.")
-
-
 def cut(examples: int, run: Run) -> tuple[Tensor, Tensor]:
     """Return the indices of a training set that are trained on, and those held out, each ascending.
 

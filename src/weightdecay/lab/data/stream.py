@@ -21,7 +21,8 @@ from weightdecay.lab.data.base import Batch, Data, DataError, Facts
 from weightdecay.lab.data.folder import Folder, Part, opened
 from weightdecay.lab.data.images import moments
 from weightdecay.lab.data.layout import format_of
-from weightdecay.lab.data.split import CROPS, check, cut, even_steps, judged, shuffled, steps, wrong_labels
+from weightdecay.lab.data.sizes import check
+from weightdecay.lab.data.split import CROPS, cut, even_steps, judged, shuffled, steps, wrong_labels
 from weightdecay.lab.run import ERROR, Place, Run
 from weightdecay.lab.run.randomness import seed_of
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.lab.data.base import Batch, Data, DataError, Facts
-from weightdecay.lab.data.split import check
+from weightdecay.lab.data.sizes import check
 from weightdecay.lab.run import PERPLEXITY, Place, Run
 
 END = "<eos>"

@@ -53,9 +53,11 @@ def with_code(run: Run) -> Run:
     options = dict(run.optimizer_options)
     decay = options.get("decay")
     if isinstance(decay, str) and decay.lower() not in catalog.BUILT_IN:
-        from weightdecay.decay import parse, spelled
-
         try:
+            if (rule := decay.partition("(")[0].strip()).isidentifier():
+                catalog.decay(rule)  # an unknown name is refused before torch is imported, which takes seconds
+            from weightdecay.decay import parse, spelled
+
             built = parse(decay)
         except ValueError as error:
             raise SettingsError(f"decay={decay!r}: {error}") from error

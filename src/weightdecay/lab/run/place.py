@@ -6,6 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from weightdecay.checks import nearest
+from weightdecay.lab.run.settings import SettingsError
+
+DEVICES = ("auto", "cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu")
+"""What a device may be called, alone or with a number behind a colon. "auto" has none."""
+
 DATA_FOLDER = "WEIGHTDECAY_DATA"
 """The environment variable that names the folder of the data sets."""
 
@@ -22,6 +28,18 @@ class Place:
     workers: int = 2  # processes that decode images which do not fit into memory
     checkpoint_seconds: float = 20.0  # between checkpoints, or 100 times what one costs if that is more; 0: every step
     keep_weights: bool = False  # of a finished run, beside its result
+
+    def __post_init__(self) -> None:
+        kind, colon, number = self.device.partition(":")
+        if kind not in DEVICES or (colon and (kind == "auto" or not number.isdecimal())):
+            hint = " Did you mean 'cuda'?" if kind.lower() == "gpu" else nearest(kind, DEVICES)
+            raise SettingsError(
+                f"device={self.device!r} is no device.{hint} Use auto (the GPU if there is one), cpu, cuda or cuda:1."
+            )
+        if self.workers < 0:
+            raise SettingsError(f"workers={self.workers}: a number of processes, 0 or more; 0 decodes in this one.")
+        if not self.checkpoint_seconds >= 0:
+            raise SettingsError(f"checkpoint_seconds={self.checkpoint_seconds:g}: seconds, 0 or more.")
 
     @property
     def data_folder(self) -> Path:

@@ -19,9 +19,6 @@ from torch.distributed.rendezvous import rendezvous
 from weightdecay.lab.run import Place
 from weightdecay.optim.sharding import is_sharded
 
-STRATEGIES = ("ddp", "fsdp")
-"""Of several processes: replicated, or sharded by FSDP2."""
-
 SHARD_FROM = 1_000_000
 """Parameters from which on a child of the network is a unit of its own under FSDP."""
 
@@ -47,6 +44,7 @@ def joined(place: Place) -> Iterator[Place]:
             f"device={place.device!r}: no GPU is visible to torch. Use 'cpu', or 'auto' for what there is."
         )
     if world == 1:
+        present(place.device)
         yield place
         return
     device, backend = place.device, "gloo"
@@ -62,6 +60,17 @@ def joined(place: Place) -> Iterator[Place]:
     finally:
         if ours:
             _leave()
+
+
+def present(device: str) -> None:
+    """Refuse a device that is not here, or holds no numbers. Raises: ValueError, with those that are."""
+    if device == "cpu":
+        return
+    try:
+        torch.empty(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        there = ", ".join(("cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))))
+        raise ValueError(f"device={device!r}: torch finds no such device. Here are {there}, and auto.") from None
 
 
 def _join(backend: str, world: int) -> None:

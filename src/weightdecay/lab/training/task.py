@@ -7,12 +7,12 @@ from typing import Protocol
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from weightdecay.checks import unknown
 from weightdecay.lab import data as datasets
 from weightdecay.lab import models
 from weightdecay.lab.data.base import Carried, Data, Facts
 from weightdecay.lab.data.scores import ERRORS, PERPLEXITIES, Scorer
 from weightdecay.lab.run import PERPLEXITY, Place, Run
+from weightdecay.lab.training import sound
 
 
 class Task(Protocol):
@@ -41,9 +41,8 @@ class Named:
     """The lab's own data sets and networks, by the names in the run."""
 
     def check(self, run: Run) -> None:
-        """Refuse an unknown network. Raises: ValueError, with the nearest."""
-        if run.network not in models.names():
-            raise ValueError(unknown("network", run.network, models.names()))
+        """Refuse an unknown data set, network or option. Raises: ValueError, with the nearest."""
+        sound.check_names(run)
 
     def load(self, run: Run, place: Place) -> Data:
         """Load the data set that the run names."""

@@ -17,23 +17,20 @@ from torch import nn
 
 import weightdecay
 from weightdecay import catalog, monitor
-from weightdecay.checks import unknown
-from weightdecay.lab.data import layout, split
+from weightdecay.lab.data import layout
 from weightdecay.lab.data.base import Batch, Carried, DataError
 from weightdecay.lab.run import Epoch, Place, Result, Run
 from weightdecay.lab.run.interrupt import Stop
 from weightdecay.lab.run.randomness import of_our_own, reseed
 from weightdecay.lab.run.store import RunFolder, Store
 from weightdecay.lab.run.weights import digest
-from weightdecay.lab.training import processes, schedule
+from weightdecay.lab.training import processes, schedule, sound
 from weightdecay.lab.training.progress import Progress
 from weightdecay.lab.training.task import Named, Task
 from weightdecay.optim.muon_adamw import REST
 
 LOOK_EVERY = 100
 """Steps between two looks at the loss where that means to wait, for a GPU or for other processes."""
-
-DTYPES = ("float32", "float64", "bfloat16")
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -79,12 +76,7 @@ def train(
 
 def check(run: Run) -> None:
     """Refuse a run that cannot be computed anywhere. Raises: ValueError, which names the field."""
-    schedule.check(run)
-    split.check(run)
-    if run.dtype not in DTYPES:
-        raise ValueError(f"dtype={run.dtype!r}: use one of {', '.join(DTYPES)}.")
-    if run.strategy not in processes.STRATEGIES:
-        raise ValueError(unknown("strategy", run.strategy, processes.STRATEGIES))
+    sound.check(run)
     optimizer_of(run, nn.ParameterList([torch.zeros(1)]))
 
 
