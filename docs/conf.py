@@ -5,8 +5,10 @@ import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # of mathml.py and parameters.py
+import parameters
+
 project, author, version = "weightdecay", "the weightdecay authors", installed("weightdecay")
-sys.path.insert(0, str(Path(__file__).parent))  # of mathml.py
 extensions = ["myst_parser", "sphinx.ext.autodoc", "mathml"]
 html_math_renderer = "mathml"
 html_css_files = ["math.css"]
@@ -26,7 +28,10 @@ FIELD = re.compile(r"^(Shapes|Units|Range|Raises|Source):\s+")
 
 
 def _fields(app, what, name, obj, options, lines):
-    """`Units:  text` in a docstring is a field of the page, and the lines up to the next one or a gap belong to it."""
+    """`Units:  text` in a docstring is a field of the page, and the lines up to the next one or a gap belong to it.
+
+    What the parameters mean comes after the text, where the docstring does not say it.
+    """
     inside = False
     for i, line in enumerate(lines):
         if FIELD.match(line):
@@ -35,6 +40,8 @@ def _fields(app, what, name, obj, options, lines):
             inside = False
         elif inside:
             lines[i] = "    " + line.strip()
+    if what in ("class", "function") and (said := parameters.fields(obj)):
+        lines += ["", *said, ""]
 
 
 def setup(app):
