@@ -1,8 +1,11 @@
 """What a parameter of the public API means, where its docstring does not say: for Sphinx, and for the test of it."""
 
+import ast
+import functools
 import inspect
 import re
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
 
@@ -38,6 +41,20 @@ def parameters(obj):
     return [p for p in found if p.name != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
+@functools.cache
+def attributes(cls):
+    """Return what the source says of the fields of a dataclass, in the strings below them."""
+    try:
+        body = ast.parse(dedent(inspect.getsource(cls))).body[0].body
+    except (OSError, TypeError):
+        return {}
+    return {
+        field.target.id: " ".join(inspect.cleandoc(said.value.value).split())
+        for field, said in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant)
+    }
+
+
 def explains(text, name):
     """Whether a docstring speaks of a parameter."""
     return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
@@ -45,7 +62,7 @@ def explains(text, name):
 
 def meaning(obj, name):
     """Return what a parameter means, or None where only the docstring says it."""
-    said = WORDS.get((obj.__name__, name))
+    said = WORDS.get((obj.__name__, name)) or (attributes(obj).get(name) if inspect.isclass(obj) else None)
     if said is None and inspect.isclass(obj) and issubclass(obj, weightdecay.Optimizer):
         return OPTIONS.get(name) or WORDS.get((None, name))
     if said is None and not explains(inspect.getdoc(obj) or "", name):
