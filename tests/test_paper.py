@@ -152,6 +152,52 @@ def test_what_seeds_disagree_on_is_undecided_and_says_how_many_would_decide():
     assert "6 − SGD 6.367 = −0.367" in found.measured
 
 
+COLLAPSED = {
+    ("adams", 0.1): (5.0, 5.1, 5.2), ("adam", 0.1): (6.0, 6.1, 6.2), ("sgd", 0.1): (4.0, 4.1, 4.2),
+    ("adamw", 100.0): (89.0, 89.1, 89.2), ("adamw", 10.0): (5.5, 5.6, 5.7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("predicate", "verdict"),
+    [
+        (claims.lowest("adams", ["adamw"], claims.fixed), "not judged"),
+        (claims.lowest("adams", ["adam", "adamw"], claims.fixed), "not judged"),
+        (claims.lowest("adams", ["sgd", "adamw"], claims.fixed), "refuted"),  # by SGD, whatever AdamW is worth
+        (claims.lowest("adams", ["adam"], claims.fixed), "holds"),
+        (claims.lowest("adams", ["adamw"], claims.tuned), "holds"),  # at the λ that is best for AdamW
+        (claims.lowest_training_loss("adams", ["adamw"]), "not judged"),
+        (claims.lower_error_at_no_lower_loss("adams", ["adamw"]), "not judged"),
+        (claims.lower_error_at_no_lower_loss("adams", ["adam", "adamw"]), "not judged"),
+        (claims.lower_error_at_no_lower_loss("adams", ["sgd", "adamw"]), "refuted"),
+    ],
+)
+def test_adamw_at_the_papers_lambda_is_judged_only_where_a_weight_can_live(predicate, verdict):
+    """Pull × steps is kept in a shorter training, and 1/λ is then below the size that weights begin with."""
+    found = predicate(answer(COLLAPSED, {"adamw": 2.3}), BEST)
+    assert found.verdict == verdict, found
+    if verdict == "not judged":
+        assert "AdamW at λ 100 is not judged here: pull × steps is the paper’s" in found.measured
+        assert "below 1/λ = 0.01" in found.measured
+        assert found.seeds is None
+
+
+def test_adamw_is_judged_in_the_papers_own_training_and_where_its_weights_have_room():
+    claim = claims.lowest("adams", ["adamw"], claims.fixed)
+    known = answer(COLLAPSED)
+    whole = replace(known.panel, setting=paper.scale("paper").setting("ResNet18, CIFAR-10"))
+    assert claim(replace(known, panel=whole), BEST).verdict == "holds"
+    roomy = {("adams", 0.1): (5.0, 5.1, 5.2), ("adamw", 8.0): (89.0, 89.1, 89.2)}
+    assert claim(answer(roomy), BEST).verdict == "holds"
+
+
+def test_no_more_seeds_decide_what_is_not_judged_but_they_decide_the_rest():
+    open_ = {**COLLAPSED, ("adam", 0.1): (6.0, 4.9, 6.5)}
+    found = claims.lowest("adams", ["adam", "adamw"], claims.fixed)(answer(open_), BEST)
+    assert found.verdict == "undecided"
+    assert found.seeds == claims.lowest("adams", ["adam"], claims.fixed)(answer(open_), BEST).seeds > 3
+
+
 @pytest.mark.parametrize(("loss", "verdict"), [(1.0, "holds"), (2.0, "holds"), (0.5, "undecided")])
 def test_a_lower_error_at_a_lower_loss_is_not_what_figure_5_claims(loss, verdict):
     found = claims.lower_error_at_no_lower_loss("adams", ["sgd"])(answer(

@@ -9,6 +9,7 @@ from itertools import pairwise
 from weightdecay.lab.paper.experiment import Answer, mean
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, all_of
+from weightdecay.lab.paper.premise import judged_without, unmet
 from weightdecay.lab.study.difference import Difference, paired
 from weightdecay.lab.study.statistics import Cell
 
@@ -28,11 +29,16 @@ def fixed(answer: Answer, curve: str, measure: Measure) -> Cell:
 
 
 def lowest(curve: str, others: Sequence[str], at: Chosen = tuned) -> Judge:
-    """The curve is lower than each of the others; paired over seeds, see :func:`ordering.all_of`."""
+    """The curve is lower than each of the others; paired over seeds, see :func:`ordering.all_of`.
+
+    At the paper's λ, AdamW is judged where its premise holds: see :mod:`premise`.
+    """
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
         mine = at(answer, curve, measure)
-        against = [at(answer, other, measure) for other in others]
+        against, reasons = _parted(answer, [at(answer, other, measure) for other in others], at)
+        if not against:
+            return Judgement("not judged", "; ".join(reasons))
         differences = [_paired(mine, cell, measure) for cell in against]
         verdict, seeds = all_of(differences)
         said = "; ".join(
@@ -40,9 +46,17 @@ def lowest(curve: str, others: Sequence[str], at: Chosen = tuned) -> Judge:
             for cell, one in zip(against, differences, strict=True)
         )
         where = f" (λ {mine.point.weight_decay:g})"
-        return Judgement(verdict, f"{mine.point.title}{where} {mean(mine.results, measure.of):.4g} {said}", seeds)
+        first = f"{mine.point.title}{where} {mean(mine.results, measure.of):.4g} {said}"
+        return judged_without(verdict, [first], reasons, seeds)
 
     return judge
+
+
+def _parted(answer: Answer, cells: Sequence[Cell], at: Chosen) -> tuple[list[Cell], list[str]]:
+    """Return the cells that are judged, and the reasons of those that are not."""
+    reasons = [unmet(answer, cell) if at is fixed else "" for cell in cells]
+    judged = [cell for cell, reason in zip(cells, reasons, strict=True) if not reason]
+    return judged, [reason for reason in reasons if reason]
 
 
 def lower_everywhere(curve: str, others: Sequence[str]) -> Judge:
@@ -117,9 +131,11 @@ def lower_error_at_no_lower_loss(curve: str, others: Sequence[str], at: Chosen =
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
         mine = at(answer, curve, measure)
+        against, reasons = _parted(answer, [at(answer, other, measure) for other in others], at)
+        if not against:
+            return Judgement("not judged", "; ".join(reasons))
         errors, said = [], []
-        for other in others:
-            theirs = at(answer, other, measure)
+        for theirs in against:
             error, loss = _late(mine, theirs, "test", part), _late(mine, theirs, "train_loss", part)
             if loss.verdict == "holds":
                 said.append(f"not compared with {theirs.point.title}, whose training loss is higher: {loss}")
@@ -127,7 +143,7 @@ def lower_error_at_no_lower_loss(curve: str, others: Sequence[str], at: Chosen =
             errors.append(error)
             said.append(f"against {theirs.point.title}: test {error}, training loss {loss}")
         verdict, seeds = all_of(errors) if errors else ("undecided", None)
-        return Judgement(verdict, "; ".join(said), seeds)
+        return judged_without(verdict, said, reasons, seeds)
 
     return judge
 
@@ -137,14 +153,16 @@ def lowest_training_loss(curve: str, others: Sequence[str], at: Chosen = fixed) 
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
         mine = at(answer, curve, measure)
+        against, reasons = _parted(answer, [at(answer, other, measure) for other in others], at)
+        if not against:
+            return Judgement("not judged", "; ".join(reasons))
         differences, said = [], []
-        for other in others:
-            theirs = at(answer, other, measure)
+        for theirs in against:
             one = _late(mine, theirs, "train_loss", 0.0)
             differences.append(one)
             said.append(f"− {theirs.point.title} = {one}")
         verdict, seeds = all_of(differences)
-        return Judgement(verdict, f"{mine.point.title} {'; '.join(said)}", seeds)
+        return judged_without(verdict, [f"{mine.point.title} {'; '.join(said)}"], reasons, seeds)
 
     return judge
 

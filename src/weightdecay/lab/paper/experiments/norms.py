@@ -9,6 +9,7 @@ from weightdecay.lab.paper.claims import Judge
 from weightdecay.lab.paper.experiment import Answer, Claim, Experiment, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, all_of
+from weightdecay.lab.paper.premise import unmet
 from weightdecay.lab.paper.scale import Scale
 from weightdecay.lab.run import Result
 from weightdecay.lab.study.difference import paired
@@ -18,7 +19,10 @@ def _falls(arm: Arm) -> Judge:
     """v̄ is lower at the last epoch than at the first: log v̄ is compared, seed by seed."""
 
     def judge(answer: Answer, measure: Measure) -> Judgement:
-        results = answer.at_fixed(arm.curve).results
+        cell = answer.at_fixed(arm.curve)
+        if reason := unmet(answer, cell):
+            return Judgement("not judged", reason)
+        results = cell.results
 
         def log_v(result: Result, epoch: int) -> float:
             gain = result.gain(epoch)  # 1/√v̄

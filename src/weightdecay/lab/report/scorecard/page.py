@@ -30,7 +30,7 @@ MEANINGS = {
     "refuted": "the same the other way round, corrected for the number of differences.",
     "undecided": "these seeds do not tell; where a number of seeds is given, so many would, with a power of 80 %, if "
     "the differences and their spread are as measured.",
-    "not judged": "the runs only prove that they run.",
+    "not judged": "the runs only prove that they run, or what the claim presupposes does not hold here.",
 }
 
 MOST_INLINE = 8_000_000
