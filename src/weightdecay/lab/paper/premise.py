@@ -2,8 +2,8 @@
 
 The paper gives AdamW λ_W = λ/η, 0.5 at η = 0.001. What that means to a weight is pull × steps, 39 at the first lr. In a
 shorter training λ_W is stretched by how much shorter it is, and pull × steps stays. But an update of Adam is at most
-about 1, so that AdamW holds every weight below 1/λ_W: 2 in the paper, 0.01 in a training of 384 steps. There the network
-cannot learn, whatever AdamW is worth, and the comparison says nothing about the paper.
+about 1, so that AdamW holds every weight below 1/λ_W: 2 in the paper, 0.01 in a training of 384 steps. There the
+network cannot learn, whatever AdamW is worth, and the comparison says nothing about the paper.
 
 Source: Xie & Li, Implicit Bias of AdamW: ℓ∞ Norm Constrained Optimization, arXiv:2404.04454.
 """
@@ -33,8 +33,8 @@ def unmet(answer: Answer, cell: Cell) -> str:
     steps = run.epochs * math.ceil((setting.train_size or 0) / run.batch_size)
     return (
         f"{point.title} at λ {point.weight_decay:g} is not judged here: pull × steps is the paper’s, "
-        f"{pull * steps:.3g}, but in {steps:,} steps that is {100 * pull:.3g} % of a weight per step, which keeps every weight below "
-        f"1/λ = {1 / point.weight_decay:.2g}, less than weights begin with ({BEGINS:g})"
+        f"{pull * steps:.3g}, but in {steps:,} steps that is {100 * pull:.3g} % of a weight per step, which keeps "
+        f"every weight below 1/λ = {1 / point.weight_decay:.2g}, less than weights begin with ({BEGINS:g})"
     )
 
 
