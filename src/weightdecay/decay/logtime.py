@@ -21,7 +21,7 @@ class LogTime(Decay):
     Units:  λ is a fraction a step at t = 0; ``horizon`` T is a number of steps of the tensor, about a tenth of the run.
             ADANA takes λ = ω/T with ω ≈ 4. T → ∞ is :class:`Independent`.
     Raises: ValueError, for a horizon that is not above 0, where ``peak_lr`` is 0 or the lr rises above it.
-    Source: ADANA (github.com/mlexpos/adana, ``src/optim/adamw_decaying_wd.py``).
+    Source: ADANA, arXiv:2602.05298 (github.com/mlexpos/adana, ``src/optim/adamw_decaying_wd.py``).
     """
 
     needs = frozenset({"t"})
