@@ -18,6 +18,7 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "weightdecay"
+html_show_copyright = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 # The pages of weightdecay.integrations are built without the frameworks.
@@ -45,4 +46,5 @@ def _fields(app, what, name, obj, options, lines):
 
 
 def setup(app):
+    app.add_config_value("meanings", sorted(map(str, parameters.WORDS.items())), "env")  # others: every page anew
     app.connect("autodoc-process-docstring", _fields)
