@@ -14,6 +14,7 @@ import pytest
 import weightdecay
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 ENTRY = "[console_scripts]\nweightdecay = weightdecay.lab.cli:main"
 
 
@@ -46,9 +47,29 @@ def test_both_archives_have_the_one_version_and_every_file(archives):
     assert kept | {"LICENSE", "README.md", "CITATION.cff", "docs/index.md", "make.py"} <= names
 
 
-def test_a_wheel_runs_without_the_repository(archives, tmp_path):
+@pytest.fixture(scope="module")
+def site(archives, tmp_path_factory):
     """As installed: a wheel is an archive that an installer unpacks; the command is what entry_points.txt says."""
-    zipfile.ZipFile(archives[0]).extractall(tmp_path / "site")
+    folder = tmp_path_factory.mktemp("installed")
+    zipfile.ZipFile(archives[0]).extractall(folder / "site")
+    return folder
+
+
+def installed(folder, code, *arguments):
+    """Run code with the wheel in the place of the repository, which it must not see."""
+    environment = {**os.environ, "PYTHONPATH": str(folder / "site")}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, str(folder), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_wheel_runs_without_the_repository(site):
     code = """
 import weightdecay, sys
 assert weightdecay.__file__.startswith(sys.argv[1]), weightdecay.__file__
@@ -56,12 +77,39 @@ from weightdecay.lab.cli import main
 sys.argv = ["weightdecay", "compare", "--help"]
 main()
 """
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(tmp_path)], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    done = installed(site, code)
     assert "--seeds" in done.stdout
+
+
+def test_the_doctests_of_the_docs_run_with_the_wheel(site):
+    """In docstrings of the core, and on the pages: each block of a page as one session."""
+    pages = [str(page) for page in DOCS.rglob("*.md") if "\n>>> " in page.read_text(encoding="utf-8")]
+    code = """
+import doctest, importlib, pkgutil, re, sys
+from pathlib import Path
+import weightdecay
+tried = 0
+for room in ("decay", "optim", "schedule", "transfer"):
+    home = importlib.import_module(f"weightdecay.{room}")
+    for each in pkgutil.iter_modules(home.__path__, home.__name__ + "."):
+        failed, done = doctest.testmod(sys.modules.get(each.name) or importlib.import_module(each.name), optionflags=doctest.ELLIPSIS)
+        assert not failed, each.name
+        tried += done
+parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+for page in sys.argv[2:]:
+    names = {"__name__": page}
+    for block in re.findall(r"^```python\\n(>>> .*?)^```", Path(page).read_text(encoding="utf-8"), re.M | re.S):
+        test = parser.get_doctest(block, {}, page, page, 0)
+        test.globs = names
+        failed, done = runner.run(test, clear_globs=False)
+        assert not failed, page
+        tried += done
+ours = {m.__file__ for name, m in sys.modules.items() if name.split(".")[0] == "weightdecay"}
+assert all(file.startswith(sys.argv[1]) for file in ours), ours
+print(tried)
+"""
+    assert pages
+    assert int(installed(site, code, *pages).stdout) > 100
 
 
 def test_a_type_checker_sees_the_public_names_and_no_others(tmp_path):
