@@ -18,6 +18,7 @@ CORE_ROOMS = (
         "engine",
         "attaching",
         "named",
+        "document",
         "measuring",
         "monitor",
         "theory",
@@ -40,7 +41,8 @@ MAY_IMPORT = {
     "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
     "attaching": ({"attaching", "engine", "optim", "decay", "checks"}, {"torch"}),
     "measuring": ({"measuring", "catalog", "checks"}, {"torch"}),
-    "monitor": ({"monitor", "measuring", "theory", "attaching", "optim", "decay", "checks"}, {"torch"}),
+    "document": ({"document"}, set()),
+    "monitor": ({"monitor", "document", "measuring", "theory", "attaching", "optim", "decay", "checks"}, {"torch"}),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for

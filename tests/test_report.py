@@ -39,7 +39,8 @@ def written(whole, tmp_path_factory):
 
 def test_the_page_opens_without_a_network(written):
     reader = Reader(written.page.read_text(encoding="utf-8"))
-    assert {tag for tag, _ in reader.seen} & {"script", "link", "iframe", "img", "object", "embed", "base"} == set()
+    assert {tag for tag, _ in reader.seen} & {"link", "iframe", "img", "object", "embed", "base"} == set()
+    assert [tag for tag, _ in reader.seen].count("script") == 1
     for _, attributes in reader.seen:
         for name, value in attributes.items():
             assert not name.startswith("on")
@@ -96,8 +97,7 @@ def test_a_hostile_name_is_text_and_nothing_else(monkeypatch, tmp_path):
     )
     report = write(replace(base, question=asked, cells=cells, standings=standings), tmp_path)
     text = report.page.read_text(encoding="utf-8")
-    assert "<script" not in text
-    assert "script" not in {tag for tag, _ in Reader(text).seen}
+    assert [tag for tag, _ in Reader(text).seen].count("script") == 1
     assert HOSTILE in "".join(Reader(text).text)
     for path in report.figures:
         if path.suffix == ".svg":
@@ -217,6 +217,7 @@ def test_the_table_of_raw_numbers_holds_every_epoch_of_every_run(whole, written)
 
 
 def test_the_download_is_the_table(written):
-    links = [attributes for tag, attributes in Reader(written.page.read_text(encoding="utf-8")).seen if tag == "a"]
+    seen = Reader(written.page.read_text(encoding="utf-8")).seen
+    links = [attributes for tag, attributes in seen if tag == "a" and "download" in attributes]
     assert [link["download"] for link in links] == ["results.csv"]
     assert base64.b64decode(links[0]["href"].split("base64,")[1]) == written.results.read_bytes()

@@ -77,7 +77,7 @@ def test_a_verdict_that_another_measure_does_not_share_is_marked(tmp_path):
     assert [row["verdict"] for row in rows([one])] == [f"holds {MARK}", "holds", "refuted"]
     assert f"1 row gets another verdict at the last epoch or by validation ({MARK})." in (str(Tally(lines([one]))))
     text = write([one], tmp_path).page.read_text(encoding="utf-8")
-    assert len(re.findall('<tr class="line"[^>]* data-disagree', text)) == 1
+    assert len(re.findall('<tr data-tags="[^"]*disagree', text)) == 1
     assert "17 seeds would decide" in Reader(text).words
     assert "17 seeds would decide" in markdown([one], "images")
 
@@ -121,8 +121,8 @@ def test_a_best_λ_at_the_edge_of_its_grid_is_said(tmp_path):
     inside = write([reproduction(figures=())], tmp_path / "inside").page.read_text(encoding="utf-8")
     outside = [reproduction(figures=(), weight_decays=(0.01, 0.03, 0.1))]
     text = write(outside, tmp_path / "outside").page.read_text(encoding="utf-8")
-    assert inside.count("◂ edge") == 0
-    assert text.count("◂ edge") == 3 * 3  # curves × measures
+    assert inside.count("at the edge of its grid") == 0
+    assert text.count("at the edge of its grid") == 3 * 3  # curves × measures
     assert markdown(outside, "").count("at the edge") == 3 * 3
 
 

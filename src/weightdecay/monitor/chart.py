@@ -39,7 +39,7 @@ def chart(lines: Sequence[Line], label: str, log: bool = True) -> str:
         along = (x - left) / (right - left)
         return LEFT + along * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
+    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
     for value in ticks(low, high, log):
         _, y = place(left, value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
@@ -51,10 +51,11 @@ def chart(lines: Sequence[Line], label: str, log: bool = True) -> str:
     for line, points in shown:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
         kind = f"c{line.colour % COLOURS}" + (" dashed" if line.dashed else "")
+        curve = f'class="{kind}" data-curve="{line.colour}"'
         if len(points) == 1:
             x, y = place(*points[0])
-            parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        parts.append(f'<polyline class="{kind}" points="{path}"><title>{escape(line.name)}</title></polyline>')
+            parts.append(f'<circle {curve} cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
+        parts.append(f'<polyline {curve} points="{path}"><title>{escape(line.name)}</title></polyline>')
     return "".join([*parts, "</svg>"])
 
 

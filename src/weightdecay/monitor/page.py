@@ -4,36 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 
+from weightdecay.document import Cell, Document, Drawing, Mark, Panel, Section, Table, render, write_whole
 from weightdecay.monitor.chart import COLOURS, Line, chart
 from weightdecay.monitor.state import GroupState, TensorState
 from weightdecay.monitor.words import short
 
 History = Sequence[tuple[int, list[GroupState], list[TensorState]]]
 
-LIGHT = ("#0b5fa5", "#c2410c", "#15803d", "#7e22ce", "#a16207", "#be185d", "#0f766e", "#4b5563")
-DARK = ("#7cb8f2", "#fb923c", "#4ade80", "#d8b4fe", "#facc15", "#f9a8d4", "#5eead4", "#cbd5e1")
-assert len(LIGHT) == len(DARK) == COLOURS
 MOST = 40
 """Tensors that are drawn; all stand in the table."""
-
-STYLE = """
-:root{color-scheme:light dark;--paper:#fff;--ink:#1a1a1a;--faint:#d4d4d4;--soft:#555;LIGHT}
-@media (prefers-color-scheme:dark){:root{--paper:#16181c;--ink:#e8e8e8;--faint:#3a3f47;--soft:#aaa;DARK}}
-body{margin:0 auto;max-width:76rem;padding:1rem;background:var(--paper);color:var(--ink);
-font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin:0 0 .3rem}p,li{max-width:46rem}
-.figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,21rem),1fr));gap:1.5rem}
-figure{margin:0}figcaption,.key{font-size:.85rem;color:var(--soft)}
-svg{width:100%;height:auto;display:block}svg text{font:11px system-ui,sans-serif;fill:var(--soft)}
-.grid{stroke:var(--faint);stroke-width:.7}polyline{fill:none;stroke-width:1.6;stroke-linejoin:round}
-.dashed{stroke-dasharray:4 3;opacity:.8}.key span{margin-right:.8rem;white-space:nowrap}
-.wide{overflow-x:auto;margin:1.5rem 0}table{border-collapse:collapse;font-size:.85rem}
-th,td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid var(--faint);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
-"""
 
 GROUP_FIGURES = (
     ("Pull", "pull", "by which fraction the weights shrink per step", True),
@@ -48,38 +29,34 @@ GROUP_FIGURES = (
 
 def write_page(path: Path, history: History, sentences: Sequence[str], tensors: bool) -> Path:
     """Write the page and return its path."""
-    groups = history[-1][1]
-    body = [f"<h1>Weight decay, step {history[-1][0]:,}</h1>"]
-    body += ["<ul>", *(f"<li>{escape(sentence)}</li>" for sentence in sentences), "</ul>"] if sentences else []
-    body.append(_key([f"group {i}" for i in range(len(groups))]))
-    body.append('<div class="figures">')
+    write_whole(path, render(document_of(history, sentences, tensors)))
+    return path
+
+
+def document_of(history: History, sentences: Sequence[str], tensors: bool) -> Document:
+    """Return the page: figures and a table of the groups, and of the tensors if they are asked for."""
+    step, groups, last = history[-1]
+    drawings = []
     for title, field, caption, log in GROUP_FIGURES:
         lines = [
             Line(f"group {i}", [(step, getattr(each[i], field)) for step, each, _ in history if i < len(each)], i)
             for i in range(len(groups))
         ]
-        body.append(_figure(title, caption, chart(lines, f"{title} of each group", log)))
-    body.append("</div>")
-    body.append(_table(("", "decay", *(name for name, _ in groups[0].items())), [
-        (f"group {i}", group.kind, *(short(x) for _, x in group.items())) for i, group in enumerate(groups)
-    ]))  # fmt: skip
-    if tensors:
-        body += _tensors(history)
-    style = STYLE.replace("LIGHT", _colours(LIGHT)).replace("DARK", _colours(DARK))
-    style += "".join(
-        f"polyline.c{i}{{stroke:var(--c{i})}}circle.c{i},.k{i}{{fill:var(--c{i});color:var(--c{i})}}"
-        for i in range(COLOURS)
-    )
-    path.write_text(
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-        f'content="width=device-width, initial-scale=1"><title>Weight decay</title><style>{style}</style></head>'
-        f"<body>{''.join(body)}</body></html>\n",
-        encoding="utf-8",
-    )
-    return path
+        drawings.append(_drawing(title, caption, chart(lines, f"{title} of each group", log)))
+    names = [name for name, _ in groups[0].items()]
+    rows: list[list[Cell]] = [
+        [Mark(f"group {i}", "strong"), group.kind, *(short(x) for _, x in group.items())]
+        for i, group in enumerate(groups)
+    ]
+    table = _table(("Group", "decay", *names), rows)
+    sections = [Section("Groups", (), (_panel(drawings, [f"group {i}" for i in range(len(groups))]), table))]
+    if tensors and last:
+        sections.append(_tensors(history))
+    answer = " ".join(sentences) or f"{len(groups)} {'group' if len(groups) == 1 else 'groups'} of parameters."
+    return Document(title=f"Weight decay, step {step:,}", head="Weight decay", answer=answer, sections=sections)
 
 
-def _tensors(history: History) -> list[str]:
+def _tensors(history: History) -> Section:
     last = history[-1][2]
     told = [one for one in last if math.isfinite(one.equilibrium_norm)] or last
     drawn = [one.name for one in told[:MOST]]
@@ -88,7 +65,7 @@ def _tensors(history: History) -> list[str]:
     def along(name: str, of: Callable[[TensorState], float]) -> list[tuple[float, float]]:
         return [(step, of(one)) for step, _, each in history for one in each if one.name == name]
 
-    figures = []
+    drawings = []
     for title, field, caption in (
         ("Norms", "norm", "‖θ‖ of each tensor; dashed: the equilibrium that theory predicts"),
         ("Angles", "angle", "radians per step; dashed: the equilibrium that theory predicts"),
@@ -98,38 +75,25 @@ def _tensors(history: History) -> list[str]:
             lines.append(Line(name, along(name, lambda one, f=field: getattr(one, f)), i))  # type: ignore[misc]
             predicted = along(name, lambda one, f=field: getattr(one, f"equilibrium_{f}"))  # type: ignore[misc]
             lines.append(Line(f"{name}, predicted", predicted, i, dashed=True))
-        figures.append(_figure(title, caption + "." + more, chart(lines, f"{title} of each tensor")))
+        drawings.append(_drawing(title, caption + "." + more, chart(lines, f"{title} of each tensor")))
     ratio = [Line(name, along(name, lambda one: one.norm_to_equilibrium), i) for i, name in enumerate(drawn)]
     caption = "norm divided by the predicted one: 1 is equilibrium"
-    figures.append(_figure("Distance from equilibrium", caption, chart(ratio, "Norm over predicted norm")))
-    rows = [(one.name, *(short(x) for _, x in one.items())) for one in last]
-    names = tuple(name for name, _ in last[0].items()) if last else ()
-    return [
-        "<h1>Tensors</h1>",
-        _key(drawn),
-        '<div class="figures">',
-        *figures,
-        "</div>",
-        _table(("", *names), rows),
-    ]
+    drawings.append(_drawing("Distance from equilibrium", caption, chart(ratio, "Norm over predicted norm")))
+    rows: list[list[Cell]] = [[Mark(one.name, "strong"), *(short(x) for _, x in one.items())] for one in last]
+    table = _table(("Tensor", *(name for name, _ in last[0].items())), rows)
+    return Section("Tensors", (), (_panel(drawings, drawn), table))
 
 
-def _figure(title: str, caption: str, svg: str) -> str:
-    if not svg:
-        return ""
-    return f"<figure><h2>{escape(title)}</h2>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+def _drawing(title: str, caption: str, svg: str) -> Drawing:
+    return Drawing(svg, caption, title)
 
 
-def _key(names: Sequence[str]) -> str:
-    marks = (f'<span><b class="k{i % COLOURS}">━</b> {escape(name)}</span>' for i, name in enumerate(names))
-    return f'<p class="key">{"".join(marks)}</p>'
+def _panel(drawings: Sequence[Drawing], names: Sequence[str]) -> Panel:
+    """Return the drawings that have something to show; their colours are those of the page's style."""
+    colours = [(name, f"var(--c{i % COLOURS})") for i, name in enumerate(names)]
+    return Panel([one for one in drawings if one.svg], colours, small=True)
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    top = "".join(f"<th>{escape(cell.replace('_', ' '))}</th>" for cell in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
-
-
-def _colours(colours: Sequence[str]) -> str:
-    return ";".join(f"--c{i}:{colour}" for i, colour in enumerate(colours))
+def _table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
+    words = [name.replace("_", " ") for name in head]
+    return Table(words, rows, numbers=[i > 0 and name != "decay" for i, name in enumerate(head)])

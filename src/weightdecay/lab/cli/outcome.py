@@ -45,7 +45,7 @@ def _table(comparison: Comparison) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from weightdecay.lab.report.page import rows
+    from weightdecay.lab.report.compared import DECAY_IN_WORDS, standings
 
     seeds, metric = len(comparison.question.seeds), comparison.metric
     unit = f", {metric.unit}" if metric.unit else ""
@@ -53,12 +53,13 @@ def _table(comparison: Comparison) -> Table:
     table = Table(
         title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
     )
-    table.add_column("optimizer")
-    for heading in ("lr", "best λ", metric.name, "at λ = 0", "minus best [95 %]"):
-        table.add_column(Text(heading), justify="right", no_wrap=True)
-    table.add_column("verdict")
+    shown = standings(comparison)
+    columns = [place for place, head in enumerate(shown.head) if head != DECAY_IN_WORDS]  # too wide for a terminal
+    for place in columns:
+        heading = shown.head[place].removesuffix(unit).lower()
+        number = shown.numeric[place]
+        table.add_column(Text(heading), justify="right" if number else "left", no_wrap=number)
     styles = {"best": "bold green", "beyond seed noise": "yellow"}
-    for row in rows(comparison):
-        cells = [row[name] for name in ("optimizer", "lr", "λ", "error", "without", "difference", "verdict")]
-        table.add_row(*map(Text, cells), style=styles.get(row["verdict"], ""))
+    for row, standing in zip(shown.rows, comparison.standings, strict=True):
+        table.add_row(*(Text(str(row[place])) for place in columns), style=styles.get(standing.verdict, ""))
     return table

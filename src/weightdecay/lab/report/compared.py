@@ -1,111 +1,99 @@
-"""The two figures of a comparison: learning curves at each optimizer's best λ, and error against λ."""
+"""A comparison as its figures and tables see it: curves at the last epoch, each optimizer at its best λ."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from weightdecay.document import Column, Mark, Table
+from weightdecay.lab.paper.experiment import Answer, Panel
+from weightdecay.lab.paper.measure import LAST, Measure
+from weightdecay.lab.paper.scale import Setting
+from weightdecay.lab.report.drawn.view import View
+from weightdecay.lab.report.figures import axis_title, look
+from weightdecay.lab.report.numbers import Numbers, decay, digits
+from weightdecay.lab.study.statistics import Cell, Comparison, Standing
 
-from weightdecay.lab.report.figures import DASHES, axis_title, columns_for, look, plain, styled
-from weightdecay.lab.report.lines import by_epoch, mark_lr_drops, moments, moves, over_training, ring, with_bars
-from weightdecay.lab.report.ticks import decay_ticks, error_scale, plain_ticks
-from weightdecay.lab.study.statistics import Comparison
-
-
-def looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
-    """Return the look of every optimizer: by its place in the settings, so that it is the same in all figures."""
-    names = dict.fromkeys(cell.point.curve for cell in comparison.cells)
-    return {name: look(position) for position, name in enumerate(names)}
+DECAY_IN_WORDS = "What λ does"
 
 
-def learning_curves(comparison: Comparison) -> Figure:
-    """Draw test error and training loss by epoch, at each optimizer's best λ: mean over seeds, min to max shaded."""
-    with styled():
-        rows = math.ceil(len(comparison.standings) / 3)
-        over_time = moves(result.run for result in comparison.results)
-        figure = Figure(figsize=(7.0, (8.2 if over_time else 6.9) + 0.22 * rows), layout="constrained")
-        ratios = (3, 2, 1.2) if over_time else (3, 2)
-        error_axes, loss_axes, *last = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
-        lines = looks(comparison)
-        errors: list[float] = []
-        for standing in comparison.standings:
-            style = {**lines[standing.optimizer], "marker": ""}
-            label = plain(f"{standing.title}  λ = {standing.best.point.weight_decay:.2g}")
-            drawn = moments(standing.best.results, lambda epoch: epoch.test)
-            errors += [one.mean for one in drawn]
-            by_epoch(error_axes, drawn, label, style)
-            by_epoch(loss_axes, moments(standing.best.results, lambda epoch: epoch.train_loss), label, style)
-            for axes in last:
-                over_training(axes, standing.best.results[0].run, style)
-        error_scale(error_axes, errors)
-        error_axes.set_ylabel(axis_title(comparison.metric.name, comparison.metric))
-        error_axes.set_title("Learning curves, each optimizer at its best weight decay")
-        handles, labels = error_axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
-        loss_axes.set_yscale("log")
-        plain_ticks(loss_axes.yaxis)
-        loss_axes.set_ylabel("training loss")
-        bottom = last[0] if last else loss_axes
-        bottom.set_xlabel("epoch")
-        bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
-        loss_axes.set_xlim(0, comparison.question.epochs + 0.5)
-        mark_lr_drops(error_axes, loss_axes, [result.run for result in comparison.results])
-        return figure
+@dataclass(frozen=True)
+class ComparedView(View):
+    """The curves of a comparison, drawn and judged by the last epoch."""
+
+    comparison: Comparison
+
+    @property
+    def measure(self) -> Measure:
+        """The last epoch."""
+        return LAST
+
+    @cached_property
+    def say(self) -> Numbers:
+        """As the whole comparison is written."""
+        return Numbers.of(self.comparison)
+
+    def best(self, curve: str) -> Cell:
+        """The one that the table shows."""
+        return next(one.best for one in self.comparison.standings if one.optimizer == curve)
 
 
-def error_against_decay(comparison: Comparison) -> Figure:
-    """Draw last-epoch test error against λ, λ = 0 apart at the left; bars are one std, the best is ringed."""
-    with styled():
-        lines = looks(comparison)
-        positive = [cell.drawn_at for cell in comparison.cells if cell.drawn_at > 0]
-        # λ = 0 has no place on a logarithmic axis: it gets its own, most of a decade before the first.
-        zero = min(positive, default=1.0) / 5
-        has_zero = any(cell.point.weight_decay == 0 for cell in comparison.cells)
-        lowest: list[float] = []
-        lrs = {name: sorted({cell.point.lr for cell in comparison.cells_of(name)}) for name in lines}
-        curves = [(name, lr) for name in lines for lr in lrs[name]]
-        figure = Figure(figsize=(7.0, 4.6 + 0.22 * math.ceil(len(curves) / 2)), layout="constrained")
-        axes = figure.subplots()
-        step = min(0.04, 0.3 / len(curves))  # decades between the points at 0, so that shared ones are all seen
-        for position, (name, lr) in enumerate(curves):
-            cells = [cell for cell in comparison.cells_of(name) if cell.point.lr == lr and math.isfinite(cell.mean)]
-            if not cells:
-                continue
-            standing = next(one for one in comparison.standings if one.optimizer == name)
-            nudge = 10 ** (step * (position - (len(curves) - 1) / 2))
-            style = dict(lines[name])
-            if len(lrs[name]) > 1:
-                style["linestyle"] = DASHES[lrs[name].index(lr) % len(DASHES)]
-                style["alpha"] = 1.0 if lr == standing.best.point.lr else 0.6
-            label = standing.title
-            if len(lrs[name]) > 1:
-                label += f", lr {lr:g}"
-            if standing.method.decay == "decoupled":
-                label += " (drawn at λ·η)"
-            cells.sort(key=lambda cell: cell.drawn_at)
-            means = [cell.mean for cell in cells]
-            places = [cell.drawn_at or zero * nudge for cell in cells]
-            bars = [cell.std or 0.0 for cell in cells]
-            with_bars(axes, places, means, bars, plain(label), style, first=int(cells[0].drawn_at == 0))
-            lowest += means
-            if standing.best in cells:
-                ring(axes, standing.best.drawn_at or zero * nudge, standing.best.mean, style["color"])
-        axes.set_xscale("log")
-        if not positive:
-            axes.set_xlim(zero / 10, zero * 10)
-        decay_ticks(axes, positive, zero if has_zero else None)
-        error_scale(axes, lowest)
-        axes.set_xlabel(
-            "weight decay λ  (λ·η where the legend says so)" if _any_decoupled(comparison) else "weight decay λ"
-        )
-        axes.set_ylabel(axis_title(f"{comparison.metric.name} at the last epoch", comparison.metric))
-        axes.set_title(f"{comparison.metric.name.capitalize()} against weight decay")
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns_for(labels))
-        return figure
+def view(comparison: Comparison) -> ComparedView:
+    """Return what the figures draw. A look goes by an optimizer's place in the question: it is that of all figures."""
+    cells = {cell.point: cell for cell in comparison.cells}
+    asked = comparison.question
+    setting = Setting("", asked.setting, asked.setting, {}, asked.epochs, 1.0, asked.classes, asked.test_size)
+    drawn = {cell.point: cell.drawn_at for cell in comparison.cells}
+    panel = Panel(setting, {point: tuple(r.run for r in cell.results) for point, cell in cells.items()}, drawn)
+    looks = {curve: look(position) for position, curve in enumerate(panel.curves)}
+    return ComparedView(Answer(panel, cells), looks, comparison)
 
 
-def _any_decoupled(comparison: Comparison) -> bool:
-    return any(standing.method.decay == "decoupled" for standing in comparison.standings)
+def standings(comparison: Comparison) -> Table:
+    """Return the table of a comparison: one row per optimizer, best first; for the page and for terminals."""
+    say, shown = Numbers.of(comparison), view(comparison)
+    weight_decays, lrs = comparison.question.grid
+    metric = comparison.metric
+    looks = {"best": "good", "beyond seed noise": "bad"}
+
+    def edged(number: str, word: str, one: Standing) -> Mark | str:
+        return Mark(f"{number} (edge)", "bad") if word in one.edges else number
+
+    columns: Sequence[Column[Standing]] = (
+        Column("Optimizer", lambda one: Mark(one.title, "strong", shown.looks[one.optimizer]["color"])),
+        Column(DECAY_IN_WORDS, lambda one: one.method.decay_in_words),
+        Column("lr", lambda one: edged(f"{one.best.point.lr:g}", lrs, one), number=True),
+        Column("Best λ", lambda one: edged(decay(one.best.point.weight_decay), weight_decays, one), number=True),
+        Column(
+            axis_title(metric.name.capitalize(), metric),
+            lambda one: say.spread(one.best) + (f" ({one.best.diverged} diverged)" if one.best.diverged else ""),
+            number=True,
+        ),
+        Column("At λ = 0", lambda one: say.spread(one.without) if one.without else "not run", number=True),
+        Column("Minus best [95 %]", lambda one: say.difference(one.difference), number=True),
+        Column("Verdict", lambda one: Mark(one.verdict, looks.get(one.verdict, ""))),  # type: ignore[arg-type]
+    )
+    return Table.of(comparison.standings, columns)
+
+
+def every_cell(comparison: Comparison) -> Table:
+    """Return the table of all cells; those that an optimizer did best with stand out."""
+    say, steps, percents = Numbers.of(comparison), comparison.question.steps, bool(comparison.metric.unit)
+    columns: list[Column[Cell]] = [
+        Column("Optimizer", lambda cell: Mark(cell.point.curve, "strong")),
+        Column("lr", lambda cell: f"{cell.point.lr:g}", number=True),
+        Column("λ", lambda cell: decay(cell.point.weight_decay), number=True),
+        Column("Last epoch", say.spread, number=True),
+        Column("Best epoch", lambda cell: say.spread(cell, "best"), number=True),
+        Column(
+            "Each seed, last epoch",
+            lambda cell: ", ".join(f"{error:.2f}" if percents else say.exact(error) for error in cell.errors),
+        ),
+        Column("Diverged", lambda cell: cell.diverged or None, number=True),
+    ]
+    if steps:
+        columns.insert(3, Column("λ × steps", lambda cell: digits(cell.point.weight_decay * steps), number=True))
+    bests = [one.best for one in comparison.standings]
+    chosen = frozenset(place for place, cell in enumerate(comparison.cells) if any(cell is best for best in bests))
+    return Table.of(comparison.cells, columns, chosen=chosen)

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from weightdecay.lab.report.whole import write_whole
+from weightdecay.document import Drawing, write_whole
 from weightdecay.lab.run import Metric
 
 INK = "#1b1f24"
@@ -97,24 +97,40 @@ def save_png(figure: Figure, folder: Path, name: str) -> Path:
     return write_whole(folder / f"{name}.png", buffer.getvalue())
 
 
-def inline(figure: Figure, name: str) -> str:
-    """Return the figure as an ``<svg>`` element that follows the page's colour and width, without its title.
+def draw(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
+    """Write ``name.png`` and ``name.svg`` into the folder and return the figure for a page.
 
-    ``name`` is put before every id, because several figures share one page.
+    ``name`` must differ from those of the page's other figures. The page's copy has no titles: the section and the
+    caption say what it is. Call once a figure. Raises: OSError, where the folder cannot be written.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    save(figure, folder, name)
     for axes in figure.axes:
         axes.set_title("", loc="left")  # the page has its own headings
         axes.patch.set_visible(False)
-    return in_page(as_svg(figure, facecolor="none"), name)
+    return Drawing(in_page(as_svg(figure, facecolor="none"), name), caption)
 
 
 def in_page(text: str, name: str) -> str:
-    """Return an SVG file's text as an element of a page: see :func:`inline`."""
+    """Return an SVG file's text as an element that follows the page's colour and width.
+
+    ``name`` is put before every id, because several figures share one page.
+    """
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     text = re.sub(r'\b(id="|clip-path="url\(#|href="#)', rf"\1{name}-", text)
     text = re.sub(r"url\(#(?!" + re.escape(name) + "-)", f"url(#{name}-", text)
     # The width and height in points would win over the page's style; the viewBox keeps the shape.
     return re.sub(r'(<svg\b[^>]*?)\s+height="[^"]*"|(<svg\b[^>]*?)\s+width="[^"]*"', r"\1\2", text, count=1)
+
+
+def cropped(text: str, points: float) -> str:
+    """Return the text of an SVG without so many points at its top."""
+
+    def box(found: re.Match[str]) -> str:
+        width, height = map(float, found.groups())
+        return f'viewBox="0 {points:.1f} {width:g} {height - points:.1f}"'
+
+    return re.sub(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', box, text, count=1)
 
 
 def as_svg(figure: Figure, facecolor: str) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from weightdecay.lab.report import compared, figures
+from weightdecay import document
+from weightdecay.document import Document, Panel, Section
+from weightdecay.lab.report import compared
+from weightdecay.lab.report.drawn import curves
+from weightdecay.lab.report.drawn import decay as by_decay
+from weightdecay.lab.report.drawn.canvas import Picture
 from weightdecay.lab.report.numbers import Numbers, decay, digits
-from weightdecay.lab.report.whole import write_whole
 from weightdecay.lab.run import ERROR, Result
 from weightdecay.lab.run.recorded import results_csv
 from weightdecay.lab.study.statistics import Comparison, Standing
@@ -37,56 +36,109 @@ def write(comparison: Comparison, folder: Path) -> Report:
     Raises: OSError, where the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    curves, decays = compared.learning_curves(comparison), compared.error_against_decay(comparison)
-    drawn = figures.save(curves, folder, "learning-curves") + figures.save(decays, folder, "error-against-decay")
-    text = results_csv(comparison.results)
-    results = write_whole(folder / "results.csv", text)
-    page = write_whole(
-        folder / f"{comparison.question.name}.html",
-        render(
-            comparison,
-            curves=figures.inline(curves, "curves"),
-            decays=figures.inline(decays, "decays"),
-            raw=text,
-        ),
-    )
-    return Report(page, results, drawn)
+    view = compared.view(comparison)
+    drawn = {"learning-curves": curves.draw(view), "error-against-decay": by_decay.draw(view)}
+    files = [path for name, picture in drawn.items() for path in picture.save(folder, name)]
+    page = document.write(document_of(comparison, drawn), folder, comparison.question.name)
+    return Report(page, folder / RESULTS, tuple(files))
 
 
-def render(comparison: Comparison, curves: str, decays: str, raw: str) -> str:
-    """Return the page. ``curves`` and ``decays`` are SVG of our own making; all else is escaped."""
-    environment = Environment(
-        loader=PackageLoader("weightdecay.lab", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    say = Numbers.of(comparison)
-    environment.filters |= {"spread": say.spread, "difference": say.difference, "decay": decay, "digits": digits}
-    environment.filters |= {"exact": say.exact}
-    colours = {name: look["color"] for name, look in compared.looks(comparison).items()}
-    return environment.get_template("compare.html.j2").render(
-        comparison=comparison,
-        question=comparison.question,
-        seeds=comparison.question.seeds,
-        metric=comparison.metric,
-        heading=figures.axis_title(comparison.metric.name.capitalize(), comparison.metric),
-        standings=comparison.standings,
-        lr_was_chosen=any(
-            len({cell.point.lr for cell in comparison.cells_of(one.optimizer)}) > 1 for one in comparison.standings
-        ),
-        colours=colours,
+RESULTS = "results.csv"
+
+
+def document_of(comparison: Comparison, drawn: Mapping[str, Picture]) -> Document:
+    """Return the page. ``drawn`` are the two pictures by the names of their files."""
+    question, metric = comparison.question, comparison.metric
+    keys = compared.view(comparison).keys
+    by_epoch, against = drawn["learning-curves"], drawn["error-against-decay"]
+    learning = by_epoch.drawing("curves", by_epoch.caption + learned(comparison))
+    decays = against.drawing("decays", f"{against.caption} {asides(comparison)}")
+    count, seconds = len(comparison.results), sum(result.seconds for result in comparison.results)
+    where = ", ".join(dict.fromkeys(result.where for result in comparison.results if result.where))
+    winner, unit = comparison.standings[0], f" {metric.unit}" if metric.unit else ""
+    return Document(
+        title=f"weightdecay {question.name}",
+        head=f"weightdecay {question.name}: {winner.title} at {Numbers.of(comparison).spread(winner.best)}{unit}",
         answer=answer(comparison),
         notes=notes(comparison),
-        seconds=sum(result.seconds for result in comparison.results),
-        where=", ".join(dict.fromkeys(result.where for result in comparison.results if result.where)),
-        versions=versions(comparison.results),
-        curves=Markup(curves),
-        decays=Markup(decays),
-        download="data:text/csv;charset=utf-8;base64," + base64.b64encode(raw.encode()).decode(),
-        raw_rows=raw.count("\n") - 1,
+        sections=(
+            Section("Each optimizer at its best weight decay", (), (compared.standings(comparison), *read(comparison))),
+            Section(f"{metric.name.capitalize()} against weight decay", (), (Panel([decays], keys),)),
+            Section("Learning curves", (), (Panel([learning], keys),)),
+            Section(
+                f"Every cell of the grid ({len(comparison.cells)})",
+                (
+                    f"“Best epoch” is each run’s lowest {metric.name} over its epochs, the number the paper reports. "
+                    "It looks at the test set once per epoch and keeps the luckiest look; the table above does not use "
+                    "it.",
+                ),
+                (compared.every_cell(comparison),),
+                folded=True,
+            ),
+        ),
+        command=question.command,
+        facts=(
+            *question.rows,
+            ("Seeds", f"{len(question.seeds)}: {', '.join(map(str, question.seeds))}"),
+            ("Runs", f"{count}, {seconds:.0f} seconds of training in all ({seconds / count:.1f} per run)"
+                     + (f" on {where}" if where else "")),
+            ("Versions", ", ".join(f"{name} {version}" for name, version in versions(comparison.results).items())),
+        ),
+        downloads={RESULTS: results_csv(comparison.results)},
+    )  # fmt: skip
+
+
+def read(comparison: Comparison) -> list[str]:
+    """Return what the numbers of the table are, in paragraphs."""
+    question, metric, count = comparison.question, comparison.metric, len(comparison.question.seeds)
+    lrs_chosen = any(
+        len({cell.point.lr for cell in comparison.cells_of(one.optimizer)}) > 1 for one in comparison.standings
     )
+    over = f", mean ± standard deviation over {count} seeds" if count > 1 else ""
+    said = [f"{metric.name.capitalize()} is that of the last epoch{over}."]
+    if question.test_size:
+        said[0] += f" One of the {question.test_size} test images is {100 / question.test_size:.2f} points."
+    if count > 1:
+        said.append(
+            "Differences are taken seed by seed, because a seed gives every optimizer the same wrong labels, initial "
+            "weights and order of the data; the test images are the same throughout, so their choice is not in the "
+            f"interval. The interval is a t interval on {count - 1} degree{'s' if count > 2 else ''} of freedom, not "
+            "corrected for looking at several optimizers. “Beyond seed noise” means that it leaves out 0."
+        )
+        said.append(
+            "The effective lr is the lr times the optimizer’s mean gain: 1/(1 − momentum) for SGD, the model’s 1/√v̄ "
+            "for Adam."
+        )
+    said.append(
+        f"λ {'and lr were' if lrs_chosen else 'was'} chosen by this same {metric.name}: that peeks at the test set, "
+        "equally for all, so every number here is a little too good. “Edge” marks a value at the end of its grid."
+    )
+    return said
+
+
+def asides(comparison: Comparison) -> str:
+    """Return what a reader of the figure against λ must know besides."""
+    said = []
+    if any(cell.point.weight_decay == 0 for cell in comparison.cells):
+        said.append(
+            "λ = 0 stands apart at the left; there all decays of a method are the same optimizer and share their runs."
+        )
+    if any(one.method.decay == "decoupled" for one in comparison.standings):
+        said.append(
+            "A decay that is decoupled from the gradient is drawn at λ·η, as in the paper: it takes that fraction of a "
+            "weight in a step."
+        )
+    if comparison.question.classes:
+        classes = comparison.question.classes
+        said.append(f"Of {classes} classes, guessing is {100 - 100 / classes:g} % wrong.")
+    return " ".join(said)
+
+
+def learned(comparison: Comparison) -> str:
+    """Return what a training loss near 0 means, where some labels are wrong."""
+    if not comparison.question.label_noise:
+        return ""
+    return " Wrong labels are included: a training loss near 0 means that they were learned by heart."
 
 
 def answer(comparison: Comparison) -> str:
@@ -212,21 +264,3 @@ def _means_what_l2_means(standing: Standing) -> bool:
 def _list(names: Iterable[str]) -> str:
     *head, last = names
     return f"{', '.join(head)} and {last}" if head else last
-
-
-def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the final table as plain values: one row an optimizer, best first; for terminals and tests."""
-    say = Numbers.of(comparison)
-    return [
-        {
-            "optimizer": one.title,
-            "decay": one.method.decay_in_words,
-            "lr": f"{one.best.point.lr:g}",
-            "λ": decay(one.best.point.weight_decay) + (" (edge)" if one.edges else ""),
-            "error": say.spread(one.best),
-            "without": say.spread(one.without) if one.without is not None else "not run",
-            "difference": say.difference(one.difference),
-            "verdict": one.verdict,
-        }
-        for one in comparison.standings
-    ]

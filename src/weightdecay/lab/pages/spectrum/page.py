@@ -11,11 +11,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from weightdecay.document import Cell, Document, Section, Table, write
 from weightdecay.lab.pages.axes import decades
 from weightdecay.lab.pages.spectrum.explain import Measured
 from weightdecay.lab.pages.spectrum.run import Trained
-from weightdecay.lab.report.document import Cell, Document, Section, Table, draw, write
-from weightdecay.lab.report.figures import COLOURS, INK, styled
+from weightdecay.lab.report.figures import COLOURS, INK, draw, styled
 from weightdecay.spectrum import QUESTIONS, Direction, Predicted, Share, expected_loss, predicted_best
 
 LENGTHS = (1, 3, 10)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 import weightdecay
+from weightdecay.document import Document, write
 from weightdecay.lab.pages.theory import best as theory_best
 from weightdecay.lab.pages.theory import drift as theory_drift
 from weightdecay.lab.pages.theory import equilibrium as theory_equilibrium
@@ -28,7 +29,6 @@ from weightdecay.lab.pages.theory.page import (
 )
 from weightdecay.lab.pages.theory.paths import Paths
 from weightdecay.lab.pages.theory.settings import TheorySettings
-from weightdecay.lab.report.document import Document, write
 
 Told = Callable[[str], None]
 

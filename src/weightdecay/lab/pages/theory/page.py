@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from weightdecay.document import Section, Table
 from weightdecay.lab.pages.theory import best as theory_best
 from weightdecay.lab.pages.theory import best_figures as theory_best_figures
 from weightdecay.lab.pages.theory import drift as theory_drift
@@ -17,7 +18,7 @@ from weightdecay.lab.pages.theory.equilibrium import Balance
 from weightdecay.lab.pages.theory.minimum import Moving
 from weightdecay.lab.pages.theory.paths import Paths
 from weightdecay.lab.pages.theory.settings import TheorySettings
-from weightdecay.lab.report.document import Section, Table, draw
+from weightdecay.lab.report.figures import draw
 
 
 def paths_section(found: Paths, asked: TheorySettings) -> Section:

@@ -7,7 +7,6 @@ import math
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
-from weightdecay.lab.paper.measure import BEST
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture, mark
 from weightdecay.lab.report.drawn.overlay import paper_numbers
 from weightdecay.lab.report.drawn.view import View, mean_and_std, values
@@ -25,7 +24,7 @@ def draw(view: View) -> Picture:
         for position, curve in enumerate(view.curves):
             style = dict(view.looks[curve])
             cells = sorted(view.answer.of(curve), key=view.place)
-            numbers = {view.place(cell): mean_and_std(values(cell, BEST)) for cell in cells}
+            numbers = {view.place(cell): mean_and_std(values(cell, view.measure)) for cell in cells}
             finite = {place: both for place, both in numbers.items() if math.isfinite(both[0])}
             with canvas.curve(axes, position):
                 if finite:

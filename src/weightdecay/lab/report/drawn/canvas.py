@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Literal
 
-from markupsafe import escape
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.transforms import Transform
 
+from weightdecay.document import Drawing
 from weightdecay.lab.report import figures
 from weightdecay.lab.report.figures import INK, columns_for
 
@@ -58,16 +60,31 @@ class Picture:
         svg.write_text(re.sub(r"<svg\b[^>]*>", lambda tag: tag[0] + white, self.svg, count=1), encoding="utf-8")
         return figures.save_png(self.figure, folder, name), svg
 
+    def drawing(self, name: str, caption: str = "") -> Drawing:
+        """Return the figure for a page, which writes its title: what stands behind the name of an experiment.
+
+        Without such a name the section says what it is. See :meth:`inline`.
+        """
+        title = self.title.partition("\n")[0].partition(": ")[2]
+        return Drawing(self.inline(name), caption or self.caption, title[:1].upper() + title[1:], bool(self.spots))
+
     def inline(self, name: str) -> str:
         """Return the figure for a page: parts of a curve carry ``data-curve``, spots their text as a ``<title>``.
 
-        ``name`` must differ from those of the page's other figures.
+        ``name`` must differ from those of the page's other figures. The title is cut off.
         """
-        text = figures.in_page(self.svg, name)
+        text = figures.cropped(figures.in_page(self.svg, name), self._above)
         text = text.replace("<svg", f'<svg role="group" aria-label="{escape(self.title)}"', 1)
         text = re.sub(rf'id="({re.escape(name)}-(curve|key)-(\d+)-\d+)"', r'id="\1" data-\2="\3"', text)
         shown = "".join(self._spots())
         return text.replace("</svg>", f'<g class="spots">{shown}</g></svg>') if shown else text
+
+    @property
+    def _above(self) -> float:
+        """The height of the title, in points from the top. Known once the figure is laid out."""
+        titles = [one for one in self.figure.findobj(Text) if isinstance(one, Text) and one.get_text() == self.title]
+        low = min((one.get_window_extent().y0 for one in titles), default=self.figure.bbox.y1)
+        return max(0.0, (self.figure.bbox.y1 - low) * 72 / self.figure.dpi)
 
     def _spots(self) -> Iterator[str]:
         """Return the spots in the units of the SVG, which are points from the upper left."""

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weightdecay.lab.paper.measure import BEST, SELECTED, Measure
+from weightdecay.lab.paper.measure import BEST, LAST, SELECTED, Measure
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture, mark
 from weightdecay.lab.report.drawn.overlay import paper_numbers
 from weightdecay.lab.report.drawn.view import View, mean_and_std, values
@@ -19,7 +19,7 @@ from weightdecay.lab.study.statistics import Cell
 
 
 def draw(view: View) -> Picture:
-    """Draw mean and standard deviation over seeds of the best epoch; thin, of the epoch that validation selects."""
+    """Draw mean and standard deviation over seeds by the view's measure; thin, of the epoch that validation selects."""
     with styled():
         canvas = Canvas(Figure(figsize=(7.0, 4.6), layout="constrained"))
         axes = canvas.figure.subplots()
@@ -28,30 +28,34 @@ def draw(view: View) -> Picture:
         # λ = 0 has no place on a logarithmic axis: it gets its own, most of a decade before the first.
         zero = positive[0] / 5 if positive else 0.2
         shown: list[float] = []
+        step = min(0.04, 0.3 / len(view.curves))  # decades between the points at 0, so that shared ones are all seen
+        apart = zero
         for position, curve in enumerate(view.curves):
+            zero = apart * 10 ** (step * (position - (len(view.curves) - 1) / 2))
             for lr in view.lrs(curve):
                 cells = [cell for cell in view.answer.of(curve) if cell.point.lr == lr]
                 label, style = _label(view, curve, lr), _style(view, curve, lr)
                 with canvas.curve(axes, position):
-                    shown += line(axes, view, cells, BEST, zero, label, style)
+                    shown += line(axes, view, cells, view.measure, zero, label, style)
                     if SELECTED in view.measures:
                         thin = {**style, "marker": "", "linewidth": 0.9, "alpha": 0.7}
                         shown += line(axes, view, cells, SELECTED, zero, "_validation", thin)
             with canvas.curve(axes, position):
                 _marks(axes, view, curve, zero)
             for cell in view.answer.of(curve):
-                mean, _ = mean_and_std(values(cell, BEST))
+                mean, _ = mean_and_std(values(cell, view.measure))
                 if math.isfinite(mean):
                     canvas.spot(axes, view.place(cell) or zero, mean, view.said(cell), position)
         paper = paper_numbers(canvas, axes, view)
         axes.set_xscale("log")
         if not positive:
-            axes.set_xlim(zero / 10, zero * 10)
-        decay_ticks(axes, positive, zero if 0 in places else None)
+            axes.set_xlim(apart / 10, apart * 10)
+        decay_ticks(axes, positive, apart if 0 in places else None)
         error_scale(axes, shown)
         beside = any(coupled(view, curve) for curve in view.curves)
         axes.set_xlabel("weight decay λ  (λ·η where the legend says so)" if beside else "weight decay λ")
-        axes.set_ylabel(axis_title(view.metric.name, view.metric))
+        at_the_end = " at the last epoch" if view.measure is LAST else ""
+        axes.set_ylabel(axis_title(view.metric.name + at_the_end, view.metric))
         title = view.heading(f"{view.metric.name} against weight decay")
         axes.set_title(title)
         canvas.legend(axes, *_explained(view), *paper)
@@ -61,18 +65,18 @@ def draw(view: View) -> Picture:
 def line(
     axes: Axes, view: View, cells: list[Cell], measure: Measure, zero: float, label: str, style: dict[str, Any]
 ) -> list[float]:
-    """Draw a curve by one measure, with bars for the paper's; return the means. What diverged is a cross at the top."""
+    """Draw a curve by one measure, with bars for the view's; return the means. What diverged is a cross at the top."""
     finite: list[tuple[float, float, float]] = []
     for cell in cells:
         mean, std = mean_and_std(values(cell, measure))
         if math.isfinite(mean):
             finite.append((view.place(cell), mean, std))
-        elif measure is BEST:
+        elif measure is view.measure:
             diverged(axes, view.place(cell) or zero, style["color"])
     if not finite:
         return []
     places, means = [place or zero for place, *_ in finite], [mean for _, mean, _ in finite]
-    if measure is BEST:
+    if measure is view.measure:
         with_bars(axes, places, means, [std for *_, std in finite], label, style, first=int(finite[0][0] == 0))
     else:
         axes.plot(places, means, label=label, **style)
@@ -83,12 +87,12 @@ def _marks(axes: Axes, view: View, curve: str, zero: float) -> None:
     """Ring the best cell, and put a square about the cell at the paper's lr and λ."""
     colour = view.looks[curve]["color"]
     best = view.best(curve)
-    mean, _ = mean_and_std(values(best, BEST))
+    mean, _ = mean_and_std(values(best, view.measure))
     if math.isfinite(mean):
         ring(axes, view.place(best) or zero, mean, colour)
     if curve in view.answer.panel.fixed:
         fixed = view.answer.at_fixed(curve)
-        mean, _ = mean_and_std(values(fixed, BEST))
+        mean, _ = mean_and_std(values(fixed, view.measure))
         if math.isfinite(mean):
             axes.plot(
                 view.place(fixed) or zero, mean, "s", markersize=17, markeredgewidth=1.1, markerfacecolor="none",
@@ -129,7 +133,8 @@ def _explained(view: View) -> list[Any]:
 
 
 def _caption(view: View) -> str:
-    text = "Lowest over epochs, as the paper has it: mean over seeds, bars one standard deviation, the best ringed"
+    which = "Lowest over epochs, as the paper has it" if view.measure is BEST else f"{view.measure.name.capitalize()}"
+    text = f"{which}: mean over seeds, bars one standard deviation, the best ringed"
     text += ", a square about the paper’s own λ." if view.answer.panel.fixed else "."
     if SELECTED in view.measures:
         text += " The thin lines are the error at the epoch that held-out examples select."

@@ -11,7 +11,6 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from weightdecay.lab.paper.measure import BEST
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture
 from weightdecay.lab.report.drawn.view import View, mean_and_std, values
 from weightdecay.lab.report.figures import axis_title, plain, styled
@@ -59,7 +58,7 @@ def draw(view: View) -> Picture:
 
 
 def _norm(view: View) -> Normalize:
-    means = [mean_and_std(values(cell, BEST))[0] for cell in view.answer.cells.values()]
+    means = [mean_and_std(values(cell, view.measure))[0] for cell in view.answer.cells.values()]
     finite = [mean for mean in means if math.isfinite(mean)] or [1.0]
     low, high = min(finite), max(finite)
     if low > 0 and high > 3 * low:
@@ -74,7 +73,7 @@ def _map(canvas: Canvas, axes: Axes, view: View, curve: str, position: int, norm
     colours = mpl.colormaps[MAP]
     for cell in cells:
         x, y = columns.index(view.place(cell)), lines.index(cell.point.lr)
-        mean, _ = mean_and_std(values(cell, BEST))
+        mean, _ = mean_and_std(values(cell, view.measure))
         finite = math.isfinite(mean)
         face: Any = colours(norm(mean)) if finite else "#8c8c8c"
         axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=face, edgecolor=face, linewidth=0.3))

@@ -14,7 +14,7 @@ def paper_numbers(canvas: Canvas, axes: Axes, view: View) -> list[Line2D]:
 
     At any other scale than the paper's the data and the network are others, and its numbers have no place.
     """
-    if view.scale.name != "paper":
+    if not view.papers:
         return []
     drawn = False
     through = axes.get_yaxis_transform()

@@ -1,4 +1,4 @@
-"""One panel of a reproduction, with what all its figures and tables need."""
+"""A panel with what all its figures and tables need: one of the paper's, or a comparison."""
 
 from __future__ import annotations
 
@@ -29,40 +29,35 @@ PLACES = (
 
 @dataclass(frozen=True)
 class View:
-    """A panel of an experiment at a scale. ``looks`` are colour, marker and dash of its curves."""
+    """Curves with their cells, as figures need them. ``looks`` are colour, marker and dash of each curve."""
 
-    experiment: Experiment
-    scale: Scale
     answer: Answer
     looks: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def measure(self) -> Measure:
+        """By which its figures are drawn and its best cells chosen."""
+        return BEST
+
+    @property
+    def prefix(self) -> str:
+        """What the titles of its figures begin with."""
+        return ""
+
+    @property
+    def where(self) -> str:
+        """Name network and data, as every number needs it."""
+        return self.answer.panel.title
+
+    @property
+    def papers(self) -> str:
+        """Name the paper's own numbers, where they have a place beside ours; else nothing."""
+        return ""
 
     @property
     def curves(self) -> tuple[str, ...]:
         """The names of the curves; a curve's position among them is its name in a figure."""
         return self.answer.panel.curves
-
-    @property
-    def read_from(self) -> str:
-        """What was read in place of the scale's own data: the last part of its name, which may be a long path."""
-        own = {setting.run.get("data") for setting in SCALES[self.scale.name].settings.values()}
-        data = str(self.answer.panel.setting.run.get("data", ""))
-        return "" if data in own else re.split(r"[:/\\]", data.rstrip("/\\"))[-1]
-
-    @property
-    def name(self) -> str:
-        """Name network and data: those of other data than the scale's are not passed off as its own."""
-        title = self.answer.panel.title
-        return f"{title} (read from {self.read_from})" if self.read_from else title
-
-    @property
-    def where(self) -> str:
-        """Name network, data and scale, as every number needs it."""
-        return f"{self.name}, scale {self.scale.name}"
-
-    @property
-    def papers(self) -> str:
-        """Name the paper's own numbers where they stand beside ours."""
-        return "the paper’s, on its own data" if self.read_from else "the paper’s"
 
     @property
     def metric(self) -> Metric:
@@ -71,22 +66,28 @@ class View:
 
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
-        """Those that every run of the panel has a number for."""
-        return tuple(one for one in MEASURES if one.reads(self.answer.results))
+        """Those that every run has a number for, its own first."""
+        others = [one for one in MEASURES if one is not self.measure and one.reads(self.answer.results)]
+        return (self.measure, *others)
 
     @cached_property
     def say(self) -> Numbers:
         """How its numbers are written."""
-        lowest = min(statistics.fmean(values(cell, BEST)) for cell in self.answer.cells.values())
+        lowest = min(statistics.fmean(values(cell, self.measure)) for cell in self.answer.cells.values())
         return Numbers.near(self.metric, lowest, percents=2)
 
     def title(self, curve: str) -> str:
         """The curve's name for a person."""
         return self.answer.of(curve)[0].point.title
 
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """Name and colour of every curve."""
+        return [(self.title(curve), self.looks[curve]["color"]) for curve in self.curves]
+
     def best(self, curve: str) -> Cell:
-        """The cell that the paper would have reported."""
-        return self.answer.best(curve, BEST)
+        """The cell that would be reported."""
+        return self.answer.best(curve, self.measure)
 
     def place(self, cell: Cell) -> float:
         """Where the cell stands on the axis of λ."""
@@ -111,7 +112,46 @@ class View:
 
     def heading(self, what: str) -> str:
         """Return the title of a figure: what it shows, and below, on what; in lines that fit over seven inches."""
-        return plain("\n".join([f"{self.experiment.name}: {what}", *textwrap.wrap(self.where, 64)]))
+        prefix = f"{self.prefix}: " if self.prefix else ""
+        return plain("\n".join([f"{prefix}{what}", *textwrap.wrap(self.where, 64)]))
+
+
+@dataclass(frozen=True)
+class PaperView(View):
+    """A panel of an experiment of the paper, at a scale."""
+
+    experiment: Experiment
+    scale: Scale
+
+    @property
+    def prefix(self) -> str:
+        """The experiment."""
+        return self.experiment.name
+
+    @property
+    def read_from(self) -> str:
+        """What was read in place of the scale's own data: the last part of its name, which may be a long path."""
+        own = {setting.run.get("data") for setting in SCALES[self.scale.name].settings.values()}
+        data = str(self.answer.panel.setting.run.get("data", ""))
+        return "" if data in own else re.split(r"[:/\\]", data.rstrip("/\\"))[-1]
+
+    @property
+    def name(self) -> str:
+        """Name network and data: those of other data than the scale's are not passed off as its own."""
+        title = self.answer.panel.title
+        return f"{title} (read from {self.read_from})" if self.read_from else title
+
+    @property
+    def where(self) -> str:
+        """Name network, data and scale, as every number needs it."""
+        return f"{self.name}, scale {self.scale.name}"
+
+    @property
+    def papers(self) -> str:
+        """Name the paper's own numbers, which have a place beside ours only at its own scale."""
+        if self.scale.name != "paper":
+            return ""
+        return "the paper’s, on its own data" if self.read_from else "the paper’s"
 
 
 def values(cell: Cell, measure: Measure) -> list[float]:
@@ -130,13 +170,13 @@ def seeds(results: Sequence[Result]) -> str:
     return f"{len(results)} seeds" if len(results) != 1 else "one seed"
 
 
-def views(reproduction: Reproduction) -> list[View]:
+def views(reproduction: Reproduction) -> list[PaperView]:
     """Return the panels of a reproduction. A curve looks the same in all of them."""
     curves = {
         point.curve: point.optimizer for answer in reproduction.answers for point in answer.panel.points
     }  # a curve once, in the order of the panels
     looks = _looks(curves)
-    return [View(reproduction.experiment, reproduction.scale, answer, looks) for answer in reproduction.answers]
+    return [PaperView(answer, looks, reproduction.experiment, reproduction.scale) for answer in reproduction.answers]
 
 
 def _looks(curves: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:

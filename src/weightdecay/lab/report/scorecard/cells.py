@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightdecay.lab.paper.measure import BEST, Measure
-from weightdecay.lab.report.drawn.view import View, values
+from weightdecay.lab.report.drawn.view import PaperView, values
 from weightdecay.lab.report.numbers import decay
 from weightdecay.lab.study.statistics import Cell
 
@@ -30,7 +30,7 @@ class Settled:
     paper: str = ""
 
 
-def settled(view: View) -> list[Settled]:
+def settled(view: PaperView) -> list[Settled]:
     """Return two rows a curve: at the lr and λ that each measure chooses, and at the paper's, where it has any."""
     found = []
     for curve in view.curves:
@@ -44,7 +44,7 @@ def settled(view: View) -> list[Settled]:
     return found
 
 
-def _settled(view: View, curve: str, chosen: str, cells: Sequence[tuple[Measure, Cell]], paper: str) -> Settled:
+def _settled(view: PaperView, curve: str, chosen: str, cells: Sequence[tuple[Measure, Cell]], paper: str) -> Settled:
     return Settled(
         curve=view.title(curve),
         chosen=chosen,
@@ -55,14 +55,14 @@ def _settled(view: View, curve: str, chosen: str, cells: Sequence[tuple[Measure,
     )
 
 
-def at_edge(view: View, cell: Cell) -> bool:
+def at_edge(view: PaperView, cell: Cell) -> bool:
     """Whether the λ is the first or the last of its curve, so that a better one may lie beyond. λ = 0 has no beyond."""
     places = [view.place(one) for one in view.answer.of(cell.point.curve) if one.point.lr == cell.point.lr]
     place = view.place(cell)
     return len(places) > 1 and place != 0 and place in (min(places), max(places))
 
 
-def _where(view: View, cell: Cell) -> str:
+def _where(view: PaperView, cell: Cell) -> str:
     lr = f", lr {cell.point.lr:g}" if len(view.lrs(cell.point.curve)) > 1 else ""
     return f"λ {decay(cell.point.weight_decay)}{lr}"
 
@@ -81,7 +81,7 @@ class Listed:
     best: bool
 
 
-def listed(view: View) -> list[Listed]:
+def listed(view: PaperView) -> list[Listed]:
     """Return every cell of a panel, curve by curve."""
     return [
         Listed(
@@ -99,7 +99,7 @@ def listed(view: View) -> list[Listed]:
     ]
 
 
-def runs_csv(experiment: str, panels: Sequence[View]) -> str:
+def runs_csv(experiment: str, panels: Sequence[PaperView]) -> str:
     """Return one row a run: where it stands and what it came to by each measure, empty where there is no number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from weightdecay import document
+from weightdecay.document import write_whole
 from weightdecay.lab.paper.experiment import Reproduction
 from weightdecay.lab.report.scorecard.lines import lines
-from weightdecay.lab.report.scorecard.page import render
+from weightdecay.lab.report.scorecard.page import document_of
 from weightdecay.lab.report.scorecard.story import stories
-from weightdecay.lab.report.whole import write_whole
 from weightdecay.lab.run import Result
 from weightdecay.lab.run.recorded import results_csv, runs_csv
 
@@ -36,18 +37,16 @@ def write(reproductions: Sequence[Reproduction], folder: Path) -> Scorecard:
     drawn.mkdir(parents=True, exist_ok=True)
     told = stories(reproductions)
     files: list[Path] = []
-    inlined: dict[str, str] = {}
     for story in told:
         for shown in story.shown:
             for name, picture in shown.pictures.items():
                 files += picture.save(drawn, name)
-                inlined[name] = picture.inline(name)
     text = results_csv(every_result(reproductions))
     results = write_whole(folder / "results.csv", text)
     runs = write_whole(folder / "runs.csv", runs_csv(every_result(reproductions)))
     plain = json.dumps([line.to_json() for line in lines(reproductions)], ensure_ascii=False, indent=1)
     rows = write_whole(folder / "scorecard.json", plain + "\n")
-    page = write_whole(folder / "scorecard.html", render(told, inlined, text))
+    page = document.write(document_of(told, text), folder, "scorecard")
     return Scorecard(page, tuple(files), results, runs, rows)
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from weightdecay.lab.paper.experiment import Reproduction, Row
 from weightdecay.lab.paper.ordering import Judgement, Verdict
-from weightdecay.lab.report.drawn.view import View, views
+from weightdecay.lab.report.drawn.view import PaperView, views
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
@@ -25,7 +25,7 @@ class Line:
     """A row with the panel it was judged on."""
 
     row: Row
-    view: View
+    view: PaperView
     reproduction: Reproduction
 
     @property
@@ -76,7 +76,7 @@ def lines(reproductions: Sequence[Reproduction]) -> list[Line]:
     return [line for one in reproductions for line in lines_of(one, views(one))]
 
 
-def lines_of(reproduction: Reproduction, panels: Sequence[View]) -> list[Line]:
+def lines_of(reproduction: Reproduction, panels: Sequence[PaperView]) -> list[Line]:
     """Return the rows of one experiment."""
     by_title = {view.answer.panel.title: view for view in reversed(panels)}
     return [Line(row, by_title[row.panel], reproduction) for row in reproduction.rows]

@@ -10,7 +10,7 @@ from functools import cached_property
 from weightdecay.lab.paper.experiment import Reproduction
 from weightdecay.lab.report.drawn import draw, kinds
 from weightdecay.lab.report.drawn.canvas import Picture
-from weightdecay.lab.report.drawn.view import View, views
+from weightdecay.lab.report.drawn.view import PaperView, views
 from weightdecay.lab.report.page import versions
 from weightdecay.lab.report.scorecard.cells import Listed, Settled, listed, runs_csv, settled
 from weightdecay.lab.report.scorecard.lines import Line, lines_of
@@ -22,7 +22,7 @@ class Shown:
     """A panel, its pictures by the name of their files, and its tables."""
 
     name: str  # of files, and in the page
-    view: View
+    view: PaperView
     pictures: dict[str, Picture]
 
     @property
@@ -49,7 +49,7 @@ class Story:
     reproduction: Reproduction
 
     @cached_property
-    def views(self) -> list[View]:
+    def views(self) -> list[PaperView]:
         """Its panels."""
         return views(self.reproduction)
 

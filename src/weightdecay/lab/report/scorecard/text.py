@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from weightdecay.lab.paper.experiment import Reproduction
 from weightdecay.lab.paper.measure import MEASURES
-from weightdecay.lab.report.drawn.view import View
+from weightdecay.lab.report.drawn.view import PaperView
 from weightdecay.lab.report.figures import axis_title
 from weightdecay.lab.report.scorecard.cells import settled
 from weightdecay.lab.report.scorecard.lines import MARK, OWN, Line, Tally
@@ -78,7 +78,7 @@ def _verdict(verdict: str, seeds: int | None) -> str:
     return verdict + (f" ({seeds} seeds would decide)" if seeds else "")
 
 
-def _numbers(view: View) -> str:
+def _numbers(view: PaperView) -> str:
     """Return the table of each curve at its best λ and at the paper's."""
     paper = view.scale.name == "paper"
     heading = axis_title(view.metric.name, view.metric)

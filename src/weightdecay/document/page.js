@@ -1,22 +1,23 @@
 "use strict";
-// Filters of the scorecard, curves that can be hidden, and numbers that can be read. Nothing here makes markup of text.
+// Filters of tables, curves that can be hidden, and numbers that can be read. Nothing here makes markup of text.
 (() => {
   const all = (selector, within = document) => [...within.querySelectorAll(selector)];
   all("fieldset[hidden], .hint[hidden]").forEach((element) => { element.hidden = false; });
 
-  // The scorecard: rows of the verdicts that are ticked.
-  const boxes = all(".filters input");
-  const filter = () => {
-    const off = new Set(boxes.filter((box) => box.dataset.verdict && !box.checked).map((box) => box.dataset.verdict));
-    const own = boxes.some((box) => "own" in box.dataset && !box.checked);
-    const disagree = boxes.some((box) => "disagree" in box.dataset && box.checked);
-    for (const row of all("tr.line")) {
-      row.hidden = off.has(row.dataset.verdict) || (own && "own" in row.dataset)
-        || (disagree && !("disagree" in row.dataset));
-    }
-  };
-  boxes.forEach((box) => box.addEventListener("change", filter));
-  filter();
+  // A table: the rows of the tags that are ticked.
+  for (const table of all(".table")) {
+    const boxes = all(".filters input", table);
+    const filter = () => {
+      const off = boxes.filter((box) => box.dataset.tag && !box.checked).map((box) => box.dataset.tag);
+      const only = boxes.filter((box) => box.dataset.only && box.checked).map((box) => box.dataset.only);
+      for (const row of all("tr[data-tags]", table)) {
+        const tags = row.dataset.tags.split("|");
+        row.hidden = off.some((tag) => tags.includes(tag)) || !only.every((tag) => tags.includes(tag));
+      }
+    };
+    boxes.forEach((box) => box.addEventListener("change", filter));
+    filter();
+  }
 
   // A curve: its lines, marks and spots in all pictures of its panel.
   for (const box of all("input[data-hides]")) {

@@ -6,8 +6,8 @@ import re
 import pytest
 from matplotlib.figure import Figure
 
-from weightdecay.lab.report.document import Document, Section, Table, draw, render, write
-from weightdecay.lab.report.figures import styled
+from weightdecay.document import Document, Section, Table, render, write
+from weightdecay.lab.report.figures import draw, styled
 
 
 @pytest.fixture
