@@ -6,7 +6,7 @@ import re
 import pytest
 from matplotlib.figure import Figure
 
-from weightdecay.document import Document, Section, Table, render, write
+from weightdecay.document import Column, Document, Filter, Mark, Section, Table, render, write
 from weightdecay.lab.report.figures import draw, styled
 
 
@@ -60,3 +60,43 @@ def test_parts_keep_their_order_and_numbers_are_set_right(page):
 def test_a_row_of_the_wrong_length_is_refused():
     with pytest.raises(ValueError, match="row 2 has 1 cells, the heading 2"):
         Table(("a", "b"), ((1, 2), (3,)))
+
+
+def test_the_page_knows_dark_paper_phones_and_keys_without_a_browser(page):
+    text = render(page)
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in text
+    for rule in (
+        "@media screen and (prefers-color-scheme: dark)",
+        "@media print",
+        ":focus-visible",
+        "max-width: 46rem",
+    ):
+        assert rule in text
+    assert text.index('<a class="skip" href="#main">') < text.index("<h1>") < text.index('<main id="main"')
+    for start in [one.start() for one in re.finditer("<table|<svg", text)]:  # in a box that scrolls by itself
+        assert text.rindex('<div class="wide">', 0, start) > text.rfind("</div>", 0, start)
+
+
+def test_a_column_is_one_line_and_its_cells_are_written_by_it():
+    columns = (
+        Column("name", lambda one: Mark(one[0], "strong", "#0072B2")),
+        Column("twice", lambda one: 2 * one[1]),
+        Column("said", lambda one: f"{one[1]} points", number=True),
+    )
+    table = Table.of((("a<", 1.5), ("b", 2)), columns, chosen=frozenset((1,)))
+    assert table.numeric == (False, True, True)
+    text = render(Document("t", "a", (Section("s", (), (table,)),)))
+    assert '<td><span class="strong"><i class="swatch" style="background:#0072B2"></i>a&lt;</span></td>' in text
+    assert '<td class="number">3</td><td class="number">1.5 points</td>' in text
+    assert text.count('<tr class="chosen">') == 1
+
+
+def test_a_page_that_nobody_can_act_on_runs_no_script():
+    assert "script" not in render(Document("t", "a", (Section("s", ("text",), (Table(("x",), ((1,),)),)),)))
+    filtered = Table(
+        ("x",), ((1,), (2,)), tags=(frozenset("a"), frozenset()), filters=(Filter("only a", "a", only=True),)
+    )
+    text = render(Document("t", "a", (Section("s", (), (filtered,)),)))
+    assert text.count("<script>") == 1
+    assert "script-src 'sha256-" in text
+    assert re.search(r'<tr data-tags="a"><td class="number">1', text)

@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from browser import browsing
+from legible import assert_legible, needs_chromium
 
 import weightdecay as wd
 from weightdecay.monitor import chart, read, watch
@@ -351,6 +353,12 @@ def test_the_page_is_one_file_with_figures(tmp_path):
     assert "prefers-color-scheme: dark" in text
     with pytest.raises(ValueError, match="no reading yet after 0 steps"):
         watch(torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], lr=0.1)).report(tmp_path / "none.html")
+
+
+@needs_chromium
+def test_in_a_browser_the_page_is_legible(tmp_path):
+    with browsing() as tab:
+        assert_legible(tab, watched().report(tmp_path / "page.html"))
 
 
 def test_a_chart_shows_every_point_and_escapes_names():

@@ -10,7 +10,9 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+from browser import browsing
 from fakes import fake_results
+from legible import assert_legible, needs_chromium
 from reading import Reader
 
 from weightdecay.lab.report import figures, page, write
@@ -221,3 +223,17 @@ def test_the_download_is_the_table(written):
     links = [attributes for tag, attributes in seen if tag == "a" and "download" in attributes]
     assert [link["download"] for link in links] == ["results.csv"]
     assert base64.b64decode(links[0]["href"].split("base64,")[1]) == written.results.read_bytes()
+
+
+@needs_chromium
+def test_in_a_browser_a_comparison_and_a_sweep_are_legible(whole, written, tmp_path):
+    asked = replace(
+        whole.question,
+        name="sweep",
+        setting="a network with a long name " * 9,
+        command="weightdecay sweep " + "x" * 200,
+    )
+    sweep = write(replace(whole, question=asked), tmp_path)
+    with browsing() as tab:
+        assert_legible(tab, written.page)
+        assert_legible(tab, sweep.page)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
-from browser import MISSING, browsing, program
+from browser import browsing
+from legible import assert_legible, needs_chromium
 from reading import Reader
 from reproductions import reproduction, three
 
@@ -135,7 +136,7 @@ def test_hostile_names_do_not_leave_their_cell_of_the_text():
 # The page in a browser.
 
 
-chromium = pytest.mark.skipif(program() is None, reason=MISSING)
+chromium = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +234,10 @@ def test_in_a_browser_hostile_names_run_nothing(hostile_page, browser):
 
 
 @chromium
-def test_in_a_browser_a_phone_shows_all_of_it(written, browser):
-    browser.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=2, mobile=True)
-    browser.open(written.page.as_uri())
-    assert browser.run("document.documentElement.scrollWidth") <= 390
-    browser.call("Emulation.clearDeviceMetricsOverride")
+def test_in_a_browser_all_of_it_is_legible_on_a_desktop_and_a_phone(written, browser):
+    assert_legible(browser, written.page)
+
+
+@chromium
+def test_in_a_browser_hostile_names_do_not_widen_the_page(hostile_page, browser):
+    assert_legible(browser, hostile_page)

@@ -10,8 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from browser import browsing, program
 from forked import Forked
 from lab import COMMAND
+from legible import assert_legible
 from PIL import Image
 from small_data import photos
 from torch import nn
@@ -64,6 +66,9 @@ def test_a_finished_run_without_weights_is_trained_again_and_then_keeps_them(fin
     for name in ("spectrum.html", "spectrum.csv", "spectrum.png", "prediction.svg"):
         assert (tmp_path / name).stat().st_size > 0
     rows = values(tmp_path / "spectrum.csv")
+    if program():  # the page once more, in a browser: it takes half a minute to measure
+        with browsing() as tab:
+            assert_legible(tab, tmp_path / "spectrum.html")
 
     assert main(words) == 0
     assert "weights.pt" in capsys.readouterr().out

@@ -12,6 +12,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from browser import browsing
+from legible import assert_legible, needs_chromium
 
 from weightdecay import theory
 from weightdecay.lab.cli import main
@@ -53,6 +55,12 @@ def test_everything_is_written_and_the_page_says_what_the_numbers_say(written):
     assert page.count("<svg") == len(figures)
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "weightdecay theory --out" in page
+
+
+@needs_chromium
+def test_in_a_browser_the_page_is_legible(written):
+    with browsing() as tab:
+        assert_legible(tab, written / "theory.html")
 
 
 def test_the_files_hold_every_point_of_the_figures(written):
