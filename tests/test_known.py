@@ -57,6 +57,20 @@ def test_all_from_a_table_trains_nothing(whole, tmp_path, capsys):
     assert judged(out) == judged(whole)
 
 
+def test_evidence_grows_with_what_has_finished(whole, tmp_path):
+    """A table, and a folder with one run of an experiment that is not complete: both are in the new table, once."""
+    results = Store(whole).results()
+    out, file = tmp_path / "out", tmp_path / "evidence.csv"
+    Store(out).save(results[0])
+    Store(out).save(results[1])
+    table(file, results[1:4])
+    asked = ["reproduce", *ASKED, *SMOKE, "--from", str(file), "--evidence", str(file), "--out", str(out)]
+    assert main([*asked, "--dry-run"]) == 0
+    rows = read_runs(file)
+    assert [row.run.address for row in rows] == sorted(one.run.address for one in results[:4])
+    assert {row.run: row.best for row in rows} == {one.run: one.best for one in results[:4]}
+
+
 def test_rows_that_do_not_belong_are_said_and_not_taken(whole, tmp_path, capsys):
     results = Store(whole).results()
     elsewhere = [replace(one, run=replace(one.run, data_digest="f" * 64)) for one in results[:2]]

@@ -57,6 +57,8 @@ class ReproduceSettings:
     """NAME=OTHER: other data in place of those of the scale, as in cifar10=images:FOLDER."""
     known: Annotated[tuple[Path, ...], _called("from")] = ()
     """Tables of runs that were trained before, as runs.csv: what they answer is not trained again."""
+    evidence: Path | None = None
+    """Write all runs that are known, those of --out and of --from, as a table to this file: for a later --from."""
     validation_size: int = 0
     """Training examples to hold out at scale paper, which as in the paper holds out none."""
     executor: str = "local"
@@ -83,7 +85,7 @@ class ReproduceSettings:
         return command_line(self, ["reproduce", *(names or self.what)], NOT_AGAIN)
 
 
-NOT_AGAIN = ("known", "dry_run", "estimate", "data_folder", "download", "markdown")
+NOT_AGAIN = ("known", "evidence", "dry_run", "estimate", "data_folder", "download", "markdown")
 """Options that decide nothing of what a figure shows."""
 
 
@@ -120,7 +122,23 @@ def run_reproduce(settings: ReproduceSettings) -> int:
         place=place,
         estimate=settings.estimate and scale.name != "smoke",
     )
-    return conducted(study, settings.dry_run)
+    try:
+        return conducted(study, settings.dry_run)
+    finally:
+        if settings.evidence:
+            _keep(settings, settings.evidence)
+
+
+def _keep(settings: ReproduceSettings, path: Path) -> None:
+    """Write every run of the tables and of the folder, each once, by address: what has an end counts, judged or not."""
+    from weightdecay.lab.report.whole import write_whole
+    from weightdecay.lab.run.recorded import read_runs, runs_csv
+    from weightdecay.lab.run.store import Store
+
+    rows = [*(row for table in settings.known for row in read_runs(table)), *Store(settings.out).results()]
+    by_address = {row.run.address: row for row in rows}  # epochs, where they are known, before a row
+    write_whole(path, runs_csv(by_address[address] for address in sorted(by_address)))
+    say(f"runs    {path}, {len(by_address)} of them")
 
 
 def _list() -> int:
