@@ -42,7 +42,7 @@ ENGINES = ["reference", "foreach", pytest.param("compiled", marks=pytest.mark.sl
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("method", THOROUGH, ids=str)
 def test_decay_with_zero_gradients_stands_near_its_float32_value(method, engine, dtype, rounding, moments):
-    """1.0, lr 1e-3, λ 0.2, Decoupled, 50 steps: 0.990, on average over 1024 weights, or in each when compensated."""
+    """1.0, lr 1e-3, λ 0.2, Decoupled, 25 steps: 0.995, on average over 1024 weights, or in each when compensated."""
     graphs = [(None, "stochastic"), *([(torch.bfloat16, "compensated")] if method.cls in (wd.Adam, wd.SGD) else [])]
     if engine == "compiled" and not (dtype == torch.bfloat16 and (moments, rounding) in graphs):
         pytest.skip("a graph or two a method are enough: half a minute each")
@@ -52,10 +52,10 @@ def test_decay_with_zero_gradients_stands_near_its_float32_value(method, engine,
     options = {"rounding": rounding, "moments": moments, "engine": engine}
     optimizer = method.cls([p], lr=1e-3, weight_decay=0.2, decay=wd.Decoupled(), **options)
     p.grad = torch.zeros_like(p)
-    for _ in range(50):  # each of less than half a spacing, which rounding to nearest loses
+    for _ in range(25):  # each of less than half a spacing, which rounding to nearest loses
         optimizer.step()
-    expected = (1 - 2e-4) ** 50
-    float32 = 50 * 2.0**-24  # the rounding of the arithmetic itself, once a step
+    expected = (1 - 2e-4) ** 25
+    float32 = 25 * 2.0**-24  # the rounding of the arithmetic itself, once a step
     if rounding == "compensated":
         exact = p.detach().double() + optimizer.state[p]["compensation"].double()
         assert abs(exact.mean().item() - expected) < 5 * exact.std().item() / 1024**0.5 + float32
@@ -64,7 +64,7 @@ def test_decay_with_zero_gradients_stands_near_its_float32_value(method, engine,
         return
     mean, spread = p.detach().double().mean().item(), p.detach().double().std().item()
     assert abs(mean - expected) < 5 * spread / 1024**0.5 + float32
-    assert abs(mean - 0.990) < 1e-3
+    assert abs(mean - 0.995) < 1e-3
 
 
 @pytest.mark.parametrize("dtype", LOW, ids=str)
