@@ -34,6 +34,8 @@ FAST = ("-n", "2", *PYTEST[2:], "--limit", "130")
 """No test begins later than that many seconds. A third worker would only slow down mypy, which runs beside them."""
 FAST_SECONDS = "200"
 """Of all tests together, as they last took here; two workers begin with importing torch, and one of them ends first."""
+CHOSEN = VENV / "fast.txt"
+"""What of the tests, as arguments: a change may have hundreds of them."""
 TOOK = VENV / "took.json"
 """{command: {step: seconds}}, of the last time that the command succeeded here."""
 EXTRAS = {"demo": "lab", "test": "lab,spectrum,ray,slurm,peers,trackers,test,docs", "docs": "lab,docs"}
@@ -137,8 +139,9 @@ def test(rest):
     if fast:
         touched = ("python", "tests/touched.py", "--seconds", FAST_SECONDS)
         print("+", *touched, flush=True)
-        found = subprocess.run(**how(touched), stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
-        steps.test("pytest", *FAST, *found, *rest)
+        found = subprocess.run(**how(touched), stdout=subprocess.PIPE, check=True).stdout
+        CHOSEN.write_bytes(found)
+        steps.test("pytest", *FAST, f"@{CHOSEN.relative_to(ROOT)}", *rest)
     else:
         steps.beside("sphinx", "sphinx-build", *DOCS)
         steps.test("pytest", *PYTEST, *rest)

@@ -114,9 +114,10 @@ SECONDS = {f"tests/{law}": {"test_it": 1.0} for law in LAWS} | {
 FAR = {"test_far.py": 3, "test_near.py": 1, "test_new.py": 2}
 
 
-def test_the_laws_come_first_and_then_the_nearest():
-    files, without, left = choose(FAR, SECONDS, 1000.0)
-    assert files == [f"tests/{file}" for file in (*sorted(LAWS), "test_near.py", "test_new.py", "test_far.py")]
+def test_the_tests_of_the_change_come_first_then_the_laws_and_then_the_nearest():
+    files, without, left = choose({**FAR, "test_own.py": 0.5}, SECONDS, 1000.0)
+    order = ("test_own.py", *sorted(LAWS), "test_near.py", "test_new.py", "test_far.py")
+    assert files == [f"tests/{file}" for file in order]
     assert (without, left) == ([], {})
 
 
@@ -134,4 +135,8 @@ def test_of_a_file_that_does_not_fit_the_quick_tests_run_and_the_others_are_name
 def test_a_file_of_which_nothing_fits_does_not_run():
     files, _, left = choose(FAR, SECONDS, len(LAWS) + 3.0)
     assert files[len(LAWS) :] == ["tests/test_near.py"]
-    assert set(left) == {"test_near.py", "test_new.py", "test_far.py"}
+    assert left == {
+        "test_near.py": "1 of 3 tests, 50 s",
+        "test_new.py": "never ran here",
+        "test_far.py": "1 of 1 tests, 4 s",
+    }
