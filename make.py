@@ -128,7 +128,7 @@ def test(rest):
     rest = [word for word in rest if word != "--fast"]
     steps = Steps(
         *(
-            ("test --fast", ("install", "ruff", "mypy", "pytest of what differs from main"))
+            ("test --fast", ("install", "ruff", "mypy", "pytest"))
             if fast
             else ("test", ("install", "ruff", "mypy", "sphinx", "pytest"))
         )

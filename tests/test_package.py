@@ -92,7 +92,8 @@ tried = 0
 for room in ("decay", "optim", "schedule", "transfer"):
     home = importlib.import_module(f"weightdecay.{room}")
     for each in pkgutil.iter_modules(home.__path__, home.__name__ + "."):
-        failed, done = doctest.testmod(sys.modules.get(each.name) or importlib.import_module(each.name), optionflags=doctest.ELLIPSIS)
+        module = sys.modules.get(each.name) or importlib.import_module(each.name)
+        failed, done = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
         assert not failed, each.name
         tried += done
 parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
