@@ -78,6 +78,6 @@ def fields(obj):
         if said is not None:
             plain = isinstance(p.default, str | int | float | tuple | type(None))
             default = f" Default: ``{p.default!r}``." if p.default is not p.empty and plain else ""
-            code = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", said).replace("|", r"\|")
+            code = re.sub(r"(?<![`:])`([^`]+)`(?!`)", r"``\1``", said).replace("|", r"\|")
             lines.append(f":param {p.name}: {code}{default}")
     return lines
