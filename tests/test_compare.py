@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 from fakes import bases, fake_result, fake_results
+from matplotlib.figure import Figure
 from scipy.stats import ttest_rel
 
 import weightdecay
+from weightdecay.lab.report.lines import Moment, by_epoch
 from weightdecay.lab.run.methods import METHODS, method
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.study.compare import (
@@ -288,6 +290,28 @@ def test_decoupled_decays_are_drawn_at_what_they_take_in_a_step():
     for cell in compare(question(settings), fake_results(settings)).cells:
         factor = 1e-3 if cell.point.optimizer == "adamw" else 1
         assert cell.drawn_at == pytest.approx(cell.point.weight_decay * factor)
+
+
+def test_a_row_and_a_place_are_those_of_the_decay_that_the_arm_was_given():
+    """Not of the optimizer's own; also where its best λ is 0, whose runs all decays share."""
+    given = ("l2", "vanilla", "decoupled", "independent", "stable", "corrected", "cautious(stable)")
+    settings = Settings(optimizers=("adam",), decays=given)
+    compared = compare(question(settings), fake_results(settings))
+    words = {one.title.removeprefix("Adam, "): one.decay_in_words for one in compared.standings}
+    assert words["vanilla"] == "vanilla: λ"
+    assert words["corrected"] == "corrected: λ × lr²/peak lr"
+    assert words["cautious(stable)"] == "cautious(stable)"
+    assert words["AdamS"] == "stable: effective lr × λ"
+    for cell in compared.cells:
+        factor = 1e-3 if cell.point.title in ("AdamW", "Adam, corrected") else 1
+        assert cell.drawn_at == pytest.approx(cell.point.weight_decay * factor)
+
+
+def test_a_curve_of_one_epoch_is_seen():
+    axes = Figure().subplots()
+    by_epoch(axes, [Moment(1, 5.0, 4.0, 6.0)], "one", {"color": "black", "marker": ""})
+    by_epoch(axes, [Moment(1, 5.0, 4.0, 6.0), Moment(2, 4.0, 3.0, 5.0)], "two", {"color": "black", "marker": ""})
+    assert [line.get_marker() for line in axes.get_lines()] == ["o", ""]
 
 
 def test_best_epoch_never_exceeds_last_epoch():

@@ -62,7 +62,7 @@ def standings(comparison: Comparison) -> Table:
 
     columns: Sequence[Column[Standing]] = (
         Column("Optimizer", lambda one: Mark(one.title, "strong", shown.looks[one.optimizer]["color"])),
-        Column(DECAY_IN_WORDS, lambda one: one.method.decay_in_words),
+        Column(DECAY_IN_WORDS, lambda one: one.decay_in_words),
         Column("lr", lambda one: edged(f"{one.best.point.lr:g}", lrs, one), number=True),
         Column("Best λ", lambda one: edged(decay(one.best.point.weight_decay), weight_decays, one), number=True),
         Column(

@@ -41,6 +41,8 @@ def moments(results: Sequence[Result], quantity: Quantity) -> list[Moment]:
 def by_epoch(axes: Axes, drawn: Sequence[Moment], label: str, style: dict[str, Any]) -> None:
     """Draw the mean as a line, and the band from the lowest to the highest where there is one."""
     epochs = [one.epoch for one in drawn]
+    if len(drawn) == 1:
+        style = {**style, "marker": "o"}  # a line through one point shows nothing
     axes.plot(epochs, [one.mean for one in drawn], label=label, **style)
     if any(one.low < one.high for one in drawn):
         low, high = [one.low for one in drawn], [one.high for one in drawn]

@@ -15,7 +15,7 @@ from weightdecay.lab.report.drawn.canvas import Picture
 from weightdecay.lab.report.numbers import Numbers, decay, digits
 from weightdecay.lab.run import ERROR, Result
 from weightdecay.lab.run.recorded import results_csv
-from weightdecay.lab.study.statistics import Comparison, Standing
+from weightdecay.lab.study.statistics import TIMES_LR, Comparison, Standing
 
 PAPER_STEPS = 78_200
 PAPER_WEIGHT_DECAY = 5e-4
@@ -123,10 +123,10 @@ def asides(comparison: Comparison) -> str:
         said.append(
             "λ = 0 stands apart at the left; there all decays of a method are the same optimizer and share their runs."
         )
-    if any(one.method.decay == "decoupled" for one in comparison.standings):
+    if any(one.decay in TIMES_LR for one in comparison.standings):
         said.append(
-            "A decay that is decoupled from the gradient is drawn at λ·η, as in the paper: it takes that fraction of a "
-            "weight in a step."
+            "Decoupled and corrected decay are drawn at λ·η, as the first is in the paper: at the peak lr they take that "
+            "fraction of a weight in a step."
         )
     if comparison.question.classes:
         classes = comparison.question.classes
@@ -257,8 +257,8 @@ def _against_the_paper(comparison: Comparison) -> str:
 
 def _means_what_l2_means(standing: Standing) -> bool:
     """Whether the λ is comparable with the paper's 5e-4: SGD's, and every stable one above 0."""
-    comparable = standing.method.decay == "stable" or standing.method.base == "sgd"
-    return comparable and standing.method.decay != "decoupled" and standing.best.point.weight_decay > 0
+    comparable = standing.decay == "stable" or standing.method.base == "sgd"
+    return comparable and standing.decay in ("l2", "stable") and standing.best.point.weight_decay > 0
 
 
 def _list(names: Iterable[str]) -> str:

@@ -8,12 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from weightdecay.catalog import DECAYS
 from weightdecay.lab.run import Metric, Result, Run
 from weightdecay.lab.run.methods import Method, method
 from weightdecay.lab.study.difference import Difference, paired
 from weightdecay.lab.study.question import Point, Question
 
 Verdict = Literal["best", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
+
+
+TIMES_LR = ("decoupled", "corrected")
+"""Decays whose pull at the peak is λ·η."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +54,16 @@ class Cell:
         return sum(result.status == "diverged" for result in self.results)
 
     @property
+    def decay(self) -> str:
+        """The decay of its runs, as a name or a text; at λ = 0 the runs of all decays are one, and have none."""
+        run = self.results[0].run if self.results else None
+        given = dict(run.optimizer_options).get("decay") if run is not None else None
+        return str(given or method(self.point.optimizer).decay)
+
+    @property
     def drawn_at(self) -> float:
-        """Where the figures put this λ: at λ·η for a decoupled decay, as in the paper, else at λ."""
-        decoupled = method(self.point.optimizer).decay == "decoupled"
-        return self.point.weight_decay * (self.point.lr if decoupled else 1.0)
+        """Where the figures put this λ: at λ·η where the lr multiplies λ and no gain does, as in the paper, else λ."""
+        return self.point.weight_decay * (self.point.lr if self.decay in TIMES_LR else 1.0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,12 @@ class Standing:
     without: Cell | None  # the same lr at λ = 0, where it was run
     difference: Difference | None  # its metric minus that of the best optimizer; None: it is the best
     edges: tuple[str, ...]
+    decay: str  # as a name or a text
+
+    @property
+    def decay_in_words(self) -> str:
+        """What a step takes from a weight, in a few words; the text itself of a decay that takes arguments."""
+        return DECAYS[self.decay].words if self.decay in DECAYS else self.decay
 
     @property
     def verdict(self) -> Verdict:
@@ -128,6 +145,7 @@ def compare(question: Question, results: Iterable[Result]) -> Comparison:
             without=_without(best, by_curve[name]),
             difference=None if best is winner else _difference(best, winner),
             edges=_edges(best.point, by_curve[name], question.grid),
+            decay=next((cell.decay for cell in by_curve[name] if cell.point.weight_decay), best.decay),
         )
         for name, best in bests.items()
     ]
