@@ -125,8 +125,8 @@ def asides(comparison: Comparison) -> str:
         )
     if any(one.decay in TIMES_LR for one in comparison.standings):
         said.append(
-            "Decoupled and corrected decay are drawn at λ·η, as the first is in the paper: at the peak lr they take that "
-            "fraction of a weight in a step."
+            "Decoupled and corrected decay are drawn at λ·η, as the first is in the paper: at the peak lr they take "
+            "that fraction of a weight in a step."
         )
     if comparison.question.classes:
         classes = comparison.question.classes
