@@ -131,7 +131,7 @@ def run_reproduce(settings: ReproduceSettings) -> int:
 
 def _keep(settings: ReproduceSettings, path: Path) -> None:
     """Write every run of the tables and of the folder, each once, by address: what has an end counts, judged or not."""
-    from weightdecay.lab.report.whole import write_whole
+    from weightdecay.document import write_whole
     from weightdecay.lab.run.recorded import read_runs, runs_csv
     from weightdecay.lab.run.store import Store
 
