@@ -356,3 +356,14 @@ def test_l2_under_adam_has_no_pull():
     assert any("no source says" in warning for warning in row.warnings)
     for each in advise(adam, Wanted(batch_size=256, epochs=180, width=2.0)).recommendations:
         assert not [kept for kept in each.kept if "pull" in kept.name]
+
+
+def test_corrected_decay_is_known_and_logtime_names_the_way_out():
+    have = Setting("adamw", lr=1e-3, weight_decay=0.1, batch_size=128, epochs=90, samples=50_000)
+    (only,) = advise(have, Wanted(decay="corrected")).recommendations
+    assert (only.weight_decay, only.lr) == (0.1, 1e-3)
+    assert "4/3" in " ".join(only.warnings)
+    kept = advise(replace(have, decay="corrected"), Wanted(batch_size=1024)).recommendations[0]
+    assert kept.weight_decay == pytest.approx(advise(have, Wanted(batch_size=1024)).recommendations[0].weight_decay)
+    with pytest.raises(ValueError, match=r"logtime.*convert_along"):
+        Setting("adamw", lr=1e-3, weight_decay=0.1, decay="logtime")

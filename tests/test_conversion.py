@@ -8,15 +8,16 @@ import torch
 import weightdecay
 from weightdecay import monitor
 from weightdecay.catalog import OPTIMIZERS
-from weightdecay.decay import L2, Decoupled, Independent, Stable, Vanilla
+from weightdecay.decay import L2, Corrected, Decoupled, Independent, Stable, Vanilla
 from weightdecay.transfer import Setting, adam_gain, convert, independent_width, sgd_gain
 
 DECAY_OF = {L2: "l2", Decoupled: "decoupled", Stable: "stable", Vanilla: "vanilla", Independent: "independent"}
+DECAY_OF |= {Corrected: "corrected"}
 
 
 @pytest.mark.parametrize("family", ["sgd", "adam"])
-@pytest.mark.parametrize("old", ["l2", "decoupled", "stable", "vanilla", "independent"])
-@pytest.mark.parametrize("new", ["l2", "decoupled", "stable", "vanilla", "independent"])
+@pytest.mark.parametrize("old", ["l2", "decoupled", "stable", "vanilla", "independent", "corrected"])
+@pytest.mark.parametrize("new", ["l2", "decoupled", "stable", "vanilla", "independent", "corrected"])
 def test_a_conversion_and_its_inverse_cancel(old, new, family):
     there = convert(0.3, old, new, lr=0.05, family=family, gain=10.0)
     back = convert(there.weight_decay, new, old, lr=0.05, family=family, gain=10.0)
@@ -78,6 +79,14 @@ def test_independent_and_decoupled_walk_one_path_under_any_schedule(lrs):
     assert found.holds == "exact"
     decoupled, independent = walk(sgd(0.2, Decoupled()), lrs=lrs), walk(sgd(found.weight_decay, Independent()), lrs=lrs)
     assert torch.allclose(decoupled, independent, atol=1e-13)
+
+
+def test_corrected_and_decoupled_walk_one_path_while_the_lr_is_constant_and_part_when_it_drops():
+    found = convert(0.2, "decoupled", "corrected", lr=0.1, family="sgd", gain=10.0)
+    assert (found.weight_decay, found.holds) == (0.2, "exact at a constant lr")
+    corrected = sgd(found.weight_decay, Corrected())
+    assert torch.allclose(walk(sgd(0.2, Decoupled())), walk(corrected), atol=1e-13)
+    assert not torch.allclose(walk(sgd(0.2, Decoupled()), lrs=halved), walk(corrected, lrs=halved), atol=1e-3)
 
 
 def test_vanilla_and_decoupled_walk_one_path_while_the_lr_is_constant_and_part_when_it_drops():

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from weightdecay.transfer.domain import below_one, computed, known, non_negative, positive, scaled
 
-DECAYS = ("l2", "decoupled", "stable", "vanilla", "independent")
-PULLS = ("decoupled", "independent", "vanilla")
+DECAYS = ("l2", "decoupled", "stable", "vanilla", "independent", "corrected")
+PULLS = ("decoupled", "independent", "vanilla", "corrected")
 """Those that know no gradient."""
 
-ALONG = (*PULLS, "corrected", "logtime")
+ALONG = (*PULLS, "logtime")
 """Those that :func:`convert_along` knows."""
 
 FAMILIES = ("sgd", "adam", "adai", "sign", "orthogonal")
@@ -65,6 +65,7 @@ def convert(
     decoupled      :math:`\eta\lambda`         –
     independent    :math:`\lambda`             exactly, under any schedule
     vanilla        :math:`\lambda`             exactly at a constant lr; a schedule does not reach it
+    corrected      :math:`\eta\lambda`         exactly at a constant lr; it falls with the square of a schedule
     stable         :math:`\eta\lambda\bar g`   exactly for SGD and Adai (ḡ is a constant); for Adam at one v̄
     l2             (in the gradient)           SGD: λḡ has the same minimum of the regularised loss, and the same path
                                                where there is no momentum; Adam: by the paper's convention only
@@ -73,14 +74,14 @@ def convert(
     ``gain`` ḡ is β₃/(1−β₁) for SGD (:func:`sgd_gain`), v̄^(−1/2) for Adam (:func:`adam_gain`), 1 for Adai. ``momentum``
     is SGD's: only where it is said to be 0 is L2 a pull, whatever the gain, for a buffer delays its decay.
 
-    Lion (``sign``) and Muon (``orthogonal``) have the three pulls without a gain: their updates multiply no gradient,
+    Lion (``sign``) and Muon (``orthogonal``) have the four pulls without a gain: their updates multiply no gradient,
     so λ of L2 or of stable decay says nothing about them.
 
     L2 under Adam is another algorithm than any of these: √v̂ divides λθ too, so no λ makes the paths or the minima
     equal. The paper's convention is λ_decoupled = λ_L2/η and λ_stable = λ_L2. Without ``gain`` Adam's stable decay is
     converted by the same convention, λ_decoupled = λ_stable/η, which is right where √v̄ = η and nowhere else.
 
-    Units:  L2 and stable: loss/weight²; decoupled: 1/lr; vanilla and independent: a fraction a step.
+    Units:  L2 and stable: loss/weight²; decoupled and corrected: 1/lr; vanilla and independent: a fraction a step.
     Raises: ValueError, for unknown names (with the nearest), a λ below 0, an lr or gain that is not above 0, for SGD
             without its gain where it is needed, and for L2 or stable decay under a sign.
     Source: arXiv:2011.11152, Sections 3 and 5, Eq. 11 and 22; SGDS = SGDW(λ/(1−β₁)) is its Algorithm 8.
@@ -134,6 +135,13 @@ def _decoupled(
         return 1.0, EXACT, "equal pulls at every step"
     if decay == "independent":
         return 1 / lr, EXACT, "equal pulls under any schedule of the lr"
+    if decay == "corrected":
+        return (
+            1.0,
+            CONSTANT_LR,
+            "equal pulls at the peak; below it corrected decay falls as lr², so that over a cosine to 0 it wants 4/3 "
+            "of λ for the same sum: convert_along",
+        )
     if decay == "vanilla":
         return (
             1 / lr,
@@ -162,7 +170,7 @@ def _decoupled(
 
 def _by_convention(weight_decay: float, old: str, new: str, lr: float) -> Conversion:
     """Between L2 under Adam and the pulls: λ_stable = λ_L2, all others have a pull of λ_L2 at the peak."""
-    factor = {"l2": 1.0, "stable": 1.0, "decoupled": lr, "vanilla": 1.0, "independent": 1.0}
+    factor = {"l2": 1.0, "stable": 1.0, "decoupled": lr, "corrected": lr, "vanilla": 1.0, "independent": 1.0}
     return Conversion(
         scaled("weight_decay", weight_decay, factor[old] / factor[new]),
         CONVENTION,

@@ -50,6 +50,11 @@ class Setting:
     def __post_init__(self) -> None:
         self._set(optimizer=known("optimizer", self.optimizer, OPTIMIZERS))
         if self.decay != "":
+            if str(self.decay).lower() == "logtime":
+                raise ValueError(
+                    "decay='logtime': its pull falls with t/horizon, so no single λ of another decay stands for it. "
+                    "convert_along(λ, old, new, lrs, horizon=…) has the λ of the same total pull over a schedule."
+                )
             decay = known("decay", self.decay, DECAYS)
             self._set(decay="" if decay == self.kind.decay else decay)
         for name in ("lr", "batch_size", "epochs", "samples", "mean_square", "measured_gain", "parameters"):
@@ -152,7 +157,7 @@ class Setting:
     @property
     def coupled(self) -> bool:
         """Whether the peak lr multiplies λ."""
-        return self.meaning in ("l2", "decoupled", "stable")
+        return self.meaning in ("l2", "decoupled", "stable", "corrected")
 
     @property
     def strength(self) -> float:

@@ -53,7 +53,7 @@ class AdviseSettings:
     betas: tuple[float, float] = (0.9, 0.999)
     """Of Adam and its relatives."""
     decay: str = ""
-    """l2, decoupled, stable, vanilla or independent. Default: the optimizer's own."""
+    """l2, decoupled, stable, vanilla, independent or corrected. Default: the optimizer's own."""
     mean_square: float | None = None
     """v̄, the mean of v̂ over the model, for Adam, AMSGrad, Yogi (gain v̄^(−1/2)) and Padam (v̄^(−1/4))."""
     gain: float | None = None
