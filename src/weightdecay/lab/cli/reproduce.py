@@ -49,7 +49,7 @@ class ReproduceSettings:
     what: tuple[str, ...]
     """list, all, or names: fig1 … fig23, table1 … table4, transformer, norms, tensorflow."""
     scale: Literal["small", "medium", "paper", "smoke"] = "small"
-    """paper: exactly as there. medium: residual networks on 10,000 photos, about 125 core-hours for all. small: the
+    """paper: exactly as there. medium: residual networks on 10,000 photos, about 150 core-hours for all. small: the
     same questions on data that a CPU learns in seconds. smoke: only to see that it runs."""
     seeds: int = 0
     """Seeds for each cell. 0: as the scale has it."""
