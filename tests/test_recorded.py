@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from reproductions import error, reproduction, result
@@ -16,8 +14,6 @@ from weightdecay.lab.paper.measure import BEST, LAST, MEASURES, SELECTED
 from weightdecay.lab.run import PERPLEXITY, Metric, Run, options
 from weightdecay.lab.run.recorded import LATE, NUMBERS, Recorded, UnrecordedError, read_runs, runs_csv
 from weightdecay.lab.run.settings import SettingsError
-
-PUBLISHED = Path(__file__).parents[1] / "docs" / "scorecard"
 
 
 def written(tmp_path, results):
@@ -151,20 +147,3 @@ def test_a_kept_verdict_is_taken_only_for_a_claim_that_comes_out_as_it_did(tmp_p
     judged = reproduction(figures=())
     changed = {**kept, "experiment": "fig7", "panel": judged.rows[0].panel, "claim": judged.rows[0].claim.text}
     assert with_verdicts([judged], [changed]) == [judged]
-
-
-def test_the_published_verdicts_follow_from_the_published_rows():
-    """Nothing is trained. What the rows cannot tell is as it was judged when the epochs were there."""
-    kept = json.loads((PUBLISHED / "scorecard.json").read_text(encoding="utf-8"))
-    again = judged_again(read_runs(PUBLISHED / "runs.csv"), paper.EXPERIMENTS.values())
-    alone = [one for each in again for row in each.rows for one in row.judged.values() if not one.unrecorded]
-    assert len(alone) == 2 * (len(kept) - 5)  # all claims but those about single epochs, by two measures
-    rows = [row for one in with_verdicts(again, kept) for row in one.rows]
-    assert [(row.experiment, row.panel, row.claim.text) for row in rows] == [
-        (row["experiment"], row["panel"], row["claim"]) for row in kept
-    ]
-    for row, published in zip(rows, kept, strict=True):
-        assert {
-            name: {"verdict": one.verdict, "measured": one.measured, "seeds_needed": one.seeds}
-            for name, one in row.judged.items()
-        } == published["by_measure"]

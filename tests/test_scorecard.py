@@ -199,4 +199,4 @@ def test_the_text_has_every_row_number_picture_and_command(told, written):
         columns = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
         assert len(columns) == 1
     headings = re.findall(r"^#+ .*$", text, re.MULTILINE)
-    assert headings == ["# The paper as a scorecard", "## fig7", "## fig8", "## table1"]
+    assert headings == ["# The scorecard, claim by claim", "## fig7", "## fig8", "## table1"]

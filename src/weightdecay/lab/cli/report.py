@@ -1,4 +1,4 @@
-"""``weightdecay report FOLDER``: what the finished runs of a folder say, however they were trained."""
+"""``weightdecay report``: what the finished runs of a folder say, or the rows of a table of runs, without training."""
 
 from __future__ import annotations
 
@@ -23,17 +23,23 @@ if TYPE_CHECKING:
 class ReportSettings:
     """Draw what is there: table, figures and page of the finished runs in a folder, also of a sweep half done.
 
-    weightdecay report weightdecay-runs
+    Of a runs.csv that reproduce wrote: the scorecard again, with every claim whose runs are all in the file. Nothing is
+    trained. What a row per run cannot tell is taken from the scorecard.json beside the file, if there is one.
+
+        weightdecay report weightdecay-runs
+        weightdecay report docs/scorecard/runs.csv
     """
 
     folder: Path
-    """Folder of runs: the --out of train, sweep or compare."""
+    """Folder of runs, which is the --out of train, sweep or compare; or a runs.csv."""
     out: Path | None = None
-    """Folder for the page and the figures. Default: the folder itself."""
+    """Folder for the page and the figures. Default: the folder itself, or that of the file."""
 
 
 def run_report(settings: ReportSettings) -> int:
-    """Read the store, and nothing else."""
+    """Read the store or the file, and nothing else."""
+    if settings.folder.suffix == ".csv":
+        return rebuild(settings.folder, settings.out or settings.folder.parent)
     if not (settings.folder / "runs").is_dir():
         raise SettingsError(f"{settings.folder} holds no runs: it is no --out of weightdecay train, sweep or compare.")
     from weightdecay.lab.run.store import Store
@@ -57,6 +63,34 @@ def report(asked: Mapping[str, Question], comparisons: Mapping[str, Comparison],
             show(comparisons[name], write(comparisons[name], folder / name if len(asked) > 1 else folder))
         else:
             say(f"{question.setting}: no run has finished.")
+
+
+CLAIMS = "claims.md"
+"""The scorecard as text, beside its rows and figures."""
+
+
+def rebuild(file: Path, out: Path) -> int:
+    """Judge and draw the scorecard from a table of runs."""
+    import json
+
+    from weightdecay.document import write_whole
+    from weightdecay.lab import paper
+    from weightdecay.lab.cli import reproduce
+    from weightdecay.lab.paper.again import judged_again, with_verdicts
+    from weightdecay.lab.report import scorecard
+    from weightdecay.lab.run.recorded import read_runs
+
+    found = judged_again(read_runs(file), paper.EXPERIMENTS.values())
+    if not found:
+        raise SettingsError(f"{file}: no experiment of the paper has all of its runs in it.")
+    kept = file.with_name("scorecard.json")
+    if kept.exists():
+        found = with_verdicts(found, json.loads(kept.read_text(encoding="utf-8")))
+    out.mkdir(parents=True, exist_ok=True)
+    reproduce.show(found, scorecard.write(found, out, read_from=file))
+    text = scorecard.markdown(found, "figures", out / "figures")
+    say(f"text    {write_whole(out / CLAIMS, text)}")
+    return DONE
 
 
 def answering(asked: Mapping[str, Question], out: Path, **how: Any) -> Study[Mapping[str, Comparison]]:

@@ -300,6 +300,8 @@ def show(reproductions: Sequence[Reproduction], written: Any) -> None:
         ("results", written.results),
         ("runs", written.runs),
     ):
+        if path is None:
+            continue
         console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
     figures = written.page.parent / "figures"
     console.print(f"figures {figures}, {len(written.figures)} files", markup=False, highlight=False, soft_wrap=True)

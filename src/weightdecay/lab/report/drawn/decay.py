@@ -37,7 +37,7 @@ def draw(view: View) -> Picture:
                 label, style = _label(view, curve, lr), _style(view, curve, lr)
                 with canvas.curve(axes, position):
                     shown += line(axes, view, cells, view.measure, zero, label, style)
-                    if SELECTED in view.measures:
+                    if view.selects:
                         thin = {**style, "marker": "", "linewidth": 0.9, "alpha": 0.7}
                         shown += line(axes, view, cells, SELECTED, zero, "_validation", thin)
             with canvas.curve(axes, position):
@@ -127,7 +127,7 @@ def _explained(view: View) -> list[Any]:
     found = [mark("best λ", "o", 10)]
     if view.answer.panel.fixed:
         found.append(mark("the paper’s λ", "s", 11))
-    if SELECTED in view.measures:
+    if view.selects:
         found.append(mark("thin: validation selects", "", line="-", width=0.9))
     return found
 
@@ -136,7 +136,7 @@ def _caption(view: View) -> str:
     which = "Lowest over epochs, as the paper has it" if view.measure is BEST else f"{view.measure.name.capitalize()}"
     text = f"{which}: mean over seeds, bars one standard deviation, the best ringed"
     text += ", a square about the paper’s own λ." if view.answer.panel.fixed else "."
-    if SELECTED in view.measures:
+    if view.selects:
         text += " The thin lines are the error at the epoch that held-out examples select."
     if any(cell.diverged == len(cell.results) for cell in view.answer.cells.values()):
         text += " A cross at the top: no finite number."

@@ -70,6 +70,11 @@ class View:
         others = [one for one in MEASURES if one is not self.measure and one.reads(self.answer.results)]
         return (self.measure, *others)
 
+    @property
+    def selects(self) -> bool:
+        """Whether every run has a number at the epoch that held-out examples select."""
+        return all(result.selected is not None for result in self.answer.results)
+
     @cached_property
     def say(self) -> Numbers:
         """How its numbers are written."""

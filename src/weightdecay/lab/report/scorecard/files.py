@@ -23,13 +23,15 @@ class Scorecard:
 
     page: Path
     figures: tuple[Path, ...]
-    results: Path
+    results: Path | None  # none where of every run only a row is known
     runs: Path
     rows: Path
 
 
-def write(reproductions: Sequence[Reproduction], folder: Path) -> Scorecard:
+def write(reproductions: Sequence[Reproduction], folder: Path, read_from: Path | None = None) -> Scorecard:
     """Write scorecard.html, figures/, results.csv, runs.csv and scorecard.json into the folder, made if needed.
+
+    ``read_from`` is the table of runs that all of it was read from: it is not written again.
 
     Raises: OSError, where the folder cannot be written.
     """
@@ -42,8 +44,9 @@ def write(reproductions: Sequence[Reproduction], folder: Path) -> Scorecard:
             for name, picture in shown.pictures.items():
                 files += picture.save(drawn, name)
     text = results_csv(every_result(reproductions))
-    results = write_whole(folder / "results.csv", text)
-    runs = write_whole(folder / "runs.csv", runs_csv(every_result(reproductions)))
+    epochs = any(result.epochs for result in every_result(reproductions))
+    results = write_whole(folder / "results.csv", text) if epochs else None
+    runs = read_from or write_whole(folder / "runs.csv", runs_csv(every_result(reproductions)))
     plain = json.dumps([line.to_json() for line in lines(reproductions)], ensure_ascii=False, indent=1)
     rows = write_whole(folder / "scorecard.json", plain + "\n")
     page = document.write(document_of(told, text), folder, "scorecard")

@@ -56,6 +56,11 @@ def document_of(told: Sequence[Story], raw: str) -> Document:
     results = tuple({result.run: result for story in told for result in story.reproduction.results}.values())
     packed = gzip.compress(raw.encode(), mtime=0)
     rows = raw.count("\n") - 1
+    said = (
+        "The scorecard’s rows lie beside this page as scorecard.json, the runs as runs.csv, the figures as PNG and SVG."
+    )
+    if rows:
+        said = f"One row per run and epoch, {rows:,} rows, with everything that decided the run: results.csv. {said}"
     meanings: list[tuple[str | Mark, str]] = [(verdict(word), text) for word, text in MEANINGS.items()]
     meanings += [(measure.name, measure.words) for measure in MEASURES]
     standing = Table(("Scale", "In the paper", "Here"), stands(told))
@@ -71,15 +76,11 @@ def document_of(told: Sequence[Story], raw: str) -> Document:
               if standing.rows else ()),
             Section(
                 "Cost, versions, and every number to download",
-                (
-                    f"One row per run and epoch, {rows:,} rows, with everything that decided the run. The same lies "
-                    "beside this page as results.csv, the scorecard’s rows as scorecard.json, and the figures as PNG "
-                    "and SVG.",
-                ),
+                (said,),
                 (
                     Terms((("Cost", f"{cost(results)}, runs that experiments share counted once"),
                            ("Versions", said_versions(results)))),
-                    *((Download("results.csv.gz", packed),) if len(packed) <= MOST_INLINE else ()),
+                    *((Download("results.csv.gz", packed),) if rows and len(packed) <= MOST_INLINE else ()),
                 ),
                 folded=True,
             ),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from weightdecay.lab.paper.experiment import Reproduction
 from weightdecay.lab.report.drawn import draw, kinds
@@ -66,11 +67,15 @@ class Story:
         """Return the name of a panel, counted from 1."""
         return self.name if len(self.reproduction.answers) == 1 else f"{self.name}-{number}"
 
-    @property
-    def picture_names(self) -> list[list[str]]:
-        """Name the pictures of every panel without drawing them."""
+    def picture_names(self, folder: Path | None = None) -> list[list[str]]:
+        """Name the pictures of every panel without drawing them; also those that lie in the folder from before."""
+
+        def there(kind: str, name: str, view: PaperView) -> bool:
+            return kind in kinds(view) or (folder is not None and (folder / f"{name}.png").exists())
+
         return [
-            [f"{self.panel_name(number)}-{kind}" for kind in kinds(view)] for number, view in enumerate(self.views, 1)
+            [name for kind in view.experiment.figures if there(kind, name := f"{self.panel_name(number)}-{kind}", view)]
+            for number, view in enumerate(self.views, 1)
         ]
 
     @cached_property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from weightdecay.lab.paper.experiment import Reproduction
 from weightdecay.lab.paper.measure import MEASURES
@@ -15,13 +16,16 @@ from weightdecay.lab.report.scorecard.page import MEANINGS, PEEKS, stands
 from weightdecay.lab.report.scorecard.story import Story, cost, said_versions, stories
 
 
-def markdown(reproductions: Sequence[Reproduction], figures_at: str) -> str:
-    """Return the text of a page; ``figures_at`` is the folder of the PNGs that :func:`write` made, seen from it."""
+def markdown(reproductions: Sequence[Reproduction], figures_at: str, folder: Path | None = None) -> str:
+    """Return the text of a page; ``figures_at`` is the folder of the PNGs that :func:`write` made, seen from it.
+
+    ``folder`` is where it lies: figures of earlier calls in it are shown too, where these runs cannot draw them.
+    """
     told = stories(reproductions)
     lines = [line for story in told for line in story.lines]
     results = tuple({result.run: result for one in reproductions for result in one.results}.values())
     parts = [
-        "# The paper as a scorecard",
+        "# The scorecard, claim by claim",
         f"“Understanding and Scheduling Weight Decay”, put to the test. {_plain(str(Tally(lines)))}",
         _plain(PEEKS),
         _table(
@@ -37,7 +41,7 @@ def markdown(reproductions: Sequence[Reproduction], figures_at: str) -> str:
         parts.append(_table(("Scale", "In the paper", "Here"), ([_cell(one) for one in row] for row in stands(told))))
     parts.append(f"All together: {_plain(cost(results))}. {_plain(said_versions(results))}.")
     for story in told:
-        parts += _experiment(story, figures_at.rstrip("/"))
+        parts += _experiment(story, figures_at.rstrip("/"), folder)
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
@@ -48,11 +52,11 @@ def _row(line: Line) -> list[str]:
     return [_cell(line.claim), verdict, *map(_cell, (line.row.claim.paper, headline.measured, line.where))]
 
 
-def _experiment(story: Story, figures_at: str) -> list[str]:
+def _experiment(story: Story, figures_at: str, folder: Path | None) -> list[str]:
     experiment = story.reproduction.experiment
     parts = [f"## {story.name}", f"**{_plain(experiment.title)}.** {_plain(experiment.asks)}"]
     parts += [f"> {_plain(note)}" for note in experiment.notes]
-    for view, pictures in zip(story.views, story.picture_names, strict=True):
+    for view, pictures in zip(story.views, story.picture_names(folder), strict=True):
         setting = view.answer.panel.setting.words
         parts.append(f"**{_plain(view.where)}**: {_plain(setting)}.")
         parts += [f"![{_plain(name)}: {_plain(view.where)}]({figures_at}/{name}.png)" for name in pictures]
