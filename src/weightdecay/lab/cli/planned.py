@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import say
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from weightdecay.lab.run import Run
     from weightdecay.lab.study.conduct import Planned
 
@@ -18,46 +20,81 @@ DEVICES = (1, 8, 64)
 LONG = 3600.0
 """Seconds of computing from which on it does."""
 
+ROWS = 12
+"""Kinds of run that are listed, at most: the plan fits a screen of 24 lines."""
+
+NUMBERS = 36
+"""Columns of a terminal that the numbers take; the texts share the rest."""
+
 
 def print_plan(planned: Planned) -> None:
-    """Print what is missing, kind by kind, with its cost, and how long all of it takes."""
+    """Print what is missing, kind by kind, with its cost, and how long all of it takes: on one screen."""
+    from rich.console import Console
+
+    missing, costs = planned.missing, planned.costs
+    if missing:
+        console = Console()
+        console.print(_table(planned, console.width))
+    runs = len(planned.runs)
+    say(f"{runs} runs, {runs - len(missing)} of them kept from before, in {planned.folder}")
+    if not costs:
+        return
+    total = sum(costs[kind].of(run) for kind, members in _kinds(missing).items() for run in members)
+    where = ", ".join(dict.fromkeys(cost.where for cost in costs.values()))
+    say(f"estimated: {lasting(total)} of computing on {where}, from a few measured steps")
+    if planned.width:
+        say(f"about {lasting(total / min(planned.width, len(missing)))} with {planned.width} runs at a time")
+    if total > LONG:
+        shares = ", ".join(f"{lasting(total / devices)} on {devices}" for devices in DEVICES)
+        say(f"on several of these: {shares}")
+
+
+def _kinds(runs: Iterable[Run]) -> dict[Run, list[Run]]:
+    """Return the runs of each kind, a kind being what their cost depends on."""
+    from weightdecay.lab.sweeps.cost import kind
+
+    found: dict[Run, list[Run]] = {}
+    for run in runs:
+        found.setdefault(kind(run), []).append(run)
+    return found
+
+
+def _table(planned: Planned, width: int) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from weightdecay.lab.sweeps.cost import kind
-
-    title, missing, costs = planned.title, planned.missing, planned.costs
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    for heading, side in (("data", "left"), ("network", "left"), ("optimizers", "left"), ("runs", "right")):
-        table.add_column(heading, justify=side)  # type: ignore[arg-type]
-    for heading in ("epochs", "an epoch", "a run", "all of them"):
-        table.add_column(heading, justify="right")
-    kinds: dict[tuple[Run, int], list[Run]] = {}
-    for run in missing:
-        kinds.setdefault((kind(run), run.epochs), []).append(run)
-    total = 0.0
-    for (one, epochs), members in kinds.items():
-        cost = costs.get(one)
-        optimizers = ", ".join(dict.fromkeys(run.optimizer for run in members))
-        network = " ".join([one.network, *_what_sets_apart(one, [each for each, _ in kinds])])
+    table = Table(
+        title=Text(planned.title),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    texts = max(width, 80) - NUMBERS
+    for heading, share in (("data", 0.25), ("network", 0.45), ("optimizers", 0.3)):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=int(share * texts))
+    for heading in ("runs", "epochs", *(("a run", "all") if planned.costs else ())):
+        table.add_column(heading, justify="right", no_wrap=True)
+    kinds = _kinds(planned.missing)
+    lines = [
+        (one, epochs, [run for run in members if run.epochs == epochs])
+        for one, members in kinds.items()
+        for epochs in dict.fromkeys(run.epochs for run in members)
+    ]
+    for one, epochs, members in lines[:ROWS]:
+        optimizers = ", ".join(dict.fromkeys(run.optimizer.rpartition(":")[2] for run in members))
+        network = " ".join([one.network, *_what_sets_apart(one, list(kinds))])
         cells = [one.data, network, optimizers, str(len(members)), str(epochs)]
-        if cost:
-            total += len(members) * cost.of(members[0])
-            cells += [lasting(cost.epoch), lasting(cost.of(members[0])), lasting(len(members) * cost.of(members[0]))]
-        table.add_row(*map(Text, cells), *([] if cost else ["not measured"] * 3))
-    if missing:
-        wide_enough(table).print(table)
-    runs = len(planned.runs)
-    say(f"{runs} runs, {runs - len(missing)} of them kept from before, in {planned.folder}")
-    if costs:
-        where = ", ".join(dict.fromkeys(cost.where for cost in costs.values()))
-        width = planned.width
-        at_once = f"; about {lasting(total / min(width, len(missing)))} with {width} at once" if width else ""
-        say(f"estimated: {lasting(total)} of computing on {where}{at_once}, from a few measured steps")
-    if total > LONG:
-        shares = ", ".join(f"{lasting(total / devices)} on {devices}" for devices in DEVICES)
-        say(f"on several of what it was measured on, one run each at a time: {shares}")
+        if one in planned.costs:
+            cost = planned.costs[one].of(members[0])
+            cells += [lasting(cost), lasting(len(members) * cost)]
+        table.add_row(*map(Text, cells))
+    if len(lines) > ROWS:
+        table.caption = f"and {len(lines) - ROWS} more, {sum(len(members) for *_, members in lines[ROWS:])} runs"
+    return table
 
 
 NAMED = ("data", "data_digest", "network", "network_options")
