@@ -32,7 +32,7 @@ REFUSED = {
     "decay's call": (["train", "--optimizer-options", "decay=stabel(power=0.25)"], "Did you mean 'stable'?"),
     "option of the run": (["train", "--optimizer-options", "lr=3"], "lr is a setting of the run itself"),
     "λ": (["train", "--weight-decay", "-1"], "weight_decay=-1 in the run is outside [0, inf)"),
-    "lr": (["train", "--lr", "nan"], "lr=nan in the run is outside [0, inf)"),
+    "lr": (["train", "--lr", "nan"], "--lr nan: a learning rate is a number"),
     "norm": (["train", "--max-grad-norm", "-1"], "max_grad_norm=-1"),
     "seed": (["train", "--seed", "99999999999999999999999"], "seed=99999999999999999999999: it must fit"),
     "schedule": (["train", "--milestones", "80"], "milestones=(80.0,)"),

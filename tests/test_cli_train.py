@@ -30,7 +30,6 @@ def test_a_run_prints_a_line_an_epoch_and_is_kept(tmp_path, capsys):
         5e-4,
         seed=0,
         epochs=2,
-        batch_size=128,
         train_size=128,
         validation_size=50,
         optimizer_options=options(momentum=0.9, nesterov=True),

@@ -14,6 +14,7 @@ from weightdecay.lab.cli.advise import AdviseSettings, run_advise
 from weightdecay.lab.cli.audit import AuditSettings, run_audit
 from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.measure import MeasureSettings, run_measure
+from weightdecay.lab.cli.nested import nested
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, UNHEARD, fail, open_missing, say, turn_away
@@ -140,21 +141,29 @@ def parse(words: list[str]) -> object | None:
 
     box = io.StringIO()
     try:
-        with contextlib.redirect_stderr(box):
+        with contextlib.redirect_stderr(box), nested():
             settings: object = tyro.extras.subcommand_cli_from_dict(
                 {name: kind for name, (kind, _, _) in COMMANDS.items()},
                 prog="weightdecay",
                 description=DESCRIPTION,
                 args=words,
                 # The file of a sweep needs no name; what may be absent is left out, not called None.
-                config=(tyro.conf.PositionalRequiredArgs, tyro.conf.DisallowNone),
+                config=(tyro.conf.PositionalRequiredArgs, tyro.conf.DisallowNone, tyro.conf.OmitArgPrefixes),
             )
     except SystemExit as exit_:
         if not exit_.code:
+            _say_examples(words[0])
             return None
         command = f" {words[0]}" if words[0] in COMMANDS else ""
         raise SettingsError(_one_line(box.getvalue(), command)) from None
     return settings
+
+
+def _say_examples(command: str) -> None:
+    """Print a command's examples below its options, where it keeps them apart from its description."""
+    kind = COMMANDS[command][0] if command in COMMANDS else object
+    if examples := getattr(kind, "examples", ()):
+        say("\n".join(["Examples:", "", *(f"    {line}" for line in examples)]))
 
 
 def _one_line(box: str, command: str) -> str:

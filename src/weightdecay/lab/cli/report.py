@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from weightdecay.lab.cli.outcome import show
 from weightdecay.lab.cli.say import DONE, say
-from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.run.settings import SettingsError, command_line, left_out
 from weightdecay.lab.study.asked import questions
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class ReportSettings:
 
     folder: Path
     """Folder of runs, which is the --out of train, sweep or compare; or a runs.csv."""
-    out: Path | None = None
-    """Folder for the page and the figures. Default: the folder itself, or that of the file."""
+    out: Annotated[Path | None, left_out("the folder of the runs, or of the file")] = None
+    """Folder for page and figures."""
 
 
 def run_report(settings: ReportSettings) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
-from weightdecay.lab.cli.train import read_options
+from weightdecay.lab.cli.words import read_options
 from weightdecay.lab.run import Place
-from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.run.settings import SettingsError, command_line, left_out
 
 if TYPE_CHECKING:
     from weightdecay.lab.paper import Experiment, Reproduction, Scale
@@ -23,62 +23,50 @@ if TYPE_CHECKING:
     """The runs of each experiment, each with the one that is trained for it."""
 
 
-def _called(option: str) -> object:
-    """Name an option by a word that Python keeps for itself; evaluated when a command line is read, not before."""
-    import tyro
-
-    return tyro.conf.arg(name=option)
-
-
 @dataclass(frozen=True)
 class ReproduceSettings:
     """Put the claims of "Understanding and Scheduling Weight Decay" to the test: plan, runs, verdicts, figures.
 
     What has been trained is kept, and a run that two figures share trains once; the same command continues.
-
-    Some commands:
-
-        weightdecay reproduce list
-        weightdecay reproduce fig7 table1
-        weightdecay reproduce all --scale smoke
-        weightdecay reproduce table1 --scale paper --executor gpus --dry-run
-        weightdecay reproduce fig1 --scale paper --data cifar10=images:photos/cifar
-        weightdecay reproduce fig7 --scale medium --from runs.csv
     """
 
-    what: tuple[str, ...]
-    """list, all, or names: fig1 … fig23, table1 … table4, transformer, norms, tensorflow."""
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay reproduce list",
+        "weightdecay reproduce fig7 table1",
+        "weightdecay reproduce all --scale smoke",
+        "weightdecay reproduce table1 --scale paper --executor gpus --dry-run",
+        "weightdecay reproduce fig1 --scale paper --data cifar10=images:photos/cifar",
+        "weightdecay reproduce fig7 --scale medium --from runs.csv",
+    )
+    what: Annotated[tuple[str, ...], left_out()]
+    """list, all, or experiments: fig1 … fig23, table1 … table4, transformer, norms, tensorflow."""
     scale: Literal["small", "medium", "paper", "smoke"] = "small"
-    """paper: exactly as there. medium: residual networks on 10,000 photos, about 150 core-hours for all. small: the
-    same questions on data that a CPU learns in seconds. smoke: only to see that it runs."""
+    """Size of networks and data. paper is as the paper has it; medium has residual networks on 10,000 photos, about 150
+    core-hours for all; small asks the same of data that a CPU learns in seconds; smoke only shows that it runs."""
     seeds: int = 0
-    """Seeds for each cell. 0: as the scale has it."""
-    data: tuple[str, ...] = ()
-    """NAME=OTHER: other data in place of those of the scale, as in cifar10=images:FOLDER."""
-    known: Annotated[tuple[Path, ...], _called("from")] = ()
-    """Tables of runs that were trained before, as runs.csv: what they answer is not trained again."""
-    evidence: Path | None = None
-    """Write all runs that are known, those of --out and of --from, as a table to this file: for a later --from."""
+    """Number of seeds for each cell; 0 takes that of the scale."""
+    data: Annotated[tuple[str, ...], left_out("those of the scale")] = ()
+    """Other data in place of those of the scale, written NAME=OTHER, as in cifar10=images:FOLDER."""
+    known: Annotated[tuple[Path, ...], left_out(name="from")] = ()
+    """Tables of runs that were trained before, as runs.csv; what they answer is not trained again."""
+    evidence: Annotated[Path | None, left_out()] = None
+    """File for all runs that are known, those of --out and of --from, as one table for a later --from."""
     validation_size: int = 0
-    """Training examples to hold out at scale paper, which as in the paper holds out none."""
+    """Training examples to hold out at scale paper, which, as the paper, holds out none."""
     executor: str = "local"
-    """local, here, gpus, ray or slurm."""
-    executor_options: tuple[str, ...] = ()
-    """NAME=VALUE for the executor, as in jobs=2."""
-    device: str = "auto"
-    """auto: the GPU if there is one. cpu, cuda, cuda:1."""
-    data_folder: Path | None = None
-    """Where data sets are, and are downloaded to. Default: $WEIGHTDECAY_DATA, else a folder of the user's cache."""
-    download: bool = True
-    """Download data that is not there."""
+    """Where runs are computed: local (the cores), here (this process), gpus, ray or slurm."""
+    executor_options: Annotated[tuple[str, ...], left_out()] = ()
+    """Settings of the executor, written NAME=VALUE, as in jobs=2."""
+    place: Place = Place(device="auto")
+    """Device, data and checkpoints of every run."""
     dry_run: bool = False
-    """Print the plan with its estimated cost, and stop."""
+    """Print the plan with its estimated cost, and train nothing."""
     estimate: bool = True
-    """Measure a few steps of each kind of run first, where the runs will be computed."""
-    markdown: Path | None = None
-    """Also write the scorecard as Markdown to this file, NAME.md; its figures are those in NAME/figures beside it."""
+    """Measure a few steps of each kind of run before the plan is printed."""
+    markdown: Annotated[Path | None, left_out()] = None
+    """File for the scorecard as Markdown too, NAME.md; its figures are those in NAME/figures beside it."""
     out: Path = Path("weightdecay-paper")
-    """Folder of runs and report."""
+    """Folder for runs and report."""
 
     def command(self, names: Sequence[str] = ()) -> str:
         """Return the command line that asks this again, or only a part of it: what differs from the defaults."""
@@ -105,7 +93,7 @@ def run_reproduce(settings: ReproduceSettings) -> int:
     from weightdecay.lab.study.conduct import Study
     from weightdecay.lab.sweeps.ready import with_content
 
-    place = Place(device=settings.device, data=settings.data_folder, download=settings.download)
+    place = settings.place
     wanted = {experiment: with_content(_runs(experiment, scale), place) for experiment in chosen}
     before = _known(settings, wanted)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.report import answering
 from weightdecay.lab.cli.say import modules_from_here
-from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.run.settings import SettingsError, command_line, left_out
 from weightdecay.lab.study.asked import questions
 from weightdecay.lab.sweeps import plan as plans
 
@@ -19,29 +20,28 @@ class SweepSettings:
 
     What has been trained is kept: the same command continues, wherever it was stopped, also with a larger grid.
 
-    A file, in TOML:
-
-        data = "cifar10"
-        network = "resnet20"
-        epochs = 100
-        seeds = 3
-        [[grid]]
-        optimizer = ["adamw", "adams"]
-        weight_decay = { from = 1e-4, to = 1e-1, count = 4 }
-        [executor]
-        name = "local"
-
-    Executors: local, here, gpus, ray, slurm. Settings: those of `weightdecay train --help`, with underscores.
+    Settings are those of `weightdecay train --help`, with underscores; executors are local, here, gpus, ray and slurm.
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        'data = "cifar10"',
+        'network = "resnet20"',
+        "epochs = 100",
+        "seeds = 3",
+        "[[grid]]",
+        'optimizer = ["adamw", "adams"]',
+        "weight_decay = { from = 1e-4, to = 1e-1, count = 4 }",
+        "[executor]",
+        'name = "local"',
+    )
     file: Path
-    """The sweep."""
+    """File of the sweep, in TOML."""
     dry_run: bool = False
-    """Print the plan with its estimated cost, and stop."""
+    """Print the plan with its estimated cost, and train nothing."""
     estimate: bool = True
-    """Measure a few steps of each kind of run first, where the runs will be computed."""
-    out: Path | None = None
-    """Folder of runs and report. Default: as the file says, else the file's name with -runs, beside it."""
+    """Measure a few steps of each kind of run before the plan is printed."""
+    out: Annotated[Path | None, left_out("what the file says, else NAME-runs beside NAME.toml")] = None
+    """Folder for runs and report."""
 
     @property
     def command(self) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from weightdecay.checks import nearest
-from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.settings import OPTION, SettingsError
 
 DEVICES = ("auto", "cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu")
 """What a device may be called, alone or with a number behind a colon. "auto" has none."""
@@ -20,14 +20,22 @@ DATA_FOLDER = "WEIGHTDECAY_DATA"
 class Place:
     """Device, process and folders. Nothing here decides a result but the last bits, which depend on the hardware."""
 
-    device: str = "cpu"  # "cuda", "cuda:1"; "auto": the GPU if there is one
-    rank: int = 0  # of this process among the run's
+    device: str = "cpu"
+    """Device: cpu, cuda, cuda:1, or auto, which is the GPU if there is one."""
+    rank: int = 0
+    """Number of this process among those of the run."""
     world: int = 1
-    data: Path | None = None  # the folder of the data sets; None: $WEIGHTDECAY_DATA, or a folder of the user's cache
+    """How many processes train the run together."""
+    data: Path | None = field(default=None, metadata={OPTION: "data_folder"})
+    """Folder of the data sets, to which they are downloaded; left out, $WEIGHTDECAY_DATA or a folder of the cache."""
     download: bool = True
-    workers: int = 2  # processes that decode images which do not fit into memory
-    checkpoint_seconds: float = 20.0  # between checkpoints, or 100 times what one costs if that is more; 0: every step
-    keep_weights: bool = False  # of a finished run, beside its result
+    """Download data sets that are not there."""
+    workers: int = 2
+    """Processes that decode images that do not fit into memory."""
+    checkpoint_seconds: float = 20.0
+    """Seconds between two checkpoints, or 100 times what one takes if that is more; 0 keeps one after every step."""
+    keep_weights: bool = False
+    """Keep the weights of a finished run, weights.pt, beside its result."""
 
     def __post_init__(self) -> None:
         kind, colon, number = self.device.partition(":")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from weightdecay.checks import unknown
 from weightdecay.lab.run.methods import method, portable, with_code
-from weightdecay.lab.run.run import Option, Options, Run, options
+from weightdecay.lab.run.run import ITS_OWN, Option, Options, Run, options
 from weightdecay.lab.run.settings import SettingsError
 
 ONE_PROCESS = ("processes", "strategy")
@@ -68,13 +68,27 @@ def product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
     for combination in itertools.product(*axes):
         values = dict(zip(settings, combination, strict=True))
         try:
-            values["optimizer"] = portable(str(values["optimizer"]))
-            values.setdefault("lr", method(values["optimizer"]).lr)
-            values["optimizer_options"] = with_decay(values.get("optimizer_options", ()), values.pop("decay", ""))
-            run = with_code(Run(**typed(values, RUN, "")))
+            decay = values.pop("decay", "")
+            run = settled(Run(**{"lr": ITS_OWN, **typed(values, RUN, "")}), decay)
         except SettingsError as error:
             raise SettingsError(f"{where}: {error}") from error
         yield run
+
+
+def settled(run: Run, decay: Any = "") -> Run:
+    """Return the run with everything that its names stand for: the learning rate of its optimizer, a decay, its code.
+
+    Raises: SettingsError, for a name that is not known.
+    """
+    name = portable(run.optimizer)
+    return with_code(
+        replace(
+            run,
+            optimizer=name,
+            lr=method(name).lr if math.isnan(run.lr) else run.lr,
+            optimizer_options=with_decay(run.optimizer_options, decay),
+        )
+    )
 
 
 def with_decay(table: Options, decay: Any) -> Options:
@@ -165,7 +179,9 @@ def typed(values: Mapping[str, Any], known: Mapping[str, Any], where: str) -> di
         if kind == "float" and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         expected = {"float": float, "int": int, "str": str, "bool": bool}.get(kind)
-        if expected and (not isinstance(value, expected) or (expected is int and isinstance(value, bool))):
+        if expected and (
+            value != value or not isinstance(value, expected) or (expected is int and isinstance(value, bool))
+        ):
             default = known[name].default
             example = "" if default is MISSING else f" The default is {default!r}."
             words = {float: "a number", int: "a whole number", str: "a text in quotes", bool: "true or false"}[expected]

@@ -15,6 +15,9 @@ from weightdecay.lab.run.settings import SettingsError
 PROTOCOL = 2
 """Raised when training itself changes meaning, so that results of the old meaning are not taken for the new."""
 
+ITS_OWN = math.nan
+"""In place of a learning rate: the one that the optimizer has by default. A run that is trained has a number."""
+
 ADDED_LATER = ("test_size", "image_size", "optimizer_digest", "weight_decay_schedule")
 """Fields that older runs do not have: at 0 or empty they are left out of the address: those runs keep theirs."""
 
@@ -36,48 +39,76 @@ def options(values: Mapping[str, Option] | None = None, **more: Option) -> Optio
 class Run:
     """One training run. Two runs with equal fields give equal results on one machine; nothing else decides them.
 
-    Units: ``lr`` and ``weight_decay`` are what the optimizer's constructor takes; ``milestones`` are fractions of the
-    epochs, ``warmup`` and ``restart_period`` epochs; ``label_noise`` is the fraction of training labels replaced by a
-    different class; sizes are examples (of a text, tokens), 0 standing for all (``train_size``, ``test_size``) or none
-    (``validation_size``).
+    What a field means stands below it, for a person at a command line as well. ``lr`` and ``weight_decay`` are what the
+    optimizer's constructor takes.
     """
 
     optimizer: str
+    """Name of an optimizer, as weightdecay.available() lists them, or the path of your own, package.module:Class."""
     lr: float
+    """Learning rate at its peak."""
     weight_decay: float
+    """λ, in the optimizer's own meaning."""
     seed: int
+    """Decides initial weights, order of the data, augmentation, dropout and wrong labels."""
     epochs: int = 25
+    """Passes over the training data."""
     batch_size: int = 64
+    """Examples per step, over all processes; of a text, columns that are read side by side."""
     optimizer_options: Options = ()
-    optimizer_digest: str = ""  # of the code of a user's own optimizer and decay
-    max_grad_norm: float = 0.0  # 0: no clipping
-    # the learning rate over time; see schedule.py
+    """Options of the optimizer's constructor, by name."""
+    optimizer_digest: str = ""
+    """What stands for the code of a user's own optimizer and decay."""
+    max_grad_norm: float = 0.0
+    """Norm of all gradients together to which they are clipped; 0 clips none."""
     schedule: str = "step"
+    """Learning rate over time: step, cosine, restarts or constant."""
     milestones: tuple[float, ...] = (0.4, 0.8)
+    """Of step: fractions of the epochs after which the learning rate is multiplied by the factor."""
     lr_factor: float = 0.1
+    """Of step: that factor."""
     warmup: float = 0.0
+    """Epochs in which the learning rate grows linearly from 0."""
     restart_period: float = 14.0
+    """Of restarts: epochs of the first cosine."""
     restart_factor: float = 2.0
-    weight_decay_schedule: str = ""  # λ over time, as weightdecay.schedule reads it: "cosine"; empty: constant
-    # the data; see data/
+    """Of restarts: how many times as long each cosine is as the one before."""
+    weight_decay_schedule: str = ""
+    """λ over time, as cosine, rise(0.1, 1) or hold_drop(0.4, 0.65); left out, λ is constant."""
     data: str = "digits"
-    data_digest: str = ""  # of data whose name does not fix its content: a folder, a text, a user's own
+    """Data set: digits, cifar10, cifar100, mnist, imagenet, ptb, pydoc, images:FOLDER or text:FILE."""
+    data_digest: str = ""
+    """What stands for the content of data whose name does not fix it: a folder, a text, a user's own."""
     train_size: int = 0
+    """Examples to train on; 0 takes all."""
     validation_size: int = 0
+    """Examples held out of the training set, to choose an epoch by; 0 holds out none."""
     label_noise: float = 0.0
+    """Fraction of the training labels that are replaced by a wrong one."""
     test_size: int = 0
-    image_size: int = 0  # pixels a side that images are averaged down to; 0: as they are
+    """Examples of the test set to be judged on; of a text, tokens of each part; 0 takes all."""
+    image_size: int = 0
+    """Downscale images to this side length, in pixels; 0 keeps them."""
     augment: bool = True
-    sequence: int = 35  # tokens in a step of a language model
-    # the network; see models/
+    """Crop and flip images at random, where the data set has that."""
+    sequence: int = 35
+    """Tokens of a text per step."""
     network: str = "resnet8"
+    """Network: smallcnn, resnet8, resnet20, resnet18, resnet34, resnet50, vgg16, vgg16plain, densenet121, googlenet,
+    lstm or transformer."""
     network_options: Options = ()
+    """Options of the network, by name."""
     # arithmetic: it decides the last bits
-    dtype: str = "float32"  # float64; bfloat16: autocast, weights stay float32
-    channels_last: bool = True  # of images and weights; layers that would crash so are excepted, see layout.py
+    dtype: str = "float32"
+    """Arithmetic: float32, float64, or bfloat16 (autocast; weights stay float32)."""
+    channels_last: bool = True
+    """Let images and weights lie channels-last in memory, which is faster; see data/layout.py for the exceptions."""
     compile: bool = False
+    """Compile the network with torch.compile."""
     processes: int = 1
-    strategy: str = "ddp"  # or fsdp; of several processes
+    """Processes that train it together, under torchrun."""
+    strategy: str = "ddp"
+    """Of several processes: ddp replicates the network, fsdp shards it."""
 
     def __post_init__(self) -> None:
         # A whole number where a float is meant is the same run: it must have the same address.

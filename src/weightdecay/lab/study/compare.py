@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, ClassVar
 
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import method, portable, takes_momentum, with_code
-from weightdecay.lab.run.settings import SettingsError, command_line
+from weightdecay.lab.run.settings import SettingsError, command_line, left_out
 from weightdecay.lab.study.members import Member, members
 from weightdecay.lab.study.question import Point, Question
 
@@ -33,41 +34,39 @@ class Settings:
 
     Ends with a table, two figures, results.csv and one page, compare.html, that opens offline. What has been
     trained is kept: a run that was stopped continues, and a finished comparison is only drawn again.
-
-    Some questions it answers:
-
-        weightdecay compare
-        weightdecay compare --optimizers adamw adams --seeds 5
-        weightdecay compare --weight-decays 0 adamw=1,10,30
-        weightdecay compare --lrs adams=3e-4,1e-3 --out lrs
-        weightdecay compare --optimizers adam --decays stable my_rules:Mine
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay compare",
+        "weightdecay compare --optimizers adamw adams --seeds 5",
+        "weightdecay compare --weight-decays 0 adamw=1,10,30",
+        "weightdecay compare --lrs adams=3e-4,1e-3 --out lrs",
+        "weightdecay compare --optimizers adam --decays stable my_rules:Mine",
+    )
     optimizers: tuple[str, ...] = ("sgd", "sgds", "adam", "adamw", "adams")
-    """Names, as in weightdecay.available(), or the path of your own, package.module:Class."""
-    decays: tuple[str, ...] = ()
-    """Decays to give every optimizer: stable, "toward(1.0)", or the path of your own, package.module:Rule(0.3).
-    Default: each optimizer's own."""
+    """Optimizers: names, as weightdecay.available() lists them, or paths of your own, package.module:Class."""
+    decays: Annotated[tuple[str, ...], left_out("each optimizer's own")] = ()
+    """Decays to give every optimizer: names, calls as "toward(1.0)", or paths of your own, package.module:Rule(0.3)."""
     weight_decays: tuple[str, ...] = (AUTO,)
-    """λ's for every optimizer, or NAME=λ[,λ...] for one. auto: 0 and three around the expected optimum."""
+    """λ's for every optimizer, or NAME=λ[,λ...] for one of them, or for a decay; auto is 0 and three near the best."""
     lrs: tuple[str, ...] = (AUTO,)
-    """Learning rates for every optimizer, or NAME=LR[,LR...] for one. auto: 0.1 for SGD, 0.001 for Adam."""
+    """Learning rates for every optimizer, or NAME=LR[,LR...] for one; auto is the optimizer's own."""
     seeds: int = 3
-    """Seeds for each cell. A seed decides initial weights, wrong labels and order of the data."""
+    """Number of seeds for each λ. A seed decides initial weights, wrong labels and order of the data."""
     epochs: int = 25
-    """Passes over the training data. The default λ's scale as 1/steps."""
+    """Passes over the training data; the default λ's are in proportion to 1/steps."""
     batch_size: int = 64
-    """Images in a step."""
+    """Images per step."""
     label_noise: float = 0.2
     """Fraction of the training labels that are replaced by a wrong one."""
     train_size: int = 1000
-    """Images to train on, of 1797; the others are for test."""
+    """Images to train on, of 1797; the others are the test set."""
     momentum: float = 0.9
     """Momentum of SGD and its variants."""
     out: Path = Path("weightdecay-compare")
-    """Folder for the page, the figures and the runs."""
+    """Folder for page, figures and runs."""
     jobs: int = 0
-    """Runs at the same time. 0: one for each CPU core."""
+    """Runs at a time; 0 is one for each CPU core."""
 
     @property
     def steps(self) -> int:
