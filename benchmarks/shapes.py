@@ -31,14 +31,18 @@ def of(network: Callable[[], torch.nn.Module]) -> list[Shape]:
 
 def gpt124m() -> list[Shape]:
     """GPT-2's small transformer, head tied to the embedding: 148 tensors, 124.4 million weights."""
-    width, layers = 768, 12
+    return gpt(768, 50257, 1024)
+
+
+def gpt(width: int, vocabulary: int, positions: int, layers: int = 12) -> list[Shape]:
+    """A transformer as GPT-2's, head tied to the embedding."""
     layer = [
         *((width,), (width,)),  # norm
         *((3 * width, width), (3 * width,), (width, width), (width,)),  # attention
         *((width,), (width,)),  # norm
         *((4 * width, width), (4 * width,), (width, 4 * width), (width,)),  # perceptron
     ]
-    return [(50257, width), (1024, width), *(layers * layer), (width,), (width,)]
+    return [(vocabulary, width), (positions, width), *(layers * layer), (width,), (width,)]
 
 
 NETWORKS: dict[str, Callable[[], list[Shape]]] = {"resnet18": resnet18, "resnet50": resnet50, "gpt124m": gpt124m}
