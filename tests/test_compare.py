@@ -249,6 +249,17 @@ def test_the_order_of_the_results_does_not_matter():
     assert compare(question(settings), results) == compare(question(settings), results[::-1])
 
 
+def test_a_comparison_prints_as_a_line_for_each_optimizer():
+    settings = Settings(optimizers=("sgd", "adams"))
+    comparison = compare(question(settings), fake_results(settings))
+    head, *lines = str(comparison).splitlines()
+    assert head.split("  ")[0].startswith("On scikit-learn’s handwritten digits")
+    assert [line.split()[:2] for line in lines] == [
+        [one.title, f"{one.best.point.weight_decay:g}"] for one in comparison.standings
+    ]
+    assert all(line.endswith(one.verdict) for line, one in zip(lines, comparison.standings, strict=True))
+
+
 def test_a_missing_run_is_not_passed_over():
     settings = Settings()
     with pytest.raises(KeyError):

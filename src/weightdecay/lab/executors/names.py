@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import fields
 from typing import Any
 
+from weightdecay.checks import unknown
 from weightdecay.lab.executors.base import Executor
 from weightdecay.lab.executors.gpus import Gpus
 from weightdecay.lab.executors.here import Here
@@ -31,12 +32,12 @@ def executor(name: str, **settings: Any) -> Executor:
     extra to install, for an engine that is not there.
     """
     if name not in EXECUTORS:
-        raise ValueError(_unknown("executor", name, EXECUTORS))
+        raise ValueError(unknown("executor", name, EXECUTORS))
     kind: Any = EXECUTORS[name]
     known = [field.name for field in fields(kind)]
     for setting in settings:
         if setting not in known:
-            raise ValueError(_unknown(f"setting of the executor {name!r}", setting, known))
+            raise ValueError(unknown(f"setting of the executor {name!r}", setting, known))
     made: Executor = kind(**settings)
     package, extra = NEEDS.get(name, ("", ""))
     if package and importlib.util.find_spec(package) is None:
@@ -45,10 +46,3 @@ def executor(name: str, **settings: Any) -> Executor:
             f'Install the extra: pip install "weightdecay[{extra}]".'
         )
     return made
-
-
-def _unknown(kind: str, name: str, known: Any) -> str:
-    # Imported here: it loads torch, and the help of the command line shall not wait for that.
-    from weightdecay.checks import unknown
-
-    return unknown(kind, name, known)

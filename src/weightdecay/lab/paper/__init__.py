@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weightdecay.checks import unknown
 from weightdecay.lab.paper.experiment import Experiment, Reproduction, judge
 from weightdecay.lab.paper.experiments import (
     duration,
@@ -55,8 +56,6 @@ def experiments(names: tuple[str, ...]) -> tuple[Experiment, ...]:
         elif name in EXPERIMENTS:
             found[name] = EXPERIMENTS[name]
         else:
-            from weightdecay.checks import unknown
-
             raise SettingsError(unknown("experiment", name, (*EXPERIMENTS, "all")))
     return tuple(found.values())
 

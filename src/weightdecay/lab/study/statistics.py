@@ -117,6 +117,18 @@ class Comparison:
         """What all results are judged by."""
         return self.cells[0].results[0].metric
 
+    def __str__(self) -> str:
+        """A line for each optimizer, from best to worst: at which λ, the metric's mean and spread, the verdict."""
+        unit = f", {self.metric.unit}" if self.metric.unit else ""
+        lines = [(f"On {self.question.setting}", "best λ", self.metric.name + unit, "")]
+        for one in self.standings:
+            spread = "" if one.best.std is None else f" ± {one.best.std:.2g}"
+            strength = f"{one.best.point.weight_decay:.4g}"
+            lines.append((one.title, strength, f"{one.best.mean:.4g}{spread}", one.verdict))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        padded = ("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
+        return "\n".join(line.rstrip() for line in padded)
+
     def cells_of(self, curve: str) -> list[Cell]:
         """Return the cells of a curve, by lr and λ."""
         return [cell for cell in self.cells if cell.point.curve == curve]
