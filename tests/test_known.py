@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +98,20 @@ def test_of_two_rows_of_one_run_the_first_counts():
     run = Run("adams", 1e-3, 0.1, 0)
     first, second = (Recorded(run, "finished", (), 1.0, numbers={"best": best}) for best in (4.0, 5.0))
     assert paper.known([first, second], [run]).results[run].best == 4.0
+
+
+def test_the_committed_evidence_of_medium_answers_what_medium_asks():
+    """A change of the scale's definition that would make the published runs worthless fails here."""
+    scale = paper.scale("medium")
+    asked = {
+        run
+        for experiment in paper.EXPERIMENTS.values()
+        for panel in experiment.panels(scale)
+        for runs in panel.points.values()
+        for run in runs
+    }
+    rows = read_runs(Path(__file__).parents[1] / "docs" / "scorecard" / "medium.csv")
+    assert rows
+    assert len({row.run for row in rows}) == len(rows)
+    assert all(replace(row.run, data_digest="") in asked for row in rows)
+    assert len({row.run.data_digest for row in rows if row.run.data == "images:cifar10-jpeg"}) == 1
