@@ -195,6 +195,23 @@ def test_help_is_given_and_shows_examples(capsys):
     assert "weightdecay compare --optimizers adamw adams --seeds 5" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_in_plain_text_and_ends_with_the_examples(command, capsys):
+    assert main([command, "--help"]) == 0
+    lines = capsys.readouterr().out.rstrip().splitlines()
+    assert "Examples:" in lines
+    *above, heading = lines[: lines.index("Examples:") + 1]
+    assert heading == "Examples:"
+    assert not any(line.lstrip().startswith("weightdecay ") for line in above)
+    assert any(line.lstrip().startswith("weightdecay ") for line in lines[len(above) + 1 :])
+    assert any("--help" in line for line in above)
+
+
+def test_a_shell_completion_is_printed(capsys):
+    assert main(["--tyro-print-completion", "bash"]) == 0
+    assert "weightdecay" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], []])
 def test_the_overview_is_one_screen_with_a_line_for_each_command(arguments, capsys):
     assert main(arguments) == 0
@@ -234,7 +251,7 @@ def test_the_live_view_knows_the_best_so_far(sweep, tmp_path):
     for run in runs[: len(runs) // 2]:  # the first seed
         view.add(fake_result(run), reused=False)
     best = view.best()
-    assert best["adams"][0].weight_decay == 0.1
+    assert best["adams"][0].weight_decay == 0.12
     assert best["adams"][2] == 1
     console.print(view)
     shown = console.export_text()

@@ -42,11 +42,14 @@ REFUSED = {
     "threads": (["train", "--threads", "-2"], "--threads -2"),
     "workers": (["train", "--workers", "-2"], "workers=-2"),
     "compared": (["compare", "--optimizers", "adms"], "Did you mean 'adams'?"),
+    "compared batch": (["compare", "--batch-size", "99999999999999999999"], "--batch-size 99999999999999999999"),
+    "compared grid": (["compare", "--seeds", "1000000000"], "the grid makes 20,000,000,000 runs, and 1,000,000 are"),
     "compared λ": (["compare", "--weight-decays", "-1"], "--weight-decays -1"),
     "experiment": (["reproduce", "fig99"], "Did you mean 'fig9'?"),
     "spectrum's device": (["spectrum", "x", "--device", "banana"], "device='banana' is no device"),
     "no file": (["sweep", "nowhere.toml"], "nowhere.toml cannot be read"),
     "sweep's executor": (["sweep", "executor.toml"], "Did you mean 'here'?"),
+    "sweep's size": (["sweep", "size.toml"], "the sweep makes 1,000,000,000 runs, and 1,000,000 are the most"),
     "sweep's network": (["sweep", "network.toml"], "Did you mean 'resnet8'?"),
     "sweep's λ": (["sweep", "decay.toml"], "weight_decay=-1 in the run is outside"),
 }
@@ -81,6 +84,7 @@ def seen(tmp_path_factory):
     folder = tmp_path_factory.mktemp("start")
     (folder / "executor.toml").write_text(SWEEP + '[executor]\nname = "her"\n')
     (folder / "network.toml").write_text(SWEEP + 'network = "resnet9"\n')
+    (folder / "size.toml").write_text(SWEEP + "seeds = 1000000000\n")
     (folder / "decay.toml").write_text(SWEEP.replace("1e-3", "-1"))
     Store(folder / "kept").save(fake_result(RUN))
     asked = {name: words for name, (words, _) in REFUSED.items()}
@@ -103,7 +107,7 @@ def test_a_mistake_is_refused_in_one_line_before_torch_is_imported(name, seen):
 
 
 def test_a_refusal_leaves_no_folder(seen):
-    assert seen["left"] == {"executor.toml", "network.toml", "decay.toml", "kept"}
+    assert seen["left"] == {"executor.toml", "network.toml", "size.toml", "decay.toml", "kept"}
 
 
 def test_a_finished_run_is_told_without_torch(seen):

@@ -117,8 +117,8 @@ def test_the_page_says_what_was_found_and_what_was_run(whole, written):
         "peeks at the test set",
         "51,",
         "torch 2.15.0",
-        "resnet8, width 16",
-        "400 steps",
+        "smallcnn, width 16",
+        "320 steps",
     ):
         assert text in words
     for cell in whole.cells:
@@ -132,8 +132,15 @@ def test_the_answer_is_computed(whole):
     assert f"Without weight decay it makes {best.without.mean:.1f}" in text
     for standing in whole.standings[1:]:
         assert f"{standing.method.title} ({standing.best.mean:.1f} %)" in text
-    assert "200 times the paper’s 0.0005" in text
-    assert "196 times shorter" in text
+    assert "240 times the paper’s 0.0005" in text
+    assert "244 times shorter" in text
+    # What the library is about comes first: those whose λ means the same, and the λ's of the others.
+    first = text.partition(". ")[0]
+    same = [one.best.point.weight_decay for one in whole.standings if one.optimizer in ("sgd", "sgds", "adams")]
+    assert first.startswith("λ means the same to ")
+    assert f"within a factor of {max(same) / min(same):.1f}" in first
+    for one in whole.standings:
+        assert one.title in first
 
 
 @pytest.mark.parametrize(
@@ -143,7 +150,7 @@ def test_the_answer_is_computed(whole):
         ({"optimizers": ("adams",)}, "AdamS makes"),
         ({"optimizers": ("adamw", "adam")}, "AdamW did best"),
         ({"weight_decays": ("0",)}, "not distinguishable"),
-        ({"label_noise": 0.0, "optimizers": ("sgd", "adams")}, "On scikit-learn’s handwritten digits, AdamS"),
+        ({"label_noise": 0.0, "optimizers": ("sgd", "adams")}, ". On scikit-learn’s handwritten digits, AdamS"),
     ],
 )
 def test_the_answer_fits_the_question(changes, words):

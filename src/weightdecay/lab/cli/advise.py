@@ -35,49 +35,49 @@ class AdviseSettings:
     """
 
     optimizer: str | None = None
-    """What you have. Name, as in weightdecay.available(), or lion."""
+    """The optimizer you have: a name, as in weightdecay.available(), or lion. Required."""
     lr: float | None = None
-    """Learning rate at its peak."""
+    """The learning rate you have, at its peak. Required."""
     weight_decay: float | None = None
-    """λ, in the optimizer's own meaning."""
+    """The λ you have, in the optimizer's own meaning. Required."""
     batch_size: float | None = None
-    """Examples (or tokens) in a step, over all processes."""
+    """Examples (or tokens) per step, over all processes."""
     epochs: float | None = None
     """Passes over the data."""
     samples: float | None = None
-    """Examples (or tokens) in the training data."""
+    """Number of examples (or tokens) in the training data."""
     momentum: float | None = None
-    """Of SGD and its relatives: needed there."""
+    """Momentum of SGD and its relatives, which need it here."""
     dampening: float = 0.0
-    """Of SGD: torch's, from 0 and below 1."""
+    """Dampening of SGD, as in torch: at least 0 and below 1."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of Adam and its relatives."""
+    """β₁ and β₂ of Adam and its relatives."""
     decay: str = ""
-    """l2, decoupled, stable, vanilla, independent or corrected. Default: the optimizer's own."""
+    """The decay you have: l2, decoupled, stable, vanilla, independent or corrected. Empty: the optimizer's own."""
     mean_square: float | None = None
     """v̄, the mean of v̂ over the model, for Adam, AMSGrad, Yogi (gain v̄^(−1/2)) and Padam (v̄^(−1/4))."""
     gain: float | None = None
-    """Instead, for every adaptive optimizer: effective_lr/lr, both in a line of a run's epochs.jsonl."""
+    """The gain, in place of --mean-square: effective_lr/lr, both in each line of a run's epochs.jsonl."""
     parameters: float | None = None
-    """Of the model: for Power Lines, where batch-size and samples are in tokens."""
+    """Number of parameters of the model: needed by Power Lines, where batch size and samples are in tokens."""
     new_batch_size: float | None = None
-    """What you want: another batch,"""
+    """The batch size you want, in the unit of --batch-size."""
     new_epochs: float | None = None
-    """another length,"""
+    """The number of epochs you want."""
     new_samples: float | None = None
-    """another amount of data,"""
+    """The number of training examples (or tokens) you want."""
     new_parameters: float | None = None
-    """another size of the model,"""
+    """The number of parameters you want."""
     width_factor: float = 1.0
-    """another width: how many times as wide,"""
+    """How many times as wide the model becomes. 1: as wide as it is."""
     new_optimizer: str | None = None
-    """another optimizer,"""
+    """The optimizer you want."""
     new_decay: str | None = None
-    """another decay under it."""
+    """The decay you want. Default: the new optimizer's own."""
     new_lr: float | None = None
-    """For another algorithm only (SGD to Adam, Adam to Padam): no rule finds it, but for Lion."""
+    """The lr you want. Needed for another algorithm (SGD to Adam, Adam to Padam): only for Lion a rule finds it."""
     new_momentum: float | None = None
-    """For a new optimizer of SGD's family, coming from another one."""
+    """The momentum you want. Needed for an optimizer of SGD's family, coming from another family."""
     json: bool = False
     """Print JSON instead of the table."""
 

@@ -30,13 +30,13 @@ class AuditSettings:
     """
 
     target: str
-    """What builds the model and its optimizer: "package.module:function", found from the current directory."""
+    """The function that builds model and optimizer: "package.module:function", found from the current directory."""
     check: Path | None = None
     """Compare with a file that --save wrote: print what has changed, and fail where anything has."""
     save: Path | None = None
     """Write the file that --check compares with."""
     steps: float | None = None
-    """Steps of the whole training: marks a pull × steps far from published recipes."""
+    """Number of steps of the whole training. With it, a pull × steps far from published recipes is marked."""
 
 
 def run_audit(settings: AuditSettings) -> int:

@@ -99,6 +99,7 @@ def overview() -> str:
     ends = [
         "weightdecay COMMAND --help    Show the options of a command, and examples.",
         "weightdecay --version         Print the version.",
+        "weightdecay --tyro-print-completion bash    Print a completion (or for zsh).",
     ]
     return "\n".join(["usage: weightdecay COMMAND [OPTIONS]", "", DESCRIPTION, "", *commands, "", *ends])
 
@@ -139,9 +140,9 @@ def parse(words: list[str]) -> object | None:
     """Read the command line; None after ``--help``. Raises SettingsError, with one line, after a mistake."""
     import tyro
 
-    box = io.StringIO()
+    box, help_ = io.StringIO(), io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # which may have frames
     try:
-        with contextlib.redirect_stderr(box), nested():
+        with contextlib.redirect_stderr(box), contextlib.redirect_stdout(help_), nested():
             settings: object = tyro.extras.subcommand_cli_from_dict(
                 {name: kind for name, (kind, _, _) in COMMANDS.items()},
                 prog="weightdecay",
@@ -152,6 +153,8 @@ def parse(words: list[str]) -> object | None:
             )
     except SystemExit as exit_:
         if not exit_.code:
+            help_.seek(0)
+            sys.stdout.write(_examples_last(help_.read()))
             _say_examples(words[0])
             return None
         command = f" {words[0]}" if words[0] in COMMANDS else ""
@@ -164,6 +167,20 @@ def _say_examples(command: str) -> None:
     kind = COMMANDS[command][0] if command in COMMANDS else object
     if examples := getattr(kind, "examples", ()):
         say("\n".join(["Examples:", "", *(f"    {line}" for line in examples)]))
+
+
+def _examples_last(help_: str) -> str:
+    """Return the help with the examples, which stand in the text above the options, below them."""
+    lines = help_.splitlines()
+    options = next((i for i, line in enumerate(lines) if line.startswith("╭")), 0)
+    is_example = re.compile(r" +(weightdecay|torchrun) ").match
+    examples = [line for line in lines[:options] if is_example(line)]
+    if not examples:
+        return help_
+    above = "\n".join(line for line in lines[:options] if not is_example(line))
+    above = re.sub(r"\n[^\n]+:\s*\Z", "\n", above)  # their heading
+    above = re.sub(r"\n{3,}", "\n\n", above).rstrip()
+    return "\n".join([above, "", *lines[options:], "Examples:", "", *examples, ""])
 
 
 def _one_line(box: str, command: str) -> str:

@@ -18,21 +18,20 @@ class MeasureSettings:
     reaches vectors and bfloat16 weights. For a library: a Markdown table of its optimizers. --expect KIND exits with
     status 1 if another kind is found.
 
-    weightdecay measure torch.optim:SGD --options momentum=0.9
-
-    weightdecay measure torch timm
-
-    weightdecay measure all
+        weightdecay measure torch.optim:SGD --options momentum=0.9
+        weightdecay measure torch timm
+        weightdecay measure all
     """
 
     what: tuple[str, ...]
     """Paths as "torch.optim:AdamW", names as in weightdecay.available(), or libraries; all: every known library."""
     options: tuple[str, ...] = ()
-    """Options of the optimizer, as momentum=0.9."""
+    """Options of the optimizer's constructor, as NAME=VALUE: momentum=0.9."""
     key: str = "weight_decay"
-    """What the optimizer calls λ."""
+    """The name that the optimizer has for λ."""
     expect: str | None = None
-    """The kind that it must be: l2, decoupled, independent, vanilla, stable, cautious(decoupled), …, none."""
+    """The kind of decay that must be found; any other is exit status 1:
+    l2, decoupled, independent, vanilla, stable, cautious(decoupled), …, none."""
 
 
 def run_measure(settings: MeasureSettings) -> int:

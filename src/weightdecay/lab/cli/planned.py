@@ -43,7 +43,9 @@ def print_plan(planned: Planned) -> None:
     where = ", ".join(dict.fromkeys(cost.where for cost in costs.values()))
     say(f"estimated: {lasting(total)} of computing on {where}, from a few measured steps")
     if planned.width:
-        say(f"about {lasting(total / min(planned.width, len(missing)))} with {planned.width} runs at a time")
+        start = max(cost.worker for cost in costs.values())
+        wall = total / min(planned.width, len(missing)) + start
+        say(f"about {lasting(wall)} with {planned.width} runs at a time, {lasting(start)} of it to start the workers")
     if total > LONG:
         shares = ", ".join(f"{lasting(total / devices)} on {devices}" for devices in DEVICES)
         say(f"on several of these: {shares}")

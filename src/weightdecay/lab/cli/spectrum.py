@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 class SpectrumSettings:
     """Measure the Hessian of a run's network on its training data: top eigenvalues, trace, density, with λ drawn in.
 
-    weightdecay train keeps the weights of a run, a sweep does not: --train-again trains such a run once more, checks
+    A run of weightdecay train keeps its weights, a run of a sweep does not: --train-again trains it once more, checks
     the weights by their hash and keeps them. Ends with a table, two figures, spectrum.csv and one page, spectrum.html.
 
-    weightdecay spectrum weightdecay-runs/runs/969e60a52769d9bf
+        weightdecay spectrum weightdecay-runs/runs/969e60a52769d9bf
     """
 
     run: str
@@ -35,23 +35,23 @@ class SpectrumSettings:
     store: Path = Path("weightdecay-runs")
     """Folder of runs, where RUN is an address."""
     train_again: bool = False
-    """Where a finished run kept no weights: train it once more, to have them."""
+    """Train a finished run that kept no weights once more, to have them."""
     kind: Literal["hessian", "ggn"] = "hessian"
     """The Hessian, or the generalised Gauss-Newton matrix, which is never negative."""
     top: int = 20
-    """How many of the largest eigenvalues: the most positive ones."""
+    """Number of the largest eigenvalues that are computed: the most positive ones."""
     samples: int = 1000
     """Training images to measure on, or tokens of a text, in whole steps. 0: all."""
     probes: int = 4
-    """Random vectors of the density."""
+    """Number of random vectors that the density is estimated with."""
     points: int = 80
-    """Points of the density for each of them: steps of Lanczos. More resolve smaller eigenvalues."""
+    """Points of the density per random vector: steps of Lanczos. More of them resolve smaller eigenvalues."""
     seed: int = 0
-    """Decides the random vectors."""
+    """Seed of the random vectors."""
     device: str = "auto"
-    """auto: the GPU if there is one. cpu, cuda, cuda:1."""
+    """Device: auto (the GPU if there is one), cpu, cuda or cuda:1."""
     data_folder: Path | None = None
-    """Where data sets are. Default: $WEIGHTDECAY_DATA, else a folder of the user's cache."""
+    """Folder of the data sets. Default: $WEIGHTDECAY_DATA, else a folder of the user's cache."""
     out: Path | None = None
     """Folder for page, figures and CSV. Default: spectrum in the folder of the run."""
 

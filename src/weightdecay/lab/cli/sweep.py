@@ -33,6 +33,8 @@ class SweepSettings:
         "weight_decay = { from = 1e-4, to = 1e-1, count = 4 }",
         "[executor]",
         'name = "local"',
+        "",
+        "weightdecay sweep grid.toml --dry-run",
     )
     file: Path
     """File of the sweep, in TOML."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from weightdecay.lab.run.store import Store
+
+SILENCE_SECONDS = 12.0
+"""Seconds without a line after which, where there is no terminal, a line tells how far the runs are."""
 
 LOOK_SECONDS = 2.0
 """Seconds between two looks at the logs of runs that are being trained."""
@@ -31,6 +35,7 @@ class View:
         self.console, self.store = console, store
         self.points, self.runs = question.points, question.runs
         self.results: dict[Run, Result] = {}
+        self.kept: set[Run] = set()
         self.failed = 0
         self.reused = 0
         self.progress = Progress(
@@ -44,6 +49,7 @@ class View:
         # In epochs: the runs of a sweep may take days, and a bar that stands still for hours tells nothing.
         self.task = self.progress.add_task("training", total=sum(run.epochs for run in self.runs), runs=self._count())
         self.looked, self.under_way = 0.0, 0
+        self.begun = self.spoke = time.monotonic()
 
     def _count(self) -> str:
         return f"{len(self.results)}/{len(self.runs)}" + (f", {self.failed} failed" if self.failed else "")
@@ -52,6 +58,8 @@ class View:
         """Take in one result; without a terminal, say so in a line."""
         self.results[result.run] = result
         self.reused += reused
+        if reused:
+            self.kept.add(result.run)
         completed = sum(run.epochs for run in self.results)
         if reused:  # the time left is estimated from what is trained now; kept runs cost nothing
             self.progress.reset(self.task, completed=completed, runs=self._count())
@@ -70,7 +78,27 @@ class View:
         self.progress.update(self.task, runs=self._count())
         self.console.print(f"{self._name(run)} failed: {reason}", markup=False, highlight=False, soft_wrap=True)
 
+    def progress_line(self) -> str:
+        """Return how far all of it is, and how long the rest will take at the pace so far, workers' start included."""
+        self._look()
+        of_them = sum(run.epochs for run in self.runs)
+        kept = sum(run.epochs for run in self.kept)
+        done = sum(run.epochs for run in list(self.results)) - kept + self.under_way
+        passed = time.monotonic() - self.begun
+        if not done:
+            return f"starting the workers and the first runs, {passed:.0f} s so far"
+        return f"{done} of {of_them - kept} epochs, about {passed * (of_them - kept - done) / done:.0f} s to go"
+
+    def say_progress(self) -> None:
+        """Say it, in a line."""
+        self._line(self.progress_line())
+
+    def silent(self) -> bool:
+        """Whether nothing has been said for a while."""
+        return time.monotonic() - self.spoke > SILENCE_SECONDS
+
     def _line(self, text: str) -> None:
+        self.spoke = time.monotonic()
         if not self.console.is_terminal:
             self.console.print(
                 f"[{len(self.results)}/{len(self.runs)}] {text}", markup=False, highlight=False, soft_wrap=True
@@ -103,7 +131,7 @@ class View:
         waiting = (self.store.of(run) for run in self.runs if run not in self.results)
         self.under_way = sum(len(folder.epochs()) for folder in waiting if folder.path.is_dir())
         self.looked = time.monotonic()
-        self.progress.update(self.task, completed=sum(run.epochs for run in self.results) + self.under_way)
+        self.progress.update(self.task, completed=sum(run.epochs for run in list(self.results)) + self.under_way)
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group
@@ -129,6 +157,25 @@ class View:
 
 
 @contextlib.contextmanager
+def _not_silent(view: View) -> Iterator[None]:
+    """Where there is no terminal, say how far the runs are whenever nothing has been said for a while."""
+    over = threading.Event()
+
+    def speak() -> None:
+        while not over.wait(1.0):
+            if view.silent():
+                view.say_progress()
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def live(question: Question, store: Store) -> Iterator[View]:
     """Show a view on stderr while runs come in: live on a terminal, plain lines elsewhere."""
     from rich.console import Console
@@ -140,6 +187,7 @@ def live(question: Question, store: Store) -> Iterator[View]:
         with Live(view, console=console, transient=True, refresh_per_second=4):
             yield view
     else:
-        yield view
+        with _not_silent(view):
+            yield view
     if view.reused:
         console.print(f"{view.reused} of {len(view.runs)} runs were kept from before.", highlight=False)

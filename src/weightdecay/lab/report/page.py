@@ -147,8 +147,9 @@ def answer(comparison: Comparison) -> str:
     say, count = Numbers.of(comparison), len(question.seeds)
     how = f"mean ± standard deviation over {count} seeds" if count > 1 else "one seed"
     sentences = [
+        _which_want_the_same(comparison),
         f"On {question.setting}, {winner.title} {'did best:' if others else 'makes'} {say.measured(winner.best)} "
-        f"at λ = {decay(winner.best.point.weight_decay)} ({how}, last epoch)."
+        f"at λ = {decay(winner.best.point.weight_decay)} ({how}, last epoch).",
     ]
     if winner.without is not None and winner.without is not winner.best:
         sentences.append(_what_decay_gains(winner, say))
@@ -168,6 +169,24 @@ def answer(comparison: Comparison) -> str:
     return (
         " ".join(filter(None, sentences)).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%").replace(" = ", "\xa0=\xa0")
     )
+
+
+def _which_want_the_same(comparison: Comparison) -> str:
+    """Return at which λ's those do best whose λ means the same, and at which the others: what the library is about."""
+    same = [one for one in comparison.standings if _means_what_l2_means(one)]
+    if len(same) < 2:
+        return ""
+    found = sorted(one.best.point.weight_decay for one in same)
+    names = _list(one.title for one in same)
+    text = f"λ means the same to {names}, and they do best at λ = {decay(found[0])} to {decay(found[-1])}, within a "
+    text += f"factor of {found[-1] / found[0]:.1f}"
+    if found[0] == found[-1]:
+        text = f"λ means the same to {names}, and they all do best at λ = {decay(found[0])}"
+    others = [one for one in comparison.standings if one not in same and one.best.point.weight_decay > 0]
+    if others:
+        theirs = _list(f"{one.title} at {decay(one.best.point.weight_decay)}" for one in others)
+        text += f"; the others want a λ of their own: {theirs}"
+    return f"{text}."
 
 
 def _what_decay_gains(winner: Standing, say: Numbers) -> str:

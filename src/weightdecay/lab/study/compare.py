@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import method, portable, takes_momentum, with_code
+from weightdecay.lab.run.product import MOST
 from weightdecay.lab.run.settings import SettingsError, command_line, left_out
 from weightdecay.lab.study.members import Member, members
 from weightdecay.lab.study.question import Point, Question
@@ -30,7 +31,7 @@ WIDTH = 16
 
 @dataclass(frozen=True)
 class Settings:
-    """Train a small residual network on real data under several optimizers and weight decays, and say which wins.
+    """Train a small convolutional network on real data under several optimizers and weight decays, and say which wins.
 
     Ends with a table, two figures, results.csv and one page, compare.html, that opens offline. What has been
     trained is kept: a run that was stopped continues, and a finished comparison is only drawn again.
@@ -53,7 +54,7 @@ class Settings:
     """Learning rates for every optimizer, or NAME=LR[,LR...] for one; auto is the optimizer's own."""
     seeds: int = 3
     """Number of seeds for each λ. A seed decides initial weights, wrong labels and order of the data."""
-    epochs: int = 25
+    epochs: int = 20
     """Passes over the training data; the default λ's are in proportion to 1/steps."""
     batch_size: int = 64
     """Images per step."""
@@ -63,6 +64,8 @@ class Settings:
     """Images to train on, of 1797; the others are the test set."""
     momentum: float = 0.9
     """Momentum of SGD and its variants."""
+    network: Literal["smallcnn", "resnet8"] = "smallcnn"
+    """Three convolutions, or a residual network of seven, which takes twice as long. Both of width 16."""
     out: Path = Path("weightdecay-compare")
     """Folder for page, figures and runs."""
     jobs: int = 0
@@ -93,30 +96,37 @@ def grid(settings: Settings) -> dict[Point, tuple[Run, ...]]:
     compared = _check(settings)
     weight_decays = _by_member("--weight-decays", settings.weight_decays, compared, _weight_decay)
     lrs = _by_member("--lrs", settings.lrs, compared, _lr)
+    values = [
+        (member, lr, weight_decay)
+        for member in compared
+        for lr in _expand(lrs[member], (method(member.optimizer).lr,))
+        for weight_decay in _expand(weight_decays[member], default_weight_decays(member, lr, settings))
+    ]
+    if (size := len(values) * settings.seeds) > MOST:
+        raise SettingsError(f"the grid makes {size:,} runs, and {MOST:,} are the most. Take fewer seeds, λ's or lrs.")
     points: dict[Point, tuple[Run, ...]] = {}
-    for member in compared:
-        for lr in _expand(lrs[member], (method(member.optimizer).lr,)):
-            for weight_decay in _expand(weight_decays[member], default_weight_decays(member, lr, settings)):
-                runner = member.optimizer if weight_decay else member.base
-                own = dict(member.options) if weight_decay else {}
-                if takes_momentum(runner):
-                    own["momentum"] = settings.momentum
-                run = with_code(
-                    Run(
-                        optimizer=runner,
-                        lr=lr,
-                        weight_decay=weight_decay,
-                        seed=0,
-                        epochs=settings.epochs,
-                        batch_size=settings.batch_size,
-                        optimizer_options=options(own),
-                        train_size=settings.train_size,
-                        label_noise=settings.label_noise,
-                        network_options=options(width=WIDTH),
-                    )
-                )
-                point = Point(member.optimizer, lr, weight_decay, member.variant)
-                points[point] = tuple(replace(run, seed=seed) for seed in range(settings.seeds))
+    for member, lr, weight_decay in values:
+        runner = member.optimizer if weight_decay else member.base
+        own = dict(member.options) if weight_decay else {}
+        if takes_momentum(runner):
+            own["momentum"] = settings.momentum
+        run = with_code(
+            Run(
+                optimizer=runner,
+                lr=lr,
+                weight_decay=weight_decay,
+                seed=0,
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                optimizer_options=options(own),
+                train_size=settings.train_size,
+                label_noise=settings.label_noise,
+                network=settings.network,
+                network_options=options(width=WIDTH),
+            )
+        )
+        point = Point(member.optimizer, lr, weight_decay, member.variant)
+        points[point] = tuple(replace(run, seed=seed) for seed in range(settings.seeds))
     return points
 
 
@@ -166,6 +176,11 @@ def _check(settings: Settings) -> tuple[Member, ...]:
         raise SettingsError(
             f"--train-size {settings.train_size}: the data has {DIGITS} images and some must be left for test. "
             "Use 1000."
+        )
+    if settings.batch_size > settings.train_size:
+        raise SettingsError(
+            f"--batch-size {settings.batch_size}: there are {settings.train_size} images to train on, and no step has "
+            f"more. Use {settings.train_size} for one step per epoch."
         )
     if not 0 <= settings.label_noise < 1:
         raise SettingsError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class Cost:
     judging: float
     steps: int  # in an epoch
     where: str
+    probed: float = 0.0  # that the measurement took, after the worker was ready
+    worker: float = 0.0  # until a worker is ready: its process, its imports, its first look at the data; once for each
 
     @property
     def epoch(self) -> float:
@@ -102,11 +104,19 @@ def rehearse(run: Run, place: Place, task: Task | None = None) -> Cost:
             if now() - before > SECONDS:
                 break
         judging = (now() - before) / max(judged, 1) * data.judging_steps
-        return Cost(start - begun, seconds, judging, data.steps, where(here))
+        return Cost(start - begun, seconds, judging, data.steps, where(here), probed=now() - begun)
 
 
 def measure(runs: Iterable[Run], on: Executor, place: Place, task: Task | None = None) -> dict[Run, Cost | RunFailure]:
     """Return the cost of each kind of run, measured where the runs will be computed. One probe takes seconds."""
     kinds: Sequence[Run] = list(dict.fromkeys(map(kind, runs)))
+    found: dict[Run, Cost | RunFailure] = {}
+    begun, worker = time.perf_counter(), None
     with closing(on.map(Probe(place, task), kinds)) as outcomes:
-        return {o.item: o.value if o.value is not None else (o.error or RunFailure("Lost", "")) for o in outcomes}
+        for outcome in outcomes:
+            cost = outcome.value
+            if cost is not None and worker is None:  # the first one that comes home has waited for its worker only
+                worker = max(time.perf_counter() - begun - cost.probed, 0.0)
+            failed = outcome.error or RunFailure("Lost", "")
+            found[outcome.item] = failed if cost is None else replace(cost, worker=worker or 0.0)
+    return found
