@@ -79,6 +79,18 @@ def test_weights_far_from_equilibrium_are_told_so():
     assert "is not in equilibrium: the norm is " in "\n".join(seen.sentences())
 
 
+def test_a_norm_that_began_near_the_prediction_is_not_called_settled_before_decay_could_act():
+    _, balance, _ = CASES["AdamW"]
+    seen = settle(lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=1.0, betas=(0.9, 0.99)), 80, start=balance.norm)
+    (one,) = seen.seen
+    assert one.norm_to_equilibrium == pytest.approx(1, abs=0.1)
+    assert not one.in_equilibrium
+    said = "\n".join(seen.sentences())
+    assert "group0.tensor0 is near the predicted norm" in said
+    assert "the pull of all steps is 0.8, and below 1 decay has had no time to act" in said
+    assert "not in equilibrium" not in said
+
+
 def test_nothing_is_predicted_where_theory_has_no_form():
     _, balance, _ = CASES["SGD"]
     for make in (

@@ -15,8 +15,9 @@ from weightdecay.monitor.sample import Seen
 KEPT = 2000
 WINDOW = 5
 """Readings over which gradients are averaged, for a prediction and for the angle between gradient and weight."""
-SETTLED, AGREEING = 0.1, 3
-"""A tensor is in equilibrium if its norm was within 10 % of the prediction in each of the last 3 readings."""
+SETTLED, AGREEING, ENOUGH = 0.1, 3, 1.0
+"""A tensor is in equilibrium if its norm was within 10 % of the prediction in each of the last 3 readings, and
+Σ pull has come to 1 since the watch began: before, a norm may be near the prediction only because it began there."""
 
 Facts = tuple[str, float, float, float, Number | None, float]
 """Of a group: kind, λ, lr, pull, gain, total pull."""
@@ -94,7 +95,7 @@ def tensors_of(
     """Return the state of each tensor, and remember in ``recent`` what later readings need."""
     found = []
     for name, one in seen.items():
-        kind, strength, lr, pull, _, _ = facts[one.group]
+        kind, strength, lr, pull, _, total = facts[one.group]
         memory = recent.setdefault(name, deque(maxlen=WINDOW))
         memory.append(Recent(one.cosine, (one.grad * one.before) ** 2))
         cosine = _root_mean(past.cosine**2 for past in memory)
@@ -106,7 +107,6 @@ def tensors_of(
             half = predicted(family, kind, group, lr, strength / 2, pull / 2, one.size, unit_grad)
         ratio = one.norm / balance.norm if balance is not None and balance.norm > 0 else math.nan
         memory[-1] = Recent(one.cosine, memory[-1].unit_grad, ratio)
-        last = list(memory)[-AGREEING:]
         decayed, update = (math.sqrt(x) for x in one.decayed(0.0 if kind == "l2" else pull))
         known = kind not in ("l2", "unknown") and decayed + update > 0
         masked = not math.isnan(one.masked)
@@ -125,11 +125,17 @@ def tensors_of(
                 equilibrium_norm=balance.norm if balance else math.nan,
                 equilibrium_angle=balance.angle if balance else math.nan,
                 norm_to_equilibrium=ratio,
-                in_equilibrium=len(last) == AGREEING and all(abs(past.ratio - 1) <= SETTLED for past in last),
+                in_equilibrium=near(memory) and total >= ENOUGH,
                 half=(half.norm / balance.norm, half.angle / balance.angle) if balance and half else None,
             )
         )
     return found
+
+
+def near(recent: Sequence[Recent] | deque[Recent]) -> bool:
+    """Return whether the norm was near the predicted one in each of the last readings."""
+    last = list(recent)[-AGREEING:]
+    return len(last) == AGREEING and all(abs(past.ratio - 1) <= SETTLED for past in last)
 
 
 def groups_of(

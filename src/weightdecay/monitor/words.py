@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from weightdecay.monitor.state import AGREEING, SETTLED, GroupState, Recent, TensorState
+from weightdecay.monitor.state import AGREEING, ENOUGH, SETTLED, GroupState, Recent, TensorState, near
 
 HEAD = ("", "decay", "λ", "lr", "pull", "half-life", "Σ pull", "‖θ‖", "‖Δ‖/‖θ‖", "angle", "decay share")
 
@@ -56,10 +56,18 @@ def sentences(
                 f"{names(there)} {is_are(there)} in equilibrium: the norm was within {SETTLED:.0%} of the "
                 f"predicted one in each of the last {AGREEING} readings. {halved(there, group)}"
             )
-        far = [one for one in told if one not in there and len(recent.get(one.name, ())) >= AGREEING]
+        away = [one for one in told if one not in there and len(recent.get(one.name, ())) >= AGREEING]
+        early = [one for one in away if near(recent[one.name])]
+        if early:
+            said.append(
+                f"{names(early)} {is_are(early)} near the predicted norm, within {SETTLED:.0%}, but perhaps only "
+                f"because the training began there: the pull of all steps is {short(group.total_pull)}, and "
+                f"below {ENOUGH:g} decay has had no time to act."
+            )
+        far = [one for one in away if one not in early]
         if far:
             low, high = min(one.norm_to_equilibrium for one in far), max(one.norm_to_equilibrium for one in far)
-            within = f"{low:.2g}" if f"{low:.2g}" == f"{high:.2g}" else f"{low:.2g} to {high:.2g}"
+            within = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
             said.append(
                 f"{names(far)} {is_are(far)} not in equilibrium: the norm is {within} times the predicted "
                 f"one. It comes nearer over about 1/pull = {short(1 / group.pull)} steps of this lr."
