@@ -78,7 +78,17 @@ def against_reference(fresh: Fresh, device: str, engines: Sequence[str] = ENGINE
             yield f"{name}, stable", engine, ours, "reference", make("reference"), 1 / 3, None
 
 
-SOURCES = {"torch": against_torch, "reference": against_reference}
+def against_undecorated(fresh: Fresh, device: str, engines: Sequence[str] = ENGINES) -> Iterator[Pair]:
+    """Pair a modifier with the decay that it modifies: the mask should cost a compiled step almost nothing."""
+    for engine in engines:
+        if engine != "fused":  # whose kernel carries no mask
+            ours, theirs = (
+                wd.Adam(fresh(), lr=1e-3, decay=d, engine=engine).step for d in ("cautious(decoupled)", "decoupled")
+            )
+            yield "AdamW, cautious", engine, ours, f"AdamW, {engine}", theirs, 1.1, None
+
+
+SOURCES = {"torch": against_torch, "reference": against_reference, "modifiers": against_undecorated}
 
 
 def measure(
