@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from weightdecay.lab.cli import main
+from weightdecay.lab.cli.advise import AdviseSettings
 from weightdecay.transfer import Setting, Wanted, advise
 
 ADAMW = Setting("adamw", lr=1e-3, weight_decay=0.1, batch_size=128, epochs=90, samples=1_281_167)
@@ -29,6 +31,13 @@ def test_the_command_prints_a_short_table(capsys):
     assert "β 0.2 0.992" in out
     assert "≠  batch × k" in out
     assert "arXiv:2205.10287" in out
+
+
+@pytest.mark.parametrize("example", AdviseSettings.examples)
+def test_the_examples_of_its_help_run(example, capsys):
+    program, *words = shlex.split(example)
+    assert (program, main(words)) == ("weightdecay", 0)
+    assert "sources: " in capsys.readouterr().out
 
 
 def test_json_holds_what_the_table_shows(capsys):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,7 @@ from fakes import fake_result
 
 from weightdecay.lab.cli import conducted as conducted_module
 from weightdecay.lab.cli import main
-from weightdecay.lab.cli.command import COMMANDS
+from weightdecay.lab.cli.command import COMMANDS, parse
 from weightdecay.lab.run import store as store_module
 from weightdecay.lab.run.store import Store
 from weightdecay.lab.study import conduct as conduct_module
@@ -130,11 +132,18 @@ def test_a_bad_argument_is_one_line_and_status_2(sweep, arguments, words, tmp_pa
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("arguments", [["compar"], ["--frobnicate"]])
-def test_an_unknown_command_is_one_line_and_status_2(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compar"], "no command is called 'compar'. Did you mean 'compare'? Known: advise, audit,"),
+        (["comparee", "--seeds", "2"], "no command is called 'comparee'. Did you mean 'compare'?"),
+        (["--frobnicate"], "Unrecognized options: --frobnicate"),
+    ],
+)
+def test_an_unknown_command_is_one_line_and_status_2(arguments, words, capsys):
     assert main(arguments) == 2
     err = capsys.readouterr().err
-    assert err.startswith("error: Unrecognized options: " + arguments[0])
+    assert err.startswith("error: " + words)
     assert err.count("\n") == 1
 
 
@@ -173,6 +182,20 @@ def test_a_full_disk_is_one_line_and_status_1(sweep, tmp_path, capsys, monkeypat
     )
 
 
+def test_a_disk_that_is_full_at_the_page_is_said_with_the_file(sweep, tmp_path, capsys, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, content):
+        if ".html" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")  # as the system has it: without a name
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(["compare", "--optimizers", "adams", "--seeds", "1", "--out", str(tmp_path)]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: {tmp_path / 'compare.html'}: No space left on device. Name another folder with --out."
+
+
 def test_a_module_of_another_extra_names_that(tmp_path, capsys, monkeypatch):
     def missing(_):
         raise ModuleNotFoundError("No module named 'curvlinops'", name="curvlinops.computations")
@@ -205,6 +228,16 @@ def test_help_is_in_plain_text_and_ends_with_the_examples(command, capsys):
     assert not any(line.lstrip().startswith("weightdecay ") for line in above)
     assert any(line.lstrip().startswith("weightdecay ") for line in lines[len(above) + 1 :])
     assert any("--help" in line for line in above)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_examples_can_be_read(command):
+    """Each is a command line that the parser takes; a sweep's are lines of a file too."""
+    kind = COMMANDS[command][0]
+    for example in kind.examples:
+        if "weightdecay " in example:
+            *_, words = example.partition("weightdecay ")
+            assert isinstance(parse(shlex.split(words)), kind)
 
 
 def test_a_shell_completion_is_printed(capsys):

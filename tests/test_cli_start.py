@@ -22,7 +22,7 @@ SWEEP = 'epochs = 1\noptimizer = "adams"\nweight_decay = 1e-3\n'
 
 REFUSED = {
     "option": (["train", "--weight-decai", "1"], "Did you mean --weight-decay?"),
-    "command": (["trian"], "trian"),
+    "command": (["trian"], "no command is called 'trian'. Did you mean 'train'?"),
     "optimizer": (["train", "--optimizer", "adms"], "Did you mean 'adams'?"),
     "network": (["train", "--network", "resnet19"], "Did you mean 'resnet18'?"),
     "network option": (["train", "--network-options", "widht=4"], "Did you mean 'width'?"),
@@ -36,6 +36,8 @@ REFUSED = {
     "norm": (["train", "--max-grad-norm", "-1"], "max_grad_norm=-1"),
     "seed": (["train", "--seed", "99999999999999999999999"], "seed=99999999999999999999999: it must fit"),
     "schedule": (["train", "--milestones", "80"], "milestones=(80.0,)"),
+    "batch of all": (["train", "--batch-size", "99999999999999999999"], "use less than 2**63"),
+    "epochs": (["train", "--epochs", "99999999999999999999"], "epochs=99999999999999999999"),
     "batch": (["train", "--batch-size", "0"], "batch_size=0 is less than 1"),
     "device": (["train", "--device", "banana"], "device='banana' is no device"),
     "device's usual name": (["train", "--device", "gpu"], "Did you mean 'cuda'?"),

@@ -1,5 +1,6 @@
 """The command where nobody listens: a closed stderr, a pipe whose reader has left."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -61,6 +62,21 @@ def test_a_reader_that_has_left_ends_the_command_quietly(words, both):
         assert not done.stderr
 
 
+ADVICE = ["advise", "--optimizer", "adamw", "--lr", "1", "--weight-decay", "1", "--width-factor", "4"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ADVICE])
+def test_an_output_on_a_full_disk_is_one_line_and_status_1(words, capsys, monkeypatch):
+    full = open("/dev/full", "w")  # noqa: SIM115 - its end has nowhere to write either
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        status = main(words)
+    with contextlib.suppress(OSError):
+        full.close()
+    assert status == 1
+    assert capsys.readouterr().err == "error: the output cannot be written: No space left on device.\n"
+
+
 @pytest.mark.slow
 def test_a_reader_who_leaves_ends_training_quietly_and_the_same_command_continues(tmp_path):
     words = [*TRAIN, "--out", str(tmp_path)]
@@ -71,12 +87,17 @@ def test_a_reader_who_leaves_ends_training_quietly_and_the_same_command_continue
 
 
 @pytest.mark.parametrize(
-    ("file", "advice"), [("page.html", "page.html: N. Name another folder with --out."), (None, "N.")]
+    ("file", "advice"),
+    [
+        ("{out}/page.html", "{out}/page.html: N. Name another folder with --out."),
+        ("/data/photo.png", "/data/photo.png: N."),
+        (None, "N."),
+    ],
 )
 def test_another_folder_is_advised_only_where_a_file_was_the_matter(file, advice, tmp_path, capsys, monkeypatch):
     def refuse(*_):
-        raise OSError(5, "N", *([file] if file else []))
+        raise OSError(5, "N", *([file.format(out=tmp_path)] if file else []))
 
     monkeypatch.setattr("weightdecay.lab.run.store.Store", refuse)
     assert main([*TRAIN, "--out", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"error: {advice}\n"
+    assert capsys.readouterr().err == f"error: {advice.format(out=tmp_path)}\n"

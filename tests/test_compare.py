@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from scipy.stats import ttest_rel
 
 import weightdecay
+from weightdecay.lab.report import page
 from weightdecay.lab.report.lines import Moment, by_epoch
 from weightdecay.lab.run.methods import METHODS, method
 from weightdecay.lab.run.settings import SettingsError
@@ -24,7 +25,7 @@ from weightdecay.lab.study.compare import (
 from weightdecay.lab.study.difference import paired
 from weightdecay.lab.study.members import Member
 from weightdecay.lab.study.question import Point
-from weightdecay.lab.study.statistics import compare
+from weightdecay.lab.study.statistics import compare, compare_all
 
 
 def test_the_default_plan_is_66_different_runs():
@@ -291,10 +292,37 @@ def test_a_diverged_run_counts_with_its_error():
 
 
 def test_a_tie_with_the_best_is_within_noise():
-    settings = Settings(optimizers=("sgd", "sgds"), weight_decays=("0",))
-    comparison = compare(question(settings), fake_results(settings))
+    settings = Settings(optimizers=("sgd", "adam"), weight_decays=("0",))
+    asked = question(settings)
+    tied = [replace(fake_result(run), epochs=fake_result(asked.runs[0]).epochs) for run in asked.runs]
+    comparison = compare(asked, tied)
     assert comparison.standings[1].difference.mean == 0
     assert comparison.standings[1].verdict == "within seed noise"
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_rows_of_the_same_runs_are_not_said_to_be_hard_to_distinguish(seeds):
+    """At λ = 0 all decays of a method are one optimizer."""
+    settings = Settings(optimizers=("sgd", "sgds"), weight_decays=("0",), seeds=seeds)
+    comparison = compare(question(settings), fake_results(settings))
+    assert [one.verdict for one in comparison.standings] == ["best", "the same runs"]
+    said = page.answer(comparison)
+    assert "SGDS (" in said
+    assert "measured by the same runs" in said
+    assert "distinguishable" not in said
+
+
+def test_a_mean_is_said_to_be_over_the_seeds_that_it_has():
+    """A sweep that is half done, or whose runs failed: of the best row one seed is there, of the other three."""
+    settings = Settings(optimizers=("adams", "sgd"), weight_decays=("0.1",), lrs=("0.1",), seeds=3)
+    asked = question(settings)
+    best = min(asked.points, key=lambda point: fake_result(asked.points[point][0]).last)
+    lost = asked.points[best][1:]
+    comparison = compare_all({"": asked}, [fake_result(run) for run in asked.runs if run not in lost])[""]
+    assert comparison.standings[0].best.point == best
+    assert "(one seed, last epoch)" in page.answer(comparison).replace("\xa0", " ")
+    assert "over 1 to 3 seeds" in page.read(comparison)[0]
+    assert page.seeds_of(compare(asked, fake_results(settings))) == "3 seeds"
 
 
 def test_decoupled_decays_are_drawn_at_what_they_take_in_a_step():

@@ -5,8 +5,10 @@ import io
 import os
 import shutil
 import tarfile
+import tempfile
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from serving import Server, serving
@@ -14,6 +16,7 @@ from small_data import HERE, RUN
 
 from weightdecay.lab import data
 from weightdecay.lab.data import DataError, download, ptb
+from weightdecay.lab.run import Place
 
 
 @pytest.fixture
@@ -129,6 +132,20 @@ def test_of_two_that_start_at_once_one_downloads(treebank, served, tmp_path, mon
         thread.join()
     assert lengths == [100, 100]
     assert sorted(Server.asked) == sorted(f"/source/{file}" for file in ptb.FILES)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_without_a_home_there_is_a_folder_all_the_same(named, tmp_path, monkeypatch):
+    """As in containers: no HOME, and a user id without a name."""
+    for variable in ("HOME", "XDG_CACHE_HOME", "WEIGHTDECAY_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987654)
+    with pytest.raises(RuntimeError, match="home directory"):
+        Path.home()
+    if named:
+        monkeypatch.setenv("WEIGHTDECAY_DATA", str(tmp_path))
+    assert Place().data_folder == (tmp_path if named else Path(tempfile.gettempdir()) / "weightdecay" / "data")
+    assert data.digest("digits", Place()) == ""
 
 
 def test_a_transfer_that_is_cut_off_leaves_nothing(served, tmp_path):

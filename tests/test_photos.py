@@ -98,6 +98,15 @@ def empty(path):
         file.unlink()
 
 
+def unclassed(root):
+    for part in ("train", "val"):
+        shutil.rmtree(root / part / "b")
+
+
+def link(path):
+    path.symlink_to("gone")
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -109,6 +118,10 @@ def empty(path):
         (lambda root: shutil.rmtree(root / "val" / "b"), "{root}/val lacks the class 'b', which {root}/train has"),
         (lambda root: shutil.rmtree(root / "train" / "a"), "{root}/train lacks the class 'a', which {root}/val has"),
         (lambda root: empty(root / "train" / "b"), "{root}/train/b is empty"),
+        (unclassed, "{root}/train holds one class, 'a'"),
+        (lambda root: link(root / "train" / "c"), "{root}/train/c is a link to gone, which does not exist"),
+        (lambda root: link(root / "val" / "a" / "9.png"), "{root}/val/a/9.png is a link to gone, which does not exist"),
+        (lambda root: (shutil.rmtree(root), link(root)), "{root} is a link to gone, which does not exist"),
         (lambda root: (root / "train" / "x.png").touch(), "{root}/train/x.png is in no class"),
         (lambda root: (root / "train" / "a" / "boxes.txt").touch(), "{root}/train/a/boxes.txt is no image"),
     ],

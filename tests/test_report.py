@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -13,9 +16,17 @@ import pytest
 from browser import browsing
 from fakes import fake_results
 from legible import assert_legible, needs_chromium
+from matplotlib.figure import Figure
 from reading import Reader
+from rich.console import Console
 
-from weightdecay.lab.report import figures, page, write
+from weightdecay.lab.cli import outcome
+from weightdecay.lab.cli.view import View
+from weightdecay.lab.report import compared, figures, page, write
+from weightdecay.lab.report.drawn import curves
+from weightdecay.lab.report.drawn import decay as by_decay
+from weightdecay.lab.report.lines import with_bars
+from weightdecay.lab.report.ticks import error_scale
 from weightdecay.lab.run.methods import METHODS
 from weightdecay.lab.run.recorded import COLUMNS, results_csv
 from weightdecay.lab.study import statistics
@@ -105,6 +116,66 @@ def test_a_hostile_name_is_text_and_nothing_else(monkeypatch, tmp_path):
         if path.suffix == ".svg":
             assert "<script" not in path.read_text(encoding="utf-8")
             ElementTree.parse(path)
+
+
+def test_a_name_on_the_terminal_is_no_markup(capsys):
+    """Titles come from files, names of metrics from code: rich would end at a tag that nothing opens."""
+    name = "[/x] [bold]name"
+    base = comparison(optimizers=("adams",), weight_decays=("0.1",), seeds=1)
+    asked = base.question
+    points = {replace(point, variant=name): runs for point, runs in asked.points.items()}
+    results = [replace(result, metric=replace(result.metric, name=name)) for result in base.results]
+    odd = statistics.compare(replace(asked, points=points, setting=name), results)
+    console = Console(width=200)
+    console.print(outcome._table(odd))
+    live = View(odd.question, None, console)
+    for result in results:
+        live.add(result, reused=True)
+    console.print(live)
+    out = capsys.readouterr().out
+    assert out.count(name) >= 4  # the title and a row of both, in whatever case
+
+
+@pytest.mark.parametrize("named", ["nonsense", "module://no_such_module.backend", "svg"])
+def test_figures_are_drawn_whatever_back_end_is_named(named):
+    """Notebooks name one of their own, for every program that they start."""
+    code = (
+        "import os, weightdecay.lab.report.backend, matplotlib\n"
+        "from matplotlib.figure import Figure\n"
+        "Figure().savefig(os.devnull, format='png')\n"
+        "print(os.environ['MPLBACKEND'], matplotlib.rcParams._get_backend_or_none())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLBACKEND": named}, check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stdout.split() == [named, "None" if named == "nonsense" else named]
+
+
+def test_both_legends_have_the_order_of_the_keys(whole):
+    view = compared.view(whole)
+    names = [title for title, _ in view.keys]
+    for picture in (curves.draw(view), by_decay.draw(view)):
+        (legend,) = picture.figure.legends
+        labels = [text.get_text() for text in legend.get_texts()]
+        found = [next(name for name in sorted(names, key=len, reverse=True) if label.startswith(name))
+                 for label in labels if label.startswith(tuple(names))]  # fmt: skip
+        assert found == names
+
+
+def test_a_bar_does_not_leave_a_logarithmic_axis():
+    axes = Figure().subplots()
+    means, bars = [2.0, 30.0, 90.0], [5.0, 1.0, 40.0]
+    with_bars(axes, [1e-3, 1e-2, 1e-1], means, bars, "one", {"color": "black", "marker": "o", "linestyle": "-"})
+    axes.set_xscale("log")
+    error_scale(axes, means)
+    assert axes.get_yscale() == "log"
+    (bar,) = axes.collections
+    low, high = axes.get_ylim()
+    for (_, bottom), (_, top) in bar.get_segments():
+        assert 0 < bottom < top
+        assert top <= high
+    assert low > 0
 
 
 def test_the_page_says_what_was_found_and_what_was_run(whole, written):

@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+from fakes import fake_result
 
 from weightdecay.lab import paper
-from weightdecay.lab.cli import main
+from weightdecay.lab.cli import main, reproduce
 
 SMOKE = ("reproduce", "--scale", "smoke", "--executor", "here", "--device", "cpu")
 
@@ -59,8 +60,19 @@ def test_a_run_that_two_figures_share_trains_once_and_a_second_call_trains_nothi
         assert re.search(r"(\d+) of \1 runs were kept from before", said.err)
         assert "not judged" in said.out
         rows = json.loads((tmp_path / "scorecard.json").read_text())
-        assert set(told) <= {row["experiment"] for row in rows}  # what was answered before stays on the page
+        assert set(told) == {row["experiment"] for row in rows}  # what was answered before stays on the page
     assert before == {folder.name: (folder / "result.json").stat().st_mtime_ns for folder in folders}
+
+
+def test_an_experiment_that_nobody_asked_for_is_not_told(tmp_path):
+    """Experiments share runs: all of another one's may be there. What an earlier command has told stays."""
+    scale = paper.scale("smoke")
+    runs = {run for name in ("fig6", "fig7") for run in reproduce._runs(paper.EXPERIMENTS[name], scale)}
+    kept, chosen = [fake_result(run) for run in runs], [paper.EXPERIMENTS["fig7"]]
+    assert reproduce._answered_before(tmp_path, scale, chosen, kept) == {}
+    for text, told in (('[{"experiment": "fig6"}, {"experiment": "fig1"}]', ["fig6"]), ("damaged", [])):
+        (tmp_path / "scorecard.json").write_text(text)
+        assert [one.name for one in reproduce._answered_before(tmp_path, scale, chosen, kept)] == told
 
 
 def test_a_dry_run_plans_and_trains_nothing(tmp_path, capsys):
@@ -84,7 +96,8 @@ def test_the_list_names_every_experiment(capsys):
         (["fig1", "--scale", "smal"], "See weightdecay reproduce --help"),
         (["fig1", "--data", "cifar10"], "--data cifar10: write NAME=OTHER, as in cifar10=images:FOLDER."),
         (["fig1", "--data", "cifar10=digits"], "'cifar10' is not used at scale small. Used: digits, mnist, ptb."),
-        (["fig1", "--seeds", "-1"], "--seeds -1"),
+        (["fig1", "--seeds", "-1"], "error: --seeds -1: a number of seeds, 1 or more; 0 takes that of the scale."),
+        (["fig1", "--validation-size", "-1"], "error: --validation-size -1: a number of training examples; 0 holds"),
         (["fig1", "--executor", "slrm"], "no executor is called 'slrm'. Did you mean 'slurm'?"),
         (["fig1", "--executor", "here", "--executor-options", "jobs=x"], "jobs"),
     ],

@@ -244,6 +244,9 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"cannot write to the folder .*file \(.*\). Name another one"):
         Store(tmp_path / "file")
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(StoreError, match=r"link is a link to gone, which does not exist. Mend the link"):
+        Store(tmp_path / "link")
     folder = tmp_path / "read-only"
     folder.mkdir(mode=0o555)
     _, out, err = ended(READ_ONLY.format(folder=str(folder)))

@@ -101,10 +101,31 @@ def test_text_files_are_found_by_their_parts_or_cut(tmp_path):
     with pytest.raises(DataError, match=r"one.txt is no text in UTF-8: byte 3 is 0xe9"):
         data.load(replace(RUN, data=name), HERE)
     (tmp_path / "one.txt").write_text("few words")
-    with pytest.raises(DataError, match=r"the training part of text:.* has 0 tokens"):
+    with pytest.raises(DataError, match=r"one.txt has 1 line, too few to be cut by lines into 90, 5 and 5 percent"):
         data.load(replace(RUN, data=name), HERE)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"link.txt is a link to .*gone, which does not exist. Mend the link"):
+        data.load(replace(RUN, data=f"text:{tmp_path / 'link.txt'}"), HERE)
+    (parts / "more-train.txt").unlink()
+    (parts / "wiki.test.tokens").unlink()
+    (parts / "wiki.test.tokens").symlink_to(tmp_path / "gone")
+    with pytest.raises(DataError, match=r"wiki.test.tokens is a link to .*gone, which does not exist"):
+        data.load(replace(RUN, data=f"text:{parts}"), HERE)
     with pytest.raises(DataError, match="nothing is neither a file nor a folder"):
         data.load(replace(RUN, data=f"text:{tmp_path / 'nothing'}"), HERE)
+
+
+def test_a_byte_order_mark_is_no_word(tmp_path):
+    """With and without it a text is the same text, and its runs have one address."""
+    lines = "".join(f"word{i % 7} word{i % 3}\n" for i in range(200)).encode()
+    (tmp_path / "plain.txt").write_bytes(lines)
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbf" + lines)
+    plain, marked = (
+        data.load(replace(RUN, data=f"text:{tmp_path / name}"), HERE).words for name in ("plain.txt", "marked.txt")
+    )
+    assert marked.vocabulary == plain.vocabulary
+    assert marked.digest == plain.digest
+    assert torch.equal(marked.train, plain.train)
 
 
 def test_the_embedded_text_has_a_digest_of_its_python():

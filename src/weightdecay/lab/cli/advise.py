@@ -7,11 +7,11 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
-from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError, left_out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -25,28 +25,28 @@ class AdviseSettings:
 
     Every rule that applies says its lr and λ, the quantity that it keeps, three λ's to try, and where it was measured.
     Where rules disagree, all answers stand, with the reason. Nothing is trained and nothing is read.
-
-    Some questions:
-
-        weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --batch-size 128 --new-batch-size 1024
-        weightdecay advise --optimizer sgd --momentum 0.9 --lr 0.1 --weight-decay 5e-4 --new-optimizer sgdw
-        weightdecay advise --optimizer adamw --lr 1e-2 --weight-decay 0.1 --width-factor 4
-        weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-optimizer lion
     """
 
-    optimizer: str | None = None
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --batch-size 128 --new-batch-size 1024 "
+        "--epochs 90 --samples 1281167",
+        "weightdecay advise --optimizer sgd --momentum 0.9 --lr 0.1 --weight-decay 5e-4 --new-optimizer sgdw",
+        "weightdecay advise --optimizer adamw --lr 1e-2 --weight-decay 0.1 --width-factor 4",
+        "weightdecay advise --optimizer adamw --lr 1e-3 --weight-decay 0.1 --new-optimizer lion",
+    )
+    optimizer: Annotated[str | None, left_out()] = None
     """The optimizer you have: a name, as in weightdecay.available(), or lion. Required."""
-    lr: float | None = None
+    lr: Annotated[float | None, left_out()] = None
     """The learning rate you have, at its peak. Required."""
-    weight_decay: float | None = None
+    weight_decay: Annotated[float | None, left_out()] = None
     """The λ you have, in the optimizer's own meaning. Required."""
-    batch_size: float | None = None
+    batch_size: Annotated[float | None, left_out()] = None
     """Examples (or tokens) per step, over all processes."""
-    epochs: float | None = None
+    epochs: Annotated[float | None, left_out()] = None
     """Passes over the data."""
-    samples: float | None = None
+    samples: Annotated[float | None, left_out()] = None
     """Number of examples (or tokens) in the training data."""
-    momentum: float | None = None
+    momentum: Annotated[float | None, left_out()] = None
     """Momentum of SGD and its relatives, which need it here."""
     dampening: float = 0.0
     """Dampening of SGD, as in torch: at least 0 and below 1."""
@@ -54,29 +54,29 @@ class AdviseSettings:
     """β₁ and β₂ of Adam and its relatives."""
     decay: str = ""
     """The decay you have: l2, decoupled, stable, vanilla, independent or corrected. Empty: the optimizer's own."""
-    mean_square: float | None = None
+    mean_square: Annotated[float | None, left_out()] = None
     """v̄, the mean of v̂ over the model, for Adam, AMSGrad, Yogi (gain v̄^(−1/2)) and Padam (v̄^(−1/4))."""
-    gain: float | None = None
+    gain: Annotated[float | None, left_out()] = None
     """The gain, in place of --mean-square: effective_lr/lr, both in each line of a run's epochs.jsonl."""
-    parameters: float | None = None
+    parameters: Annotated[float | None, left_out()] = None
     """Number of parameters of the model: needed by Power Lines, where batch size and samples are in tokens."""
-    new_batch_size: float | None = None
+    new_batch_size: Annotated[float | None, left_out()] = None
     """The batch size you want, in the unit of --batch-size."""
-    new_epochs: float | None = None
+    new_epochs: Annotated[float | None, left_out()] = None
     """The number of epochs you want."""
-    new_samples: float | None = None
+    new_samples: Annotated[float | None, left_out()] = None
     """The number of training examples (or tokens) you want."""
-    new_parameters: float | None = None
+    new_parameters: Annotated[float | None, left_out()] = None
     """The number of parameters you want."""
     width_factor: float = 1.0
     """How many times as wide the model becomes. 1: as wide as it is."""
-    new_optimizer: str | None = None
+    new_optimizer: Annotated[str | None, left_out()] = None
     """The optimizer you want."""
-    new_decay: str | None = None
+    new_decay: Annotated[str | None, left_out()] = None
     """The decay you want. Default: the new optimizer's own."""
-    new_lr: float | None = None
+    new_lr: Annotated[float | None, left_out()] = None
     """The lr you want. Needed for another algorithm (SGD to Adam, Adam to Padam): only for Lion a rule finds it."""
-    new_momentum: float | None = None
+    new_momentum: Annotated[float | None, left_out()] = None
     """The momentum you want. Needed for an optimizer of SGD's family, coming from another family."""
     json: bool = False
     """Print JSON instead of the table."""

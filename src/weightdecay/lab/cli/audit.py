@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from weightdecay.checks import nearest
 from weightdecay.lab.cli.say import DONE, FAILED, fail, modules_from_here, say
-from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError, left_out
 
 if TYPE_CHECKING:
     from weightdecay.selecting import Audit
@@ -24,18 +24,19 @@ class AuditSettings:
 
     For CI: save a file once, review it, commit it, and check against it. The check fails (exit status 1) when a tensor
     comes, goes, or changes its λ or its decay.
-
-        weightdecay audit training:build --save decay.lock
-        weightdecay audit training:build --check decay.lock
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay audit training:build --save decay.lock",
+        "weightdecay audit training:build --check decay.lock",
+    )
     target: str
     """The function that builds model and optimizer: "package.module:function", found from the current directory."""
-    check: Path | None = None
+    check: Annotated[Path | None, left_out()] = None
     """Compare with a file that --save wrote: print what has changed, and fail where anything has."""
-    save: Path | None = None
+    save: Annotated[Path | None, left_out()] = None
     """Write the file that --check compares with."""
-    steps: float | None = None
+    steps: Annotated[float | None, left_out()] = None
     """Number of steps of the whole training. With it, a pull × steps far from published recipes is marked."""
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from weightdecay.checks import unknown
 from weightdecay.lab.cli.advise import AdviseSettings, run_advise
 from weightdecay.lab.cli.audit import AuditSettings, run_audit
 from weightdecay.lab.cli.compare import run_compare
@@ -43,6 +47,9 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
 Settings and functions import torch only when they are called.
 """
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full disk answers."""
+
 DESCRIPTION = "Weight decay, put to the test."
 
 
@@ -53,6 +60,7 @@ EXTRAS = {"curvlinops": "spectrum", "ray": "ray", "submitit": "slurm"}
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; a user's mistake is one line on stderr, never a traceback."""
     open_missing()
+    status = DONE
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without λ shall not end the command
@@ -64,6 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         turn_away()
         return UNHEARD
+    except OSError as error:
+        turn_away()
+        return status or fail(f"the output cannot be written: {error.strerror or error}.", FAILED)
     return status
 
 
@@ -76,6 +87,8 @@ def _main(words: list[str]) -> int:
     if words in ([], ["--help"], ["-h"]):
         say(overview())
         return DONE
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        return fail(f"{unknown('command', words[0], COMMANDS)} See weightdecay --help.", MISUSED)
     try:
         settings = parse(words)
         with warnings.catch_warnings():
@@ -116,13 +129,23 @@ def _run(settings: object) -> int:
     except (SettingsError, BrokenPipeError):
         raise
     except OSError as error:
+        if not error.filename and error.errno in FULL:  # files are named: it was the output
+            raise
         where = f"{error.filename}: " if error.filename else ""
-        way_out = " Name another folder with --out." if error.filename and hasattr(settings, "out") else ""
+        way_out = " Name another folder with --out." if error.filename and _is_in(settings, error.filename) else ""
         return fail(f"{where}{error.strerror or error}.{way_out}", FAILED)
     except Exception as error:
         if not _of_a_person(error):
             raise
         return fail(str(error), FAILED)
+
+
+def _is_in(settings: object, path: str | bytes) -> bool:
+    """Whether the path lies in the folder that the command writes to, as far as its options tell."""
+    out = getattr(settings, "out", None)
+    return hasattr(settings, "out") and (
+        out is None or Path(os.fsdecode(path)).absolute().is_relative_to(Path(out).absolute())
+    )
 
 
 def _of_a_person(error: Exception) -> bool:
@@ -154,33 +177,18 @@ def parse(words: list[str]) -> object | None:
     except SystemExit as exit_:
         if not exit_.code:
             help_.seek(0)
-            sys.stdout.write(_examples_last(help_.read()))
-            _say_examples(words[0])
+            say(help_.read().rstrip("\n") + _examples(words[0]))
             return None
         command = f" {words[0]}" if words[0] in COMMANDS else ""
         raise SettingsError(_one_line(box.getvalue(), command)) from None
     return settings
 
 
-def _say_examples(command: str) -> None:
-    """Print a command's examples below its options, where it keeps them apart from its description."""
-    kind = COMMANDS[command][0] if command in COMMANDS else object
-    if examples := getattr(kind, "examples", ()):
-        say("\n".join(["Examples:", "", *(f"    {line}" for line in examples)]))
-
-
-def _examples_last(help_: str) -> str:
-    """Return the help with the examples, which stand in the text above the options, below them."""
-    lines = help_.splitlines()
-    options = next((i for i, line in enumerate(lines) if line.startswith("╭")), 0)
-    is_example = re.compile(r" +(weightdecay|torchrun) ").match
-    examples = [line for line in lines[:options] if is_example(line)]
-    if not examples:
-        return help_
-    above = "\n".join(line for line in lines[:options] if not is_example(line))
-    above = re.sub(r"\n[^\n]+:\s*\Z", "\n", above)  # their heading
-    above = re.sub(r"\n{3,}", "\n\n", above).rstrip()
-    return "\n".join([above, "", *lines[options:], "Examples:", "", *examples, ""])
+def _examples(command: str) -> str:
+    """Return the examples of a command, which its help ends with; nothing for a shell's completion."""
+    if command not in COMMANDS:
+        return ""
+    return "\n".join(["\nExamples:", "", *(f"    {line}" for line in COMMANDS[command][0].examples)])  # type: ignore[attr-defined]
 
 
 def _one_line(box: str, command: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say
-from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError, left_out
 
 
 @dataclass(frozen=True)
@@ -17,19 +17,20 @@ class MeasureSettings:
     Prints the kind of decay, its exponents in the lr, the schedule and the scale of the gradients, and whether it
     reaches vectors and bfloat16 weights. For a library: a Markdown table of its optimizers. --expect KIND exits with
     status 1 if another kind is found.
-
-        weightdecay measure torch.optim:SGD --options momentum=0.9
-        weightdecay measure torch timm
-        weightdecay measure all
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay measure torch.optim:SGD --options momentum=0.9",
+        "weightdecay measure torch timm",
+        "weightdecay measure all",
+    )
     what: tuple[str, ...]
     """Paths as "torch.optim:AdamW", names as in weightdecay.available(), or libraries; all: every known library."""
     options: tuple[str, ...] = ()
     """Options of the optimizer's constructor, as NAME=VALUE: momentum=0.9."""
     key: str = "weight_decay"
     """The name that the optimizer has for λ."""
-    expect: str | None = None
+    expect: Annotated[str | None, left_out()] = None
     """The kind of decay that must be found; any other is exit status 1:
     l2, decoupled, independent, vanilla, stable, cautious(decoupled), …, none."""
 

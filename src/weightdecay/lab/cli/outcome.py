@@ -46,12 +46,18 @@ def _table(comparison: Comparison) -> Table:
     from rich.text import Text
 
     from weightdecay.lab.report.compared import DECAY_IN_WORDS, standings
+    from weightdecay.lab.report.page import seeds_of
 
-    seeds, metric = len(comparison.question.seeds), comparison.metric
+    metric = comparison.metric
     unit = f", {metric.unit}" if metric.unit else ""
-    title = f"{metric.name.capitalize()} at the last epoch{unit} ({seeds} {'seed' if seeds == 1 else 'seeds'})"
+    title = f"{metric.name.capitalize()} at the last epoch{unit} ({seeds_of(comparison)})"
     table = Table(
-        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
+        title=Text(title),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     shown = standings(comparison)
     columns = [place for place, head in enumerate(shown.head) if head != DECAY_IN_WORDS]  # too wide for a terminal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from weightdecay.lab.cli.outcome import show
 from weightdecay.lab.cli.say import DONE, say
@@ -25,11 +25,12 @@ class ReportSettings:
 
     Of a runs.csv that reproduce wrote: the scorecard again, with every claim whose runs are all in the file. Nothing is
     trained. What a row per run cannot tell is taken from the scorecard.json beside the file, if there is one.
-
-        weightdecay report weightdecay-runs
-        weightdecay report docs/scorecard/runs.csv
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay report weightdecay-runs",
+        "weightdecay report docs/scorecard/runs.csv",
+    )
     folder: Path
     """Folder of runs, which is the --out of train, sweep or compare; or a runs.csv."""
     out: Annotated[Path | None, left_out("the folder of the runs, or of the file")] = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
+from weightdecay.document import write_whole
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
@@ -119,7 +121,6 @@ def run_reproduce(settings: ReproduceSettings) -> int:
 
 def _keep(settings: ReproduceSettings, path: Path) -> None:
     """Write every run of the tables and of the folder, each once, by address: what has an end counts, judged or not."""
-    from weightdecay.document import write_whole
     from weightdecay.lab.run.recorded import read_runs, runs_csv
     from weightdecay.lab.run.store import Store
 
@@ -151,8 +152,12 @@ def _list() -> int:
 def _scale(settings: ReproduceSettings) -> Scale:
     from weightdecay.lab import paper
 
-    if settings.seeds < 0 or settings.validation_size < 0:
-        raise SettingsError(f"--seeds {settings.seeds}, --validation-size {settings.validation_size}: 0 is the least.")
+    if settings.seeds < 0:
+        raise SettingsError(f"--seeds {settings.seeds}: a number of seeds, 1 or more; 0 takes that of the scale.")
+    if settings.validation_size < 0:
+        raise SettingsError(
+            f"--validation-size {settings.validation_size}: a number of training examples; 0 holds out none."
+        )
     given = {}
     for word in settings.data:
         name, equals, other = word.partition("=")
@@ -185,17 +190,30 @@ def _known(settings: ReproduceSettings, wanted: Wanted) -> Mapping[Run, Result]:
     return found.results
 
 
-def _answered_before(scale: Scale, chosen: Collection[Experiment], kept: Sequence[Result]) -> Wanted:
-    """Return the other experiments whose runs are all there, from earlier commands: they stay on the page."""
+def _answered_before(out: Path, scale: Scale, chosen: Collection[Experiment], kept: Sequence[Result]) -> Wanted:
+    """Return the other experiments that are on the page of an earlier command: they stay on it.
+
+    One that nobody has asked for is not told, though all of its runs may be there: experiments share runs.
+    """
     from weightdecay.lab import paper
 
     trained: dict[Run, Run] = {replace(result.run, data_digest=""): result.run for result in kept}
-    found = {}
+    told, found = _on_the_page(out), {}
     for experiment in paper.EXPERIMENTS.values():
+        if experiment in chosen or experiment.name not in told:
+            continue
         runs = _runs(experiment, scale)
-        if experiment not in chosen and all(run in trained for run in runs):
+        if all(run in trained for run in runs):
             found[experiment] = {run: trained[run] for run in runs}
     return found
+
+
+def _on_the_page(out: Path) -> set[str]:
+    """Return the names of the experiments in the rows of the scorecard that is there; none where there is no such."""
+    try:
+        return {row["experiment"] for row in json.loads((out / "scorecard.json").read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
 
 
 def _questions(
@@ -232,7 +250,7 @@ def _judged(
 
     kept = (*before.values(), *Store(settings.out).results(), *results)
     by_run = {result.run: result for result in kept}
-    asked = {**wanted, **_answered_before(scale, wanted, kept)}
+    asked = {**wanted, **_answered_before(settings.out, scale, wanted, kept)}
     found = []
     for experiment, known in sorted(asked.items(), key=lambda pair: list(paper.EXPERIMENTS).index(pair[0].name)):
         lost = sum(run not in by_run for run in known.values())
@@ -254,8 +272,7 @@ def _report(settings: ReproduceSettings, judged: Sequence[Reproduction]) -> None
     show(judged, scorecard.write(judged, settings.out))
     if settings.markdown:
         text = scorecard.markdown(judged, f"{settings.markdown.stem}/figures")
-        settings.markdown.write_text(text, encoding="utf-8")
-        say(f"text    {settings.markdown}")
+        say(f"text    {write_whole(settings.markdown, text)}")
 
 
 VERDICTS = {"holds": "green", "refuted": "red", "undecided": "yellow", "not judged": "dim"}

@@ -24,11 +24,11 @@ def open_missing() -> None:
 
 
 def turn_away() -> None:
-    """Turn the streams whose reader has left to nowhere: Python flushes them at its end, and would complain."""
+    """Turn the streams that take nothing more to nowhere: Python flushes them at its end, and would complain."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             with contextlib.suppress(OSError), open(os.devnull, "w") as nowhere:  # a stream of a test has no number
                 os.dup2(nowhere.fileno(), stream.fileno())
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.run import Place
@@ -26,10 +26,9 @@ class SpectrumSettings:
 
     A run of weightdecay train keeps its weights, a run of a sweep does not: --train-again trains it once more, checks
     the weights by their hash and keeps them. Ends with a table, two figures, spectrum.csv and one page, spectrum.html.
-
-        weightdecay spectrum weightdecay-runs/runs/969e60a52769d9bf
     """
 
+    examples: ClassVar[tuple[str, ...]] = ("weightdecay spectrum weightdecay-runs/runs/969e60a52769d9bf",)
     run: str
     """Folder of a run, or its address in --store (the beginning is enough)."""
     store: Path = Path("weightdecay-runs")
@@ -81,6 +80,7 @@ def run_spectrum(settings: SpectrumSettings) -> int:
 
 
 def _run(settings: SpectrumSettings, place: Place) -> int:
+    import weightdecay.lab.report.backend  # noqa: F401 - before matplotlib
     from weightdecay.lab.pages.spectrum.explain import meaning, measured
     from weightdecay.lab.pages.spectrum.page import page
     from weightdecay.lab.pages.spectrum.run import find, run_of, trained

@@ -12,6 +12,7 @@ def run_theory(settings: TheorySettings) -> int:
     settings.check()
     try:
         with sigterm_raises():
+            import weightdecay.lab.report.backend  # noqa: F401 - before matplotlib
             from weightdecay.lab.pages.theory.explain import explain
 
             page = explain(settings, say)

@@ -135,14 +135,15 @@ class View:
 
     def __rich__(self) -> RenderableType:
         from rich.console import Group
-        from rich.table import Table
+        from rich.table import Column, Table
+        from rich.text import Text
 
         if len(self.results) < len(self.runs):
             self._look()
         best = self.best()
         metric = next(iter(self.results.values())).metric if self.results else None
         heading, unit = (metric.name, metric.unit) if metric else ("", "")
-        table = Table("so far", "λ", heading, "seeds", box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table = Table("so far", "λ", Column(Text(heading)), "seeds", box=None, padding=(0, 2, 0, 0), header_style="dim")
         curves = {point.curve: point.title for point in self.points}
         for curve, title in list(curves.items())[:ROWS]:
             cells = ["", "", ""]
@@ -150,7 +151,7 @@ class View:
                 point, mean, seeds = best[curve]
                 number = f"{mean:.1f} {unit}" if unit else f"{mean:.4g}"
                 cells = [f"{point.weight_decay:.4g}", number, str(seeds)]
-            table.add_row(title, *cells)
+            table.add_row(*map(Text, (title, *cells)))
         if len(curves) > ROWS:
             table.add_row(f"and {len(curves) - ROWS} more", "", "", "")
         return Group(self.progress, table)

@@ -99,7 +99,7 @@ def _stamp(path: Path) -> tuple[object, ...]:
     inside += [
         Path(entry) for folder in inside[1:] if folder.is_dir() for entry in os.scandir(folder) if entry.is_dir()
     ]
-    return tuple((str(entry), entry.stat().st_mtime_ns) for entry in sorted(inside))
+    return tuple((str(entry), entry.stat().st_mtime_ns) for entry in sorted(inside) if entry.exists())
 
 
 __all__ = ["DATA", "FIXED", "Batch", "Data", "DataError", "Facts", "digest", "find", "load", "names"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weightdecay.lab.data.base import DataError
+from weightdecay.lab.run.place import broken_link
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -77,7 +78,8 @@ def scan(path: Path, tests: tuple[str, ...] = ("test", "val")) -> Folder:
     Raises: DataError, which names what is missing or does not belong there.
     """
     if not path.is_dir():
-        raise DataError(f"{path} is no folder. It must hold train/<class>/… and {' or '.join(tests)}/<class>/….")
+        what = broken_link(path) or f"is no folder. It must hold train/<class>/… and {' or '.join(tests)}/<class>/…."
+        raise DataError(f"{path} {what}")
     present = [name for name in tests if (path / name).is_dir()]
     if len(present) > 1:
         raise DataError(f"{path} has both {' and '.join(present)}: move the one away that is not to be tested on.")
@@ -96,18 +98,27 @@ def scan(path: Path, tests: tuple[str, ...] = ("test", "val")) -> Folder:
                 + (f" (and {len(lacking) - 1} more)" if len(lacking) > 1 else "")
                 + ". Both must have the same classes."
             )
+    if len(classes) < 2:
+        raise DataError(f"{train} holds one class, {classes[0]!r}: a network is trained to tell two or more apart.")
     return Folder(path, tuple(classes), _part(train, classes), _part(test, classes))
 
 
 def _classes(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
-        seen = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+        seen = [(entry.name, entry.is_dir()) for entry in map(_whole, entries) if not entry.name.startswith(".")]
     stray = sorted(name for name, is_folder in seen if not is_folder)
     if stray:
         raise DataError(f"{folder / stray[0]} is in no class: {folder} may only hold one folder for each class.")
     if not seen:
         raise DataError(f"{folder} holds no class: one folder for each is expected, with its images inside.")
     return sorted(name for name, _ in seen)
+
+
+def _whole(entry: os.DirEntry[str]) -> os.DirEntry[str]:
+    """Return the entry of a folder. Raises: DataError, for a link to nothing."""
+    if entry.is_symlink() and (what := broken_link(entry.path)):
+        raise DataError(f"{entry.path} {what}")
+    return entry
 
 
 def _part(root: Path, classes: list[str]) -> Part:
@@ -124,7 +135,7 @@ def _part(root: Path, classes: list[str]) -> Part:
 
 def _images(root: str, inside: str) -> Iterator[str]:
     with os.scandir(os.path.join(root, inside)) as entries:
-        for entry in entries:
+        for entry in map(_whole, entries):
             name = f"{inside}/{entry.name}"
             if entry.name.startswith("."):
                 continue

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from weightdecay.lab.run import Run
 
+COUNTS = ("epochs", "batch_size", "sequence", "train_size", "validation_size", "test_size", "image_size")
+"""Settings that count something."""
+
 
 def check(run: Run) -> None:
     """Refuse numbers that cut no data set. Raises: ValueError, which names the field."""
+    for name in COUNTS:
+        if getattr(run, name) >= 2**63:
+            raise ValueError(f"{name}={getattr(run, name)}: no data and no training are so large; use less than 2**63.")
     for name in ("train_size", "validation_size", "test_size", "image_size"):
         if getattr(run, name) < 0:
             raise ValueError(f"{name}={getattr(run, name)} is negative.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 from pathlib import Path
 
 from weightdecay.lab.data.base import DataError
 from weightdecay.lab.data.text import Words, words
 from weightdecay.lab.run import Place
+from weightdecay.lab.run.place import broken_link
 
 PARTS = ("train", "valid", "test")
 
@@ -25,18 +27,32 @@ def load(name: str, place: Place) -> Words:
         files = [part_of(path, part) for part in PARTS]
         found = hashlib.sha256()
         for file in files:
-            found.update(f"{file.name} {file.stat().st_size}\n".encode())
-            found.update(file.read_bytes())
+            content = bytes_of(file)
+            found.update(f"{file.name} {len(content)}\n".encode())
+            found.update(content)
         train, valid, test = map(lines_of, files)
         return words(train, valid, test, name, found.hexdigest())
     if not path.is_file():
-        raise DataError(f"{path} is neither a file nor a folder. Write text:PATH with the path of a text.")
-    return words(*cut(lines_of(path)), name, hashlib.sha256(path.read_bytes()).hexdigest())
+        what = broken_link(path) or "is neither a file nor a folder. Write text:PATH with the path of a text."
+        raise DataError(f"{path} {what}")
+    lines = lines_of(path)
+    parts = cut(lines)
+    if not all(parts):
+        raise DataError(
+            f"{path} has {len(lines)} {'line' if len(lines) == 1 else 'lines'}, too few to be cut by lines into 90, 5 "
+            "and 5 percent for training, validation and test. Break it into more lines, or name a folder with "
+            "train.txt, valid.txt and test.txt."
+        )
+    return words(*parts, name, hashlib.sha256(bytes_of(path)).hexdigest())
 
 
 def part_of(folder: Path, part: str) -> Path:
     """Return the file of the folder that has the part in its name. Raises: DataError, unless there is exactly one."""
-    found = sorted(path for path in folder.iterdir() if path.is_file() and part in path.stem.lower())
+    named = [path for path in folder.iterdir() if part in path.stem.lower()]
+    for path in named:
+        if what := broken_link(path):
+            raise DataError(f"{path} {what}")
+    found = sorted(path for path in named if path.is_file())
     if len(found) != 1:
         what = f"{len(found)} files ({', '.join(path.name for path in found)})" if found else "no file"
         raise DataError(
@@ -46,10 +62,15 @@ def part_of(folder: Path, part: str) -> Path:
     return found[0]
 
 
+def bytes_of(path: Path) -> bytes:
+    """Return the content of a text without the byte order mark that some editors begin it with: it is no word."""
+    return path.read_bytes().removeprefix(codecs.BOM_UTF8)
+
+
 def lines_of(path: Path) -> list[str]:
     """Return the lines of a text in UTF-8. Raises: DataError."""
     try:
-        lines = path.read_bytes().decode().split("\n")
+        lines = bytes_of(path).decode().split("\n")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is no text in UTF-8: byte {error.start:,} is {error.object[error.start]:#04x}. Convert it first."

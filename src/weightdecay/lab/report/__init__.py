@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weightdecay.lab.report.backend  # noqa: F401 - before anything imports matplotlib
 from weightdecay.lab.report.page import Report, write
 
 __all__ = ["Report", "write"]

@@ -94,7 +94,7 @@ def read(comparison: Comparison) -> list[str]:
     lrs_chosen = any(
         len({cell.point.lr for cell in comparison.cells_of(one.optimizer)}) > 1 for one in comparison.standings
     )
-    over = f", mean ± standard deviation over {count} seeds" if count > 1 else ""
+    over = f", mean ± standard deviation over {seeds_of(comparison)}" if count > 1 else ""
     said = [f"{metric.name.capitalize()} is that of the last epoch{over}."]
     if question.test_size:
         said[0] += f" One of the {question.test_size} test images is {100 / question.test_size:.2f} points."
@@ -114,6 +114,13 @@ def read(comparison: Comparison) -> list[str]:
         "equally for all, so every number here is a little too good. “Edge” marks a value at the end of its grid."
     )
     return said
+
+
+def seeds_of(comparison: Comparison) -> str:
+    """Return how many seeds the cells have: "3 seeds", or "1 to 3 seeds" where some are not finished."""
+    counts = sorted({len(cell.results) for cell in comparison.cells})
+    text = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{text} {'seed' if counts[-1] == 1 else 'seeds'}"
 
 
 def asides(comparison: Comparison) -> str:
@@ -144,7 +151,7 @@ def learned(comparison: Comparison) -> str:
 def answer(comparison: Comparison) -> str:
     """Return the outcome as one paragraph of plain words, every number computed."""
     question, (winner, *others) = comparison.question, comparison.standings
-    say, count = Numbers.of(comparison), len(question.seeds)
+    say, count = Numbers.of(comparison), len(winner.best.results)
     how = f"mean ± standard deviation over {count} seeds" if count > 1 else "one seed"
     sentences = [
         _which_want_the_same(comparison),
@@ -154,13 +161,14 @@ def answer(comparison: Comparison) -> str:
     if winner.without is not None and winner.without is not winner.best:
         sentences.append(_what_decay_gains(winner, say))
     for verdict, text in (
+        ("the same runs", "{} {} measured by the same runs, so that there is nothing to tell apart."),
         ("within seed noise", "{} {} not distinguishable from it with these seeds."),
         ("beyond seed noise", "{} {} worse beyond seed noise."),
     ):
         names = [f"{one.title} ({say.mean(one.best)})" for one in others if one.verdict == verdict]
         if names:
             sentences.append(text.format(_list(names), "is" if len(names) == 1 else "are"))
-    if others and count == 1:
+    if others and len(question.seeds) == 1:
         sentences.append("With one seed nothing can be said about noise: use three or more.")
     if others:
         sentences.append(_decay_or_optimizer(comparison, say))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,9 +53,13 @@ class Place:
     @property
     def data_folder(self) -> Path:
         """Where data sets are looked for, and downloaded to."""
-        named = self.data or os.environ.get(DATA_FOLDER)
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        return Path(named).expanduser() if named else Path(cache) / "weightdecay" / "data"
+        if named := self.data or os.environ.get(DATA_FOLDER):
+            return Path(named).expanduser()
+        try:
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError:  # no HOME, and a user id without a name, as in containers
+            cache = Path(tempfile.gettempdir())
+        return cache / "weightdecay" / "data"
 
     def find(self, path: str) -> Path:
         """Return where a path of a user's own data is: as it stands, or in the folder of the data sets.
@@ -63,4 +68,11 @@ class Place:
         """
         written = Path(path).expanduser()
         kept = self.data_folder / written  # written itself, where it is absolute
-        return kept if kept.exists() else written
+        return kept if os.path.lexists(kept) else written
+
+
+def broken_link(path: str | os.PathLike[str]) -> str:
+    """Return what a link to nothing is, in words that follow its name; nothing for anything else."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"is a link to {os.readlink(path)}, which does not exist. Mend the link, or remove it."
+    return ""

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from weightdecay.lab.run.lock import locked
+from weightdecay.lab.run.place import broken_link
 from weightdecay.lab.run.run import Epoch, Result, Run
 from weightdecay.lab.run.weights import Weights, digest
 
@@ -55,6 +56,8 @@ class Store:
             with tempfile.TemporaryFile(dir=self.runs):
                 pass
         except OSError as error:
+            if what := broken_link(self.folder):
+                raise StoreError(f"{self.folder} {what}") from None
             raise StoreError(
                 f"cannot write to the folder {self.folder} ({error.strerror}). Name another one."
             ) from None

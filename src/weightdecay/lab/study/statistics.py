@@ -14,7 +14,7 @@ from weightdecay.lab.run.methods import Method, method
 from weightdecay.lab.study.difference import Difference, paired
 from weightdecay.lab.study.question import Point, Question
 
-Verdict = Literal["best", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
+Verdict = Literal["best", "the same runs", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
 
 
 TIMES_LR = ("decoupled", "corrected")
@@ -81,6 +81,7 @@ class Standing:
     difference: Difference | None  # its metric minus that of the best optimizer; None: it is the best
     edges: tuple[str, ...]
     decay: str  # as a name or a text
+    shared: bool = False  # its best runs are those of the best optimizer, as at λ = 0
 
     @property
     def decay_in_words(self) -> str:
@@ -92,6 +93,8 @@ class Standing:
         """Against the best optimizer."""
         if self.difference is None:
             return "best"
+        if self.shared:
+            return "the same runs"
         if not math.isfinite(self.difference.mean):
             return "not finite"
         if self.difference.interval is None:
@@ -158,6 +161,7 @@ def compare(question: Question, results: Iterable[Result]) -> Comparison:
             difference=None if best is winner else _difference(best, winner),
             edges=_edges(best.point, by_curve[name], question.grid),
             decay=next((cell.decay for cell in by_curve[name] if cell.point.weight_decay), best.decay),
+            shared=best is not winner and [r.run for r in best.results] == [r.run for r in winner.results],
         )
         for name, best in bests.items()
     ]

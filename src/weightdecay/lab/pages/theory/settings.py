@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line
 
@@ -16,11 +17,12 @@ class TheorySettings:
     the regularised minimum moves along a schedule; how AdamW's drifts on a real run; norms before a normalisation
     layer. Ends with figures (PNG and SVG), numbers (CSV, JSON) and one page, theory.html, that opens offline. Takes
     under a minute of one CPU core.
-
-        weightdecay theory
-        weightdecay theory --steps 10000 --draws 64
     """
 
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay theory",
+        "weightdecay theory --steps 10000 --draws 64",
+    )
     out: Path = Path("weightdecay-theory")
     """Folder for the page, the figures and the numbers."""
     seed: int = 0

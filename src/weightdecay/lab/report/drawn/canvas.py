@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Transform
 
-from weightdecay.document import Drawing
+from weightdecay.document import Drawing, write_whole
 from weightdecay.lab.report import figures
 from weightdecay.lab.report.figures import INK, columns_for
 
@@ -55,9 +55,9 @@ class Picture:
 
     def save(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write ``name.png`` and ``name.svg`` into the folder, on white; return both paths."""
-        svg = folder / f"{name}.svg"
         white = '<rect width="100%" height="100%" fill="#ffffff"/>'
-        svg.write_text(re.sub(r"<svg\b[^>]*>", lambda tag: tag[0] + white, self.svg, count=1), encoding="utf-8")
+        text = re.sub(r"<svg\b[^>]*>", lambda tag: tag[0] + white, self.svg, count=1)
+        svg = write_whole(folder / f"{name}.svg", text)
         return figures.save_png(self.figure, folder, name), svg
 
     def drawing(self, name: str, caption: str = "") -> Drawing:
