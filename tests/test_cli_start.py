@@ -36,6 +36,8 @@ REFUSED = {
     "norm": (["train", "--max-grad-norm", "-1"], "max_grad_norm=-1"),
     "seed": (["train", "--seed", "99999999999999999999999"], "seed=99999999999999999999999: it must fit"),
     "schedule": (["train", "--milestones", "80"], "milestones=(80.0,)"),
+    "λ's schedule": (["train", "--weight-decay-schedule", "cosin"], "Did you mean 'cosine'?"),
+    "λ's schedule's call": (["train", "--weight-decay-schedule", "warmup(9, cosin)"], "Did you mean 'cosine'?"),
     "batch of all": (["train", "--batch-size", "99999999999999999999"], "use less than 2**63"),
     "epochs": (["train", "--epochs", "99999999999999999999"], "epochs=99999999999999999999"),
     "batch": (["train", "--batch-size", "0"], "batch_size=0 is less than 1"),

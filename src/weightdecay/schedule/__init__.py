@@ -5,15 +5,19 @@ r"""λ over time: shapes as pure functions of the step, and a scheduler that wri
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from weightdecay.schedule.budget import Budget
 from weightdecay.schedule.composed import Absolute, Product, Sequence, Warmup
 from weightdecay.schedule.curves import Constant, Cosine, Linear, LogTime, Rise, Sawtooth
 from weightdecay.schedule.following import AntiPhase, Follow, Following
 from weightdecay.schedule.parse import parse
 from weightdecay.schedule.plateau import Plateau
-from weightdecay.schedule.scheduler import Scheduler
 from weightdecay.schedule.shape import Function, Moment, Shape
 from weightdecay.schedule.table import HoldDrop, Steps
+
+if TYPE_CHECKING:
+    from weightdecay.schedule.scheduler import Scheduler
 
 __all__ = [
     "Absolute",
@@ -39,3 +43,12 @@ __all__ = [
     "Warmup",
     "parse",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the scheduler when it is asked for: to read a shape from a text needs no torch."""
+    if name != "Scheduler":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from weightdecay.schedule.scheduler import Scheduler
+
+    return Scheduler

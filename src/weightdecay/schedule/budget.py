@@ -7,9 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from weightdecay.checks import POSITIVE, nearest
 from weightdecay.schedule.curves import Constant
 from weightdecay.schedule.shape import Moment, Number, Shape
@@ -68,7 +65,9 @@ class Budget(Shape):
         if self.decay == "vanilla":
             return pull
         pull *= now.peak_lr if self.decay == "independent" else 1.0
-        if isinstance(now.lr, Tensor):
+        import torch  # not to read a text, which needs no tensor
+
+        if isinstance(now.lr, torch.Tensor):
             return torch.where(now.lr > 0, pull / now.lr, 0.0)
         return pull / now.lr if now.lr > 0 else 0.0
 

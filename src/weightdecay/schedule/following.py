@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from weightdecay.checks import NON_NEGATIVE, POSITIVE, checked
 from weightdecay.schedule.shape import Moment, Number, Shape
 
@@ -32,6 +30,8 @@ class Following(Shape):
         peak = now.peak_lr if given is None else given
         if not peak > 0:
             raise ValueError(f"{self} divides by the peak lr, which is {peak:g}. Pass peak_lr=, the highest lr.")
+        from torch import Tensor  # not to read a text, which needs no tensor
+
         if isinstance(now.lr, Tensor):
             return now.lr / peak
         # A relative 1e-6 lets a schedule return to its peak through float32 arithmetic.

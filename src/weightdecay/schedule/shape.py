@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from weightdecay.checks import Interval, checked, number, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from torch import Tensor
 
     from weightdecay.schedule.plateau import Judged
 
-Number = float | Tensor
+Number: TypeAlias = "float | Tensor"
 Time = int | float
 """A point or a length of time: a float is a fraction of the training (0 to 1), a whole number is a number of steps."""
 
