@@ -107,7 +107,8 @@ def measure(
     for source in rows:
         for what, engine, ours, other, theirs, goal, size in SOURCES[source](fresh, device, engines):
             timed = side_by_side(ours, theirs, device, rounds)
-            share = f"{size} bytes per weight, {size * weights / (timed.ours / 1e3) / speed:.0%} of bandwidth"
+            moved = (size or 0) * weights / (timed.ours / 1e3)
+            share = f"{size} bytes per weight, {moved / speed:.0%} of bandwidth"
             yield Row(
                 f"engines, {network}, {device}",
                 f"{what}, {engine}",
