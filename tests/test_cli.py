@@ -228,6 +228,7 @@ def test_help_is_in_plain_text_and_ends_with_the_examples(command, capsys):
     assert not any(line.lstrip().startswith("weightdecay ") for line in above)
     assert any(line.lstrip().startswith("weightdecay ") for line in lines[len(above) + 1 :])
     assert any("--help" in line for line in above)
+    assert not any("(default: None)" in line or "None)" in line.split() for line in above)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

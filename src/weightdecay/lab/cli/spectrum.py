@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.run import Place
 from weightdecay.lab.run.interrupt import sigterm_raises
-from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line
+from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,10 +49,10 @@ class SpectrumSettings:
     """Seed of the random vectors."""
     device: str = "auto"
     """Device: auto (the GPU if there is one), cpu, cuda or cuda:1."""
-    data_folder: Path | None = None
-    """Folder of the data sets. Default: $WEIGHTDECAY_DATA, else a folder of the user's cache."""
-    out: Path | None = None
-    """Folder for page, figures and CSV. Default: spectrum in the folder of the run."""
+    data_folder: Annotated[Path | None, left_out("$WEIGHTDECAY_DATA, else a folder of the cache")] = None
+    """Folder of the data sets."""
+    out: Annotated[Path | None, left_out("spectrum in the folder of the run")] = None
+    """Folder for page, figures and CSV."""
 
 
 LEAST = {"top": 1, "samples": 0, "probes": 1, "points": 2}
