@@ -204,6 +204,20 @@ def test_a_loader_with_a_generator_of_its_own_is_drawn_again_from_the_seed(tmp_p
     [
         ({"model": model()}, r"model is Sequential: give a function that returns a new network.*lambda: Net\(\)"),
         ({"data": [1]}, "data is list: give a function of the batch size"),
+        (
+            {"model": torch.nn.Linear},
+            r"model cannot be called \(missing a required argument: 'in_features'\): give a func",
+        ),
+        (
+            {"data": lambda: loaders(8)},
+            r"data cannot be called \(too many positional arguments\): give a function of the",
+        ),
+        ({"loss": torch.nn.CrossEntropyLoss}, r"loss is the class CrossEntropyLoss. Call it: CrossEntropyLoss\(\)"),
+        (
+            {"loss": lambda outputs: outputs},
+            r"loss cannot be called \(too many .*\): give a function of outputs and targets",
+        ),
+        ({"judge": torch.nn.MSELoss}, r"judge is the class MSELoss. Call it: MSELoss\(\)"),
         ({"loss": "cross_entropy"}, "loss is str: give a function of outputs and targets"),
         ({"judge": 3.0}, "judge is float: give a function of outputs and targets"),
         ({"metric": "MAE"}, r'metric=\'MAE\': give Metric\(name, unit\), as Metric\("MAE", "mm"\)'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -89,8 +90,11 @@ class Own:
             given = getattr(self, name)
             if not callable(given) or (name == "model" and isinstance(given, nn.Module)):
                 raise SettingsError(f"{self.name}: {name} is {type(given).__name__}: {FACTORIES[name]}.")
-        if self.judge is not None and not callable(self.judge):
-            raise SettingsError(f"{self.name}: judge is {type(self.judge).__name__}: {FACTORIES['loss']}.")
+            self._takes(name, given)
+        if self.judge is not None:
+            if not callable(self.judge):
+                raise SettingsError(f"{self.name}: judge is {type(self.judge).__name__}: {FACTORIES['loss']}.")
+            self._takes("judge", self.judge)
         if not isinstance(self.metric, Metric):
             raise SettingsError(
                 f'{self.name}: metric={self.metric!r}: give Metric(name, unit), as Metric("MAE", "mm").'
@@ -98,6 +102,19 @@ class Own:
         judged = (self.judge, self.metric.name, self.metric.unit) if self.judge is not None else ()
         parts = (self.version, self.model, self.data, self.loss, judged)
         object.__setattr__(self, "digest", digest(*parts))
+
+    def _takes(self, name: str, given: Callable[..., Any]) -> None:
+        """Refuse a function of other arguments, and the class of a loss in place of an object of it."""
+        if name in ("loss", "judge") and isinstance(given, type) and issubclass(given, nn.Module):
+            raise SettingsError(f"{self.name}: {name} is the class {given.__name__}. Call it: {given.__name__}().")
+        count = {"model": 0, "data": 1}.get(name, 2)
+        try:
+            inspect.signature(given).bind(*range(count))
+        except TypeError as error:
+            what = FACTORIES.get(name, FACTORIES["loss"])
+            raise SettingsError(f"{self.name}: {name} cannot be called ({error}): {what}.") from None
+        except ValueError:  # some functions written in C tell no signature
+            return
 
     def run(self, optimizer: str, **settings: Any) -> Run:
         """Return a run of this task; ``settings`` are the fields of a Run. Raises: SettingsError."""
