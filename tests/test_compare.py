@@ -55,7 +55,7 @@ def test_every_available_optimizer_is_known_and_its_base_is_available():
 
 def test_every_optimizer_can_be_planned():
     runs = question(Settings(optimizers=tuple(weightdecay.available()))).runs
-    assert len({run.optimizer for run in runs}) == len(METHODS)
+    assert {run.optimizer for run in runs} == set(METHODS) - {"muon"}  # which runs as MuonAdamW
 
 
 @pytest.mark.parametrize(
@@ -371,3 +371,30 @@ def test_the_network_that_was_the_default_keeps_its_addresses():
     runs = question(Settings(network="resnet8", epochs=25)).runs
     found = {run.address for run in runs if run.seed == 0}
     assert {"27aee44361c17770", "046ae9b824d4d6fd"} <= found  # AdamS at λ = 0.03, SGD at 0
+
+
+def test_pairs_without_a_meaning_are_left_out_and_named():
+    """Lion and Muon have no gain, which stable decay reads, in a modifier too; the other pairs are compared."""
+    settings = Settings(
+        optimizers=("adam", "muon,lion"), decays=("decoupled", "stable", "cautious(stable)", "corrected"), seeds=1
+    )
+    asked = question(settings)
+    assert {point.curve for point in asked.points} == {
+        *("adamw", "adams", "adam, cautious(stable)", "adam, corrected"),
+        *("muonadamw", "muonadamw, corrected", "lion", "lion, corrected"),
+    }
+    said = " ".join(text for term, text in asked.rows if term == "Compared")
+    assert "Muon moves matrices only: the runs are of MuonAdamW" in said
+    assert "stable is left out for MuonAdamW and Lion: it reads by how much" in said
+    assert "cautious(stable) is left out for MuonAdamW and Lion" in said
+    assert "corrected" not in said
+
+
+def test_a_pair_without_a_meaning_that_stands_alone_is_not_left_out():
+    """It goes on to be refused, with the reason that the optimizer gives."""
+    assert [point.curve for point in question(Settings(optimizers=("lion",), decays=("stable",))).points]
+
+
+def test_numbers_for_muon_are_those_of_what_runs_for_it():
+    asked = question(Settings(optimizers=("muon",), weight_decays=("muon=0.5",), seeds=1))
+    assert [(point.optimizer, point.weight_decay) for point in asked.points] == [("muonadamw", 0.5)]

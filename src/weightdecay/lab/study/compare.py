@@ -12,7 +12,7 @@ from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import method, portable, takes_momentum, with_code
 from weightdecay.lab.run.product import MOST
 from weightdecay.lab.run.settings import SettingsError, command_line, left_out
-from weightdecay.lab.study.members import Member, members
+from weightdecay.lab.study.members import Member, members, remarks
 from weightdecay.lab.study.question import Point, Question
 
 DIGITS = 1797
@@ -70,6 +70,11 @@ class Settings:
     """Folder for page, figures and runs."""
     jobs: int = 0
     """Runs at a time; 0 is one for each CPU core."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Optimizers, one by one."""
+        return tuple(name for token in self.optimizers for name in token.split(",") if name)
 
     @property
     def steps(self) -> int:
@@ -154,6 +159,7 @@ def question(settings: Settings) -> Question:
                 f"{settings.epochs} epochs of batches of {settings.batch_size}, {settings.steps} steps; "
                 f"lr × {run.lr_factor:g} after {drops}; momentum {settings.momentum:g} for SGD",
             ),
+            *(("Compared", remark) for remark in remarks(settings.names, settings.decays)),
         ),
         label_noise=settings.label_noise,
         classes=10,
@@ -190,10 +196,9 @@ def _check(settings: Settings) -> tuple[Member, ...]:
         raise SettingsError(
             f"--momentum {settings.momentum:g}: from 1 on the update never forgets. Use 0 or more, below 1."
         )
-    names = [name for token in settings.optimizers for name in token.split(",") if name]
-    if not names:
+    if not settings.names:
         raise SettingsError("--optimizers is empty: name at least one, as in --optimizers adamw adams.")
-    return members(names, settings.decays)
+    return members(settings.names, settings.decays)
 
 
 class _RangeError(Exception):

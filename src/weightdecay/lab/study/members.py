@@ -15,6 +15,12 @@ from weightdecay.lab.study.asked import without_module
 LIKE_STABLE = ("stable", "elementwise")
 """Decays whose λ means what L2's means; that of the others but L2 and vanilla is multiplied by the lr."""
 
+GAINLESS = ("sign", "orthogonal")
+"""Families of optimizers whose update multiplies no gradient, so that a decay which reads the gain has no meaning."""
+
+MATRICES_ONLY = {"muon": "muonadamw"}
+"""Optimizers that move matrices only, and what moves the whole of a network: the lab's all have other tensors too."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -55,28 +61,70 @@ class Member:
 def members(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[Member, ...]:
     """Return every optimizer with every decay, each once; with its own where no decay is named.
 
-    Adam with stable decay is AdamS, and is run under that name. Raises: SettingsError, for an unknown name, with the
-    nearest; for a decay that cannot be read.
+    Adam with stable decay is AdamS, and is run under that name; Muon is run as MuonAdamW; pairs without a meaning are
+    left out, which :func:`remarks` tells. Raises: SettingsError, for an unknown name, with the nearest; for a decay
+    that cannot be read.
     """
-    asked = tuple(dict.fromkeys(decays))
+    asked = tuple(dict.fromkeys(decays)) or ("",)
     alike = Counter(map(without_module, asked))  # Mine of one module, and Mine of another
     found: dict[tuple[str, str], Member] = {}
-    for word in optimizers:
-        optimizer = portable(word)
-        for decay in asked or ("",):
-            one = _member(optimizer, decay, decay if alike[without_module(decay)] > 1 else "")
-            found.setdefault((one.optimizer, one.decay), one)
+    for word, decay in _meant(optimizers, asked):
+        one = _member(word, decay, decay if alike[without_module(decay)] > 1 else "")
+        found.setdefault((one.optimizer, one.decay), one)
     return tuple(found.values())
 
 
+def remarks(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[str, ...]:
+    """Return what a person should know of the pairs: those that have no meaning are left out, and Muon is not alone."""
+    words, asked = list(map(portable, optimizers)), tuple(dict.fromkeys(decays)) or ("",)
+    said = [
+        f"{method(word).title} moves matrices only: the runs are of {method(whole).title}, Adam for the other tensors."
+        for word, whole in MATRICES_ONLY.items()
+        if word in words
+    ]
+    meant = _meant(words, asked)
+    for decay in asked:
+        without = [method(_whole(word)).title for word in words if (_whole(word), decay) not in meant]
+        if without:
+            titles = " and ".join(dict.fromkeys(without))
+            said.append(
+                f"{decay} is left out for {titles}: it reads by how much the update multiplies a gradient, and theirs "
+                "multiplies none."
+            )
+    return tuple(said)
+
+
+def _meant(optimizers: Iterable[str], decays: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that have a meaning; all, where none has: then the first is refused with its reason."""
+    pairs = tuple(dict.fromkeys((_whole(portable(word)), decay) for word in optimizers for decay in decays))
+    return tuple(pair for pair in pairs if _has_meaning(*pair)) or pairs
+
+
+def _whole(optimizer: str) -> str:
+    return MATRICES_ONLY.get(optimizer, optimizer)
+
+
+def _has_meaning(optimizer: str, decay: str) -> bool:
+    """Whether the optimizer has what the decay reads, as far as the table of optimizers can tell."""
+    if not decay or method(optimizer).family not in GAINLESS:
+        return True
+    text, _ = readable(decay)
+    if text in catalog.BUILT_IN:
+        return text not in LIKE_STABLE
+    from weightdecay.decay import parse
+
+    return not parse(text).needs & {"gain", "mean_gain"}
+
+
 def _member(optimizer: str, decay: str, variant: str) -> Member:
+    names = (optimizer, *(word for word, whole in MATRICES_ONLY.items() if whole == optimizer))
     if not decay:
-        return Member(optimizer, asked=(optimizer,))
+        return Member(optimizer, asked=names)
     base, text, short = method(optimizer).base, *readable(decay)
     for name, row in METHODS.items():
         if row.base == base and row.decay == text and name in catalog.BUILT_IN:
-            return Member(name, asked=(decay.lower(), name, optimizer))
-    return Member(base, text, variant or short, asked=(decay if ":" in decay else decay.lower(), base, optimizer))
+            return Member(name, asked=(decay.lower(), name, *names))
+    return Member(base, text, variant or short, asked=(decay if ":" in decay else decay.lower(), base, *names))
 
 
 def readable(decay: str) -> tuple[str, str]:
