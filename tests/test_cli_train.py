@@ -51,6 +51,8 @@ def test_a_run_prints_a_line_an_epoch_and_is_kept(tmp_path, capsys):
         (["--schedule", "cosinus"], 2, "cosinus"),
         (["--optimizer-options", "momentum"], 2, "--optimizer-options momentum: write NAME=VALUE, as in momentum=0.9."),
         (["--network-options", "widht=4"], 2, "Did you mean 'width'?"),
+        (["--optimizer-options", "momentun=0.9"], 2, "AdamS: no option is called 'momentun'. Did you mean"),
+        (["--decay", "cautious(stabel)"], 2, "no decay is called 'stabel'. Did you mean 'stable'?"),
         (["--lr", "-1"], 2, "lr=-1"),
         (["--epochs", "0"], 2, "epochs=0: a run has at least one."),
         (["--data", "images:nowhere"], 1, "nowhere is no folder."),
@@ -66,6 +68,7 @@ def test_a_mistake_is_one_line_and_a_status(words, status, message, tmp_path, ca
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert message in err
+    assert status == 1 or not (tmp_path / "out").exists()
 
 
 SWEEP = """

@@ -78,6 +78,7 @@ def run_train(settings: TrainSettings) -> int:
     try:
         with processes.joined(settings.place) as here, on_signals() as stop:
             with processes.together(here):
+                train.check(run_of(settings, "", here.world))  # before any folder is made
                 store = Store(settings.out)
                 run = run_of(settings, data.digest(settings.run.data, here), here.world)
             try:
@@ -114,7 +115,8 @@ def finished(settings: TrainSettings) -> Result | None:
     except ValueError as error:
         raise SettingsError(str(error)) from error
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    return Store(settings.out).result(run) if alone and run.data in FIXED else None
+    known = alone and run.data in FIXED and (settings.out / "runs").is_dir()  # a store makes its folder
+    return Store(settings.out).result(run) if known else None
 
 
 def _line(epoch: Epoch, run: Run) -> str:
