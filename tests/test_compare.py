@@ -398,3 +398,13 @@ def test_a_pair_without_a_meaning_that_stands_alone_is_not_left_out():
 def test_numbers_for_muon_are_those_of_what_runs_for_it():
     asked = question(Settings(optimizers=("muon",), weight_decays=("muon=0.5",), seeds=1))
     assert [(point.optimizer, point.weight_decay) for point in asked.points] == [("muonadamw", 0.5)]
+
+
+def test_stable_decay_of_an_optimizer_of_ones_own_is_not_left_out(tmp_path, monkeypatch):
+    """The table knows nothing of its gain; the class does, and refuses where it has none."""
+    (tmp_path / "own_gain.py").write_text("import weightdecay\n\n\nclass Mine(weightdecay.Optimizer):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = question(Settings(optimizers=("lion", "own_gain:Mine"), decays=("stable", "corrected"), seeds=1))
+    assert {point.curve for point in asked.points} == {
+        *("lion, corrected", "own_gain:Mine, stable", "own_gain:Mine, corrected"),
+    }

@@ -105,8 +105,8 @@ def _whole(optimizer: str) -> str:
 
 
 def _has_meaning(optimizer: str, decay: str) -> bool:
-    """Whether the optimizer has what the decay reads, as far as the table of optimizers can tell."""
-    if not decay or method(optimizer).family not in GAINLESS:
+    """Whether the optimizer has what the decay reads. Of a user's own, which may have a gain, its class says it."""
+    if not decay or optimizer not in catalog.BUILT_IN or method(optimizer).family not in GAINLESS:
         return True
     text, _ = readable(decay)
     if text in catalog.BUILT_IN:
@@ -165,7 +165,7 @@ def _meaning(decay: str, family: str) -> str:
         ours = {row.cls: key for key, row in catalog.DECAYS.items() if key in catalog.BUILT_IN}
         name = next((ours[kind] for kind in type(rule).__mro__ if kind in ours), "")
     if not name:
-        return "decoupled" if family in ("sign", "orthogonal") else "stable"
+        return "decoupled" if family in GAINLESS else "stable"
     if name in LIKE_STABLE:
         return "stable"
     return name if name in ("l2", "vanilla") else "decoupled"
