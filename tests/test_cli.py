@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -228,7 +229,19 @@ def test_help_is_in_plain_text_and_ends_with_the_examples(command, capsys):
     assert not any(line.lstrip().startswith("weightdecay ") for line in above)
     assert any(line.lstrip().startswith("weightdecay ") for line in lines[len(above) + 1 :])
     assert any("--help" in line for line in above)
-    assert not any("(default: None)" in line or "None)" in line.split() for line in above)
+    assert not re.search(r"\(default: (None|True|False)\)", unframed(above))
+
+
+def unframed(lines):
+    """The words of a framed text in one line."""
+    return " ".join(word for line in lines for word in line.strip("│ ").split())
+
+
+def test_help_says_of_a_flag_that_it_is_on_and_nothing_of_one_that_is_off(capsys):
+    assert main(["sweep", "--help"]) == 0
+    said = unframed(capsys.readouterr().out.splitlines())
+    assert "and train nothing. --estimate, --no-estimate" in said
+    assert "before the plan is printed. (default: on) --out PATH" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)

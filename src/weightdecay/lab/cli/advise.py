@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
-from weightdecay.lab.run.settings import SettingsError, left_out
+from weightdecay.lab.run.settings import SettingsError, flag, left_out
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,7 +78,7 @@ class AdviseSettings:
     """The lr you want. Needed for another algorithm (SGD to Adam, Adam to Padam): only for Lion a rule finds it."""
     new_momentum: Annotated[float | None, left_out()] = None
     """The momentum you want. Needed for an optimizer of SGD's family, coming from another family."""
-    json: bool = False
+    json: Annotated[bool, flag()] = False
     """Print JSON instead of the table."""
 
 

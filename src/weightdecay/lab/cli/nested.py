@@ -15,7 +15,7 @@ from typing import Annotated, Any, get_type_hints
 from weightdecay.lab.cli.words import read_options, written_options
 from weightdecay.lab.run import Place, Run
 from weightdecay.lab.run.run import ITS_OWN
-from weightdecay.lab.run.settings import OPTION, SettingsError
+from weightdecay.lab.run.settings import OPTION, SettingsError, flag
 
 NOT_ASKED: Mapping[type, tuple[str, ...]] = {
     Run: ("optimizer_digest", "data_digest", "processes"),
@@ -90,7 +90,9 @@ def _fields(kind: type, default: Any) -> Iterator[Any]:
             value, asked, hint = (None if math.isnan(value) else value), float | None, "(default: the optimizer's own)"
         elif value is None or value == "":
             hint = "(default: none)"
-        if hint:
+        if asked is bool:
+            asked = Annotated[bool, flag()]
+        elif hint:
             asked = Annotated[asked, tyro.conf.arg(help_behavior_hint=hint)]
         yield StructFieldSpec(name=field.metadata.get(OPTION, name), type=asked, default=value, helptext=help_)
 

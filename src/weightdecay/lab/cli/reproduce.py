@@ -14,7 +14,7 @@ from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
 from weightdecay.lab.cli.words import read_options
 from weightdecay.lab.run import Place
-from weightdecay.lab.run.settings import SettingsError, command_line, left_out
+from weightdecay.lab.run.settings import SettingsError, command_line, flag, left_out
 
 if TYPE_CHECKING:
     from weightdecay.lab.paper import Experiment, Reproduction, Scale
@@ -61,9 +61,9 @@ class ReproduceSettings:
     """Settings of the executor, written NAME=VALUE, as in jobs=2."""
     place: Place = Place(device="auto")
     """Device, data and checkpoints of every run."""
-    dry_run: bool = False
+    dry_run: Annotated[bool, flag()] = False
     """Print the plan with its estimated cost, and train nothing."""
-    estimate: bool = True
+    estimate: Annotated[bool, flag()] = True
     """Measure a few steps of each kind of run before the plan is printed."""
     markdown: Annotated[Path | None, left_out()] = None
     """File for the scorecard as Markdown too, NAME.md; its figures are those in NAME/figures beside it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.run import Place
 from weightdecay.lab.run.interrupt import sigterm_raises
-from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line, left_out
+from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line, flag, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ class SpectrumSettings:
     """Folder of a run, or its address in --store (the beginning is enough)."""
     store: Path = Path("weightdecay-runs")
     """Folder of runs, where RUN is an address."""
-    train_again: bool = False
+    train_again: Annotated[bool, flag()] = False
     """Train a finished run that kept no weights once more, to have them."""
     kind: Literal["hessian", "ggn"] = "hessian"
     """The Hessian, or the generalised Gauss-Newton matrix, which is never negative."""

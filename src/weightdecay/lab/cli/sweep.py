@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.report import answering
 from weightdecay.lab.cli.say import modules_from_here
-from weightdecay.lab.run.settings import SettingsError, command_line, left_out
+from weightdecay.lab.run.settings import SettingsError, command_line, flag, left_out
 from weightdecay.lab.study.asked import questions
 from weightdecay.lab.sweeps import plan as plans
 
@@ -38,9 +38,9 @@ class SweepSettings:
     )
     file: Path
     """File of the sweep, in TOML."""
-    dry_run: bool = False
+    dry_run: Annotated[bool, flag()] = False
     """Print the plan with its estimated cost, and train nothing."""
-    estimate: bool = True
+    estimate: Annotated[bool, flag()] = True
     """Measure a few steps of each kind of run before the plan is printed."""
     out: Annotated[Path | None, left_out("what the file says, else NAME-runs beside NAME.toml")] = None
     """Folder for runs and report."""

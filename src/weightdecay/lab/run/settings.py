@@ -18,11 +18,18 @@ OPTION = "option"
 def left_out(words: str = "none", name: str | None = None) -> object:
     """Say in a command's help what stands for an option that is left out, and perhaps by which name it goes.
 
-    It stands in an annotation, which is evaluated when a command line is read.
+    It stands in an annotation, which is evaluated when a command line is read, as :func:`flag` does.
     """
     import tyro
 
     return tyro.conf.arg(name=name, help_behavior_hint=f"(default: {words})")
+
+
+def flag() -> object:
+    """Say in a command's help whether a flag is on where it is left out, and nothing of one that is off."""
+    import tyro
+
+    return tyro.conf.arg(help_behavior_hint=lambda default: "(default: on)" if default == "True" else "")
 
 
 class SettingsError(ValueError):
