@@ -108,19 +108,20 @@ def version(module):
 
 HEAD = """# Which decay works on which optimizer
 
-This page is written by `python tests/peers.py`, which builds every class over one 6 × 4 matrix and takes a step with a
-pull of {pull}. `tests/test_attach_table.py` measures all of it again and compares, for packages of the same version.
+`python tests/peers.py` writes this page. It builds every optimizer class for one 6 × 4 matrix and takes a step with a
+pull of {pull}. `tests/test_attach_table.py` repeats all measurements and compares them with this page, for packages of
+the same version.
 
-- **pull**: the share of the weights by which `attach(optimizer, Vanilla())` shrank them in a step, measured against the
+- **pull** is the fraction by which `attach(optimizer, Vanilla())` shrank the weights in one step, compared with the
   same step without decay.
-- **`Stable`**: the number from which the pull of `Stable()` follows. "mean of v" is $\\bar v$, from the norms of the
-  gradients; "momentum" is $(1-\\text{{dampening}})/(1-\\text{{momentum}})$. "with `gain=`": the gain of the update is
-  not known, or the update multiplies no gradient.
-- **masked**: whether `Cautious(Vanilla())` shrank exactly those elements that the update was shrinking too.
+- **`Stable`** names the number from which the pull of `Stable()` follows: "mean of v" is $\\bar v$, computed from the
+  norms of the gradients, and "momentum" is $(1-\\text{{dampening}})/(1-\\text{{momentum}})$. "with `gain=`" means that you
+  must pass the gain, because it is not known or because the update multiplies no gradient.
+- **masked** says whether `Cautious(Vanilla())` shrank exactly those elements that the update was shrinking too.
 
-A row of "refused" is an optimizer that undoes a decay: it keeps other weights than it shows, or holds their norm. The
-error gives the reason. A class that cannot be built over one matrix (it takes a model, a base optimizer or several
-processes) has no row.
+"refused" marks an optimizer that would undo a decay, because it keeps other weights than it shows, or fixes their
+norm. The error message gives the reason. A class has no row if it cannot be built for one matrix, because it takes a
+model, a base optimizer or several processes.
 """
 
 
