@@ -115,8 +115,8 @@ the same version.
 - **pull** is the fraction by which `attach(optimizer, Vanilla())` shrank the weights in one step, compared with the
   same step without decay.
 - **`Stable`** names the number from which the pull of `Stable()` follows: "mean of v" is $\\bar v$, computed from the
-  norms of the gradients, and "momentum" is $(1-\\text{{dampening}})/(1-\\text{{momentum}})$. "with `gain=`" means that you
-  must pass the gain, because it is not known or because the update multiplies no gradient.
+  norms of the gradients, and "momentum" is $(1-\\text{{dampening}})/(1-\\text{{momentum}})$. "with `gain=`" means that
+  you must pass the gain, because it is not known or because the update multiplies no gradient.
 - **masked** says whether `Cautious(Vanilla())` shrank exactly those elements that the update was shrinking too.
 
 "refused" marks an optimizer that would undo a decay, because it keeps other weights than it shows, or fixes their
