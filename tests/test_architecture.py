@@ -237,12 +237,15 @@ def test_every_room_is_there_after_importing_the_package(seen):
     assert seen["rooms in dir"] == seen["rooms"] == []
 
 
-def test_the_table_and_the_checks_do_not_import_torch():
+def test_the_table_the_checks_and_a_decay_from_a_text_do_not_import_torch():
     code = """
 import sys
 from weightdecay import catalog, checks
 from weightdecay.transfer import setting
 catalog.available(), catalog.optimizer("adams").lr, catalog.decay("stable").words, "lion" in setting.OPTIMIZERS
+from weightdecay.decay import parse
+for name in catalog.DECAYS:
+    parse(name), catalog.decay(name).cls
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,10 +13,12 @@ import pytest
 from fakes import fake_result
 from lab import small
 
+from weightdecay import catalog
 from weightdecay.lab import data, models
 from weightdecay.lab.run import Place, options
 from weightdecay.lab.run.store import Store
-from weightdecay.lab.training import sound
+from weightdecay.lab.training import sound, takes
+from weightdecay.optim.options import ELSEWHERE
 
 SWEEP = 'epochs = 1\noptimizer = "adams"\nweight_decay = 1e-3\n'
 
@@ -30,6 +32,10 @@ REFUSED = {
     "data set": (["train", "--data", "cifar11"], "Did you mean 'cifar10'?"),
     "decay": (["train", "--optimizer-options", "decay=stabel"], "Did you mean 'stable'?"),
     "decay's call": (["train", "--optimizer-options", "decay=stabel(power=0.25)"], "Did you mean 'stable'?"),
+    "decay inside a decay": (["train", "--decay", "cautious(stabel)"], "Did you mean 'stable'?"),
+    "decay's argument": (["train", "--decay", "cautious(stable(pwoer=1))"], "Did you mean 'power'?"),
+    "decay's number": (["train", "--decay", "stable(power=-1)"], "Stable(power=-1): power must be"),
+    "optimizer's option": (["train", "--optimizer-options", "moments=1", "betsa=0.9,0.99"], "Did you mean 'betas'?"),
     "option of the run": (["train", "--optimizer-options", "lr=3"], "lr is a setting of the run itself"),
     "λ": (["train", "--weight-decay", "-1"], "weight_decay=-1 in the run is outside [0, inf)"),
     "lr": (["train", "--lr", "nan"], "--lr nan: a learning rate is a number"),
@@ -46,6 +52,7 @@ REFUSED = {
     "threads": (["train", "--threads", "-2"], "--threads -2"),
     "workers": (["train", "--workers", "-2"], "workers=-2"),
     "compared": (["compare", "--optimizers", "adms"], "Did you mean 'adams'?"),
+    "compared decay": (["compare", "--decays", "stable", "cautious(stabel)"], "Did you mean 'stable'?"),
     "compared batch": (["compare", "--batch-size", "99999999999999999999"], "--batch-size 99999999999999999999"),
     "compared grid": (["compare", "--seeds", "1000000000"], "the grid makes 20,000,000,000 runs, and 1,000,000 are"),
     "compared λ": (["compare", "--weight-decays", "-1"], "--weight-decays -1"),
@@ -55,6 +62,8 @@ REFUSED = {
     "sweep's executor": (["sweep", "executor.toml"], "Did you mean 'here'?"),
     "sweep's size": (["sweep", "size.toml"], "the sweep makes 1,000,000,000 runs, and 1,000,000 are the most"),
     "sweep's network": (["sweep", "network.toml"], "Did you mean 'resnet8'?"),
+    "sweep's option": (["sweep", "option.toml"], "Did you mean 'betas'?"),
+    "sweep's decay": (["sweep", "inside.toml"], "Did you mean 'stable'?"),
     "sweep's λ": (["sweep", "decay.toml"], "weight_decay=-1 in the run is outside"),
 }
 """A mistake → the command line, and a part of its one line."""
@@ -90,6 +99,8 @@ def seen(tmp_path_factory):
     (folder / "network.toml").write_text(SWEEP + 'network = "resnet9"\n')
     (folder / "size.toml").write_text(SWEEP + "seeds = 1000000000\n")
     (folder / "decay.toml").write_text(SWEEP.replace("1e-3", "-1"))
+    (folder / "option.toml").write_text(SWEEP + "[optimizer_options]\nbetsa = 0.9\n")
+    (folder / "inside.toml").write_text(SWEEP + 'decay = "cautious(stabel)"\n')
     Store(folder / "kept").save(fake_result(RUN))
     asked = {name: words for name, (words, _) in REFUSED.items()}
     asked |= {"finished": [*FINISHED, "--out", str(folder / "kept")]}
@@ -97,7 +108,7 @@ def seen(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-c", FRESH, json.dumps(asked)], check=True, timeout=240, cwd=folder, stdout=subprocess.PIPE
     )
-    left = {path.name for path in folder.iterdir()}
+    left = {path.name for path in folder.iterdir() if path.suffix != ".toml"}
     return {**json.loads(done.stdout), "left": left}
 
 
@@ -111,7 +122,7 @@ def test_a_mistake_is_refused_in_one_line_before_torch_is_imported(name, seen):
 
 
 def test_a_refusal_leaves_no_folder(seen):
-    assert seen["left"] == {"executor.toml", "network.toml", "size.toml", "decay.toml", "kept"}
+    assert seen["left"] == {"kept"}
 
 
 def test_a_finished_run_is_told_without_torch(seen):
@@ -130,6 +141,15 @@ def test_the_table_of_networks_has_their_options(name):
     file, _, known = models.NETWORKS[name]
     network = getattr(import_module(f"weightdecay.lab.models.{file}"), name)
     assert set(known) == set(inspect.getfullargspec(network).kwonlyargs)
+
+
+def test_the_table_of_optimizers_has_their_options():
+    assert set(takes.BY_SOME) == {name for name in catalog.OPTIMIZERS if name in catalog.BUILT_IN}
+    for name, own in takes.BY_SOME.items():
+        parameters = set(inspect.signature(catalog.optimizer(name).cls).parameters) - {"params"}
+        assert parameters == {*takes.BY_ALL, *own}, name
+        assert len(parameters) == len(takes.BY_ALL) + len(own), name
+    assert set(takes.OFF) == set(ELSEWHERE)
 
 
 def test_the_table_of_data_sets_names_files_that_read_them():

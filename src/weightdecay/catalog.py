@@ -109,7 +109,7 @@ class DecayRow:
 
     @property
     def cls(self) -> type[Decay]:
-        """The class; asking for it imports torch."""
+        """The class; asking for one of ours imports no torch."""
         return _import(self.path, "decay")
 
 
@@ -377,19 +377,24 @@ def _nearest_case(name: str, known: list[str]) -> str:
 
 
 def _is(cls: type, kind: str) -> bool:
-    return any(word in kind and issubclass(cls, base) for word, base in _parents().items())
+    return any(word in kind and issubclass(cls, _parent(word)) for word in PARENTS)
 
 
-def _parents() -> dict[str, type]:
-    return {
-        "optimizer": importlib.import_module("weightdecay.optim").Optimizer,
-        "decay": importlib.import_module("weightdecay.decay").Decay,
-    }
+PARENTS = {"optimizer": "weightdecay.optim:Optimizer", "decay": "weightdecay.decay:Decay"}
+"""What an optimizer and what a decay is derived from."""
+
+
+def _parent(word: str) -> type:
+    """Return it: each when it is asked for, since that of an optimizer needs torch."""
+    module, _, name = PARENTS[word].partition(":")
+    parent: type = getattr(importlib.import_module(module), name)
+    return parent
 
 
 def _kind(cls: Any) -> str:
     """Whether a class is an optimizer or a decay."""
-    for word, base in _parents().items():
+    for word in PARENTS:
+        base = _parent(word)
         if isinstance(cls, type) and issubclass(cls, base) and cls is not base:
             return word
     hint = ""

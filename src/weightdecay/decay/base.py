@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeAlias, Union
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
-Number = float | Tensor
+Number: TypeAlias = Union[float, "Tensor"]  # a type without torch, to which "| None" can be added
 """A scalar: a Python float, or a 0-d tensor when an engine must not wait for the device."""
 
 FACTS = frozenset({"mean_gain", "gain", "t", "update", "weight", "grad", "start", "norms"})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from weightdecay.checks import number
 from weightdecay.decay.base import Decay, Step
 from weightdecay.decay.norms import check_matrices
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RadialBrake(Decay):
         before, after = step.norms(old, new)
         rises = (after > before).to(after.dtype)
         factor = rises * self.outward + (1 - rises) * self.inward
-        moved: Tensor = new * ((before + factor * (after - before)) / torch.clamp(after, min=1e-30))
+        moved: Tensor = new * ((before + factor * (after - before)) / after.clamp(min=1e-30))
         return moved
 
     def check(self, group: Mapping[str, Any], where: str) -> None:

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from weightdecay.checks import number
 from weightdecay.decay.base import Decay, Number, Step
 from weightdecay.decay.norms import check_whole
@@ -61,6 +59,8 @@ class Elementwise(Decay):
         pull = step.lr * step.strength * step.gain()
         if self.max_rms is None:
             return pull
+        import torch  # not to read a text, which needs no tensor
+
         scaled = step.gain() * step.weight()
         length, root = step.norms(scaled, torch.ones_like(scaled))  # √n, with n over all pieces
         excess = length / (self.max_rms * root.clamp(min=1.0))

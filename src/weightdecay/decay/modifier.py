@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from weightdecay.decay.base import Decay, Number, Step
 from weightdecay.decay.decoupled import Decoupled
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 BASE: Decay = Decoupled()
 """What a modifier modifies unless it is given another decay."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from weightdecay.checks import number
 from weightdecay.decay.base import Decay, Step
 from weightdecay.decay.modifier import BASE, Modifier, both
 from weightdecay.decay.norms import check_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)

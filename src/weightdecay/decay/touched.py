@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from weightdecay.decay.base import Decay, Step
 from weightdecay.decay.modifier import BASE, Modifier, both
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class TouchedRows(Modifier):
 
     def mask(self, step: Step) -> Tensor:
         """Return 1 in the rows that have a gradient."""
+        import torch  # not to read a text, which needs no tensor
+
         grad = step.grad()
         touched = (grad.unsqueeze(-1).unsqueeze(-1).flatten(1) != 0).any(1)
         rows_last = grad.movedim(0, -1)

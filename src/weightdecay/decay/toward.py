@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from weightdecay.checks import nearest, number
 from weightdecay.decay.base import Decay, Number, Step
 from weightdecay.decay.cautious import Cautious
 from weightdecay.decay.modifier import BASE, Modifier
 
-KEPT = {"bfloat16": torch.bfloat16, "int8": torch.int8}
+if TYPE_CHECKING:
+    import torch
+
+KEPT = ("bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class Toward(Modifier):
     @property
     def keeps_start_as(self) -> torch.dtype | None:
         """bfloat16, or int8 in blocks, where it was asked for."""
-        return KEPT[self.keep] if self.keep else None
+        import torch  # not to read a text, which needs no tensor
+
+        return getattr(torch, self.keep) if self.keep else None
 
     @property
     def needs(self) -> frozenset[str]:  # type: ignore[override]

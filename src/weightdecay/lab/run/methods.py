@@ -6,6 +6,7 @@ import inspect
 from dataclasses import replace
 
 from weightdecay import catalog
+from weightdecay.decay import parse, spelled
 from weightdecay.lab.run.run import Run
 from weightdecay.lab.run.settings import SettingsError
 
@@ -54,10 +55,6 @@ def with_code(run: Run) -> Run:
     decay = options.get("decay")
     if isinstance(decay, str) and decay.lower() not in catalog.BUILT_IN:
         try:
-            if (rule := decay.partition("(")[0].strip()).isidentifier():
-                catalog.decay(rule)  # an unknown name is refused before torch is imported, which takes seconds
-            from weightdecay.decay import parse, spelled
-
             built = parse(decay)
         except ValueError as error:
             raise SettingsError(f"decay={decay!r}: {error}") from error

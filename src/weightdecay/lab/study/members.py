@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from weightdecay import catalog
+from weightdecay.decay import parse, spelled
 from weightdecay.lab.run import Options, options
 from weightdecay.lab.run.methods import METHODS, method, portable
 from weightdecay.lab.run.settings import SettingsError
@@ -111,8 +112,6 @@ def _has_meaning(optimizer: str, decay: str) -> bool:
     text, _ = readable(decay)
     if text in catalog.BUILT_IN:
         return text not in LIKE_STABLE
-    from weightdecay.decay import parse
-
     return not parse(text).needs & {"gain", "mean_gain"}
 
 
@@ -132,10 +131,6 @@ def readable(decay: str) -> tuple[str, str]:
     if decay.lower() in catalog.DECAYS and decay.lower() in catalog.BUILT_IN:
         return decay.lower(), decay.lower()
     try:
-        if decay.isidentifier():
-            catalog.decay(decay)  # an unknown name needs no torch to be refused
-        from weightdecay.decay import parse, spelled
-
         text = spelled(parse(decay))
     except ValueError as error:
         raise SettingsError(f"--decays {decay}: {error}") from error
@@ -157,8 +152,6 @@ def _meaning(decay: str, family: str) -> str:
     """Return what λ means to a decay: "l2", "stable", "decoupled" or "vanilla"."""
     name = decay
     if name not in catalog.BUILT_IN:
-        from weightdecay.decay import parse
-
         rule = parse(decay)
         while hasattr(rule, "decay"):  # of a modifier: the decay inside
             rule = rule.decay

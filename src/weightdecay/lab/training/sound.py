@@ -8,7 +8,7 @@ from weightdecay.lab import data, models
 from weightdecay.lab.data import sizes
 from weightdecay.lab.run import Run
 from weightdecay.lab.run.settings import SEEDS
-from weightdecay.lab.training import schedule
+from weightdecay.lab.training import schedule, takes
 
 DTYPES = ("float32", "float64", "bfloat16")
 
@@ -21,9 +21,11 @@ OF_THE_RUN = ("lr", "weight_decay", "max_grad_norm")
 
 def check(run: Run) -> None:
     """Refuse settings that no task and no machine can compute. Raises: ValueError, which names the field."""
-    if catalog.optimizer(run.optimizer).name in catalog.BUILT_IN:  # those of your own have ranges of their own
+    row = catalog.optimizer(run.optimizer)
+    if row.name in catalog.BUILT_IN:  # those of your own have ranges and options of their own
         for name in ("lr", "weight_decay"):
             checked(name, getattr(run, name), NON_NEGATIVE, "the run")
+        takes.check(row.name, row.title, dict(run.optimizer_options))
     for name, _ in run.optimizer_options:
         if name in OF_THE_RUN:
             raise ValueError(f"optimizer_options: {name} is a setting of the run itself, and is given there.")
