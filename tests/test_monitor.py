@@ -13,7 +13,7 @@ from legible import assert_legible, needs_chromium
 import weightdecay as wd
 from weightdecay.monitor import chart, read, watch
 from weightdecay.monitor import watch as watching_function
-from weightdecay.monitor.rules import rules_of
+from weightdecay.monitor.group_decay import decays_of
 
 LR, LAM, STEPS = 0.02, 0.3, 6
 
@@ -248,8 +248,8 @@ def test_the_decay_of_any_optimizer_is_known_or_measured(path, options, kind):
     module, _, name = path.partition(":")
     weight = torch.nn.Parameter(torch.ones(3, 2))
     optimizer = getattr(pytest.importorskip(module), name)([weight], lr=LR, weight_decay=LAM, **options)
-    assert [rule.kind for rule in rules_of(optimizer, None)] == [kind]
-    assert [rule.kind for rule in rules_of(optimizer, "vanilla")] == ["vanilla"]
+    assert [decay.kind for decay in decays_of(optimizer, None)] == [kind]
+    assert [decay.kind for decay in decays_of(optimizer, "vanilla")] == ["vanilla"]
 
 
 # ---------------------------------------------------------------- read

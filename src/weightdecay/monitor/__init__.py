@@ -5,7 +5,7 @@ reading       effective lr and norms of the model, now
 watch         hooks that look at one step in ``every``
 sample        the weights before a step, and the numbers of every tensor after it
 bundle        all numbers in one read of the device
-rules         which decay a group has, whoever wrote the optimizer, and its pull
+group_decay   which decay a group has, whoever wrote the optimizer, and its pull
 predicted     the norm and the angle at which theory lets a tensor settle
 state         what a reading says of a tensor and of a group
 words         sentences that the numbers support, and a table

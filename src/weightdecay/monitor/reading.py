@@ -11,7 +11,7 @@ from weightdecay.attaching.gains import lr_of
 from weightdecay.attaching.handle import Handle
 from weightdecay.attaching.refusals import unwrapped
 from weightdecay.monitor.bundle import Bundle
-from weightdecay.monitor.rules import gain_name, gain_of
+from weightdecay.monitor.group_decay import gain_name, gain_of
 from weightdecay.monitor.sample import norm, real, second_moment
 from weightdecay.optim import Optimizer
 from weightdecay.optim.groups import read_groups

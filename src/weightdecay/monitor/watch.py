@@ -17,9 +17,9 @@ from weightdecay.attaching.handle import Handle, inside_step
 from weightdecay.checks import whole
 from weightdecay.decay import Number
 from weightdecay.monitor.bundle import Bundle
+from weightdecay.monitor.group_decay import decays_of, gain_name, gain_of, pull_of
 from weightdecay.monitor.page import write_page
 from weightdecay.monitor.predicted import family_of
-from weightdecay.monitor.rules import gain_name, gain_of, pull_of, rules_of
 from weightdecay.monitor.sample import Sample, seen_of
 from weightdecay.monitor.state import KEPT, GroupState, Recent, TensorState, groups_of, tensors_of
 from weightdecay.monitor.words import sentences, table
@@ -100,7 +100,7 @@ class Watch:
         """Of the last reading, one for each tensor."""
         self.history: list[tuple[int, list[GroupState], list[TensorState]]] = []
         """Readings so far, by step; every second one goes when there are 2,000. Tensors only if asked for."""
-        self._rules = rules_of(optimizer, decay)
+        self._decays = decays_of(optimizer, decay)
         self._gain, self._family = gain_name(optimizer), family_of(optimizer)
         self._peaks: list[Number] = [group.get("peak_lr") or group["lr"] for group in optimizer.param_groups]
         self._totals: list[Number] = [0.0] * len(optimizer.param_groups)
@@ -168,7 +168,7 @@ class Watch:
             return
         self._depth = 0
         self.steps += 1
-        if len(self._rules) != len(optimizer.param_groups):
+        if len(self._decays) != len(optimizer.param_groups):
             self._follow(optimizer)
         sample, self._sample = self._sample, None
         pulls, mean_square = self._pulls(optimizer)
@@ -179,7 +179,7 @@ class Watch:
 
     def _follow(self, optimizer: torch.optim.Optimizer) -> None:
         """Take in groups that were added, and a decay that was attached."""
-        self._rules = rules_of(optimizer, self.told)
+        self._decays = decays_of(optimizer, self.told)
         for group in optimizer.param_groups[len(self._totals) :]:
             self._totals.append(0.0)
             self._peaks.append(group.get("peak_lr") or group["lr"])
@@ -189,15 +189,15 @@ class Watch:
         """Return the pull of each group in this step, and v̄ where the step has read it; no device is waited for."""
         source: Any = optimizer if isinstance(optimizer, Optimizer) else Handle.of(optimizer)
         recorded, mean_square = source.recorded if source is not None else ([], None)
-        if source is not None and not any(rule.recorded for rule in self._rules):
-            self._rules = rules_of(optimizer, self.told)  # attached after the watch began
+        if source is not None and not any(decay.recorded for decay in self._decays):
+            self._decays = decays_of(optimizer, self.told)  # attached after the watch began
         pulls = []
-        for i, (rule, group) in enumerate(zip(self._rules, optimizer.param_groups, strict=True)):
-            if rule.recorded and i < len(recorded):
+        for i, (decay, group) in enumerate(zip(self._decays, optimizer.param_groups, strict=True)):
+            if decay.recorded and i < len(recorded):
                 pulls.append(recorded[i])
             else:
-                known = None if rule.kind == "stable" else gain_of(self._gain, group, None)
-                pulls.append(pull_of(rule, group, self._peaks[i], known))
+                known = None if decay.kind == "stable" else gain_of(self._gain, group, None)
+                pulls.append(pull_of(decay, group, self._peaks[i], known))
         return pulls, mean_square
 
     def _total(self, pulls: list[Number]) -> None:
@@ -207,7 +207,7 @@ class Watch:
         self, optimizer: torch.optim.Optimizer, sample: Sample, pulls: list[Number], recorded: Number | None
     ) -> None:
         bundle, groups = Bundle(), optimizer.param_groups
-        rows = sample.look(optimizer, [rule.masked for rule in self._rules], bundle)
+        rows = sample.look(optimizer, [decay.masked for decay in self._decays], bundle)
         lrs = [bundle.add(lr_of(group)) for group in groups]
         strengths = [bundle.add(group.get("weight_decay", 0.0)) for group in groups]
         at = [bundle.add(pull) for pull in pulls]
@@ -220,15 +220,15 @@ class Watch:
             for p, place, places in rows
         }
         mean_square = numbers[v] if math.isfinite(numbers[v]) else _mean(seen.values())
-        kinds = [rule.kind for rule in self._rules]
+        kinds = [decay.kind for decay in self._decays]
         gains = [
             gain_of(self._gain, group, None if math.isnan(mean_square) else mean_square) if self._gain else None
             for group in groups
         ]
         read = [min(numbers[i], 1.0) if numbers[i] == numbers[i] else math.nan for i in at]
-        for i, (rule, group) in enumerate(zip(self._rules, groups, strict=True)):
-            if math.isnan(read[i]) and not rule.recorded:
-                read[i] = float(pull_of(rule, group, self._peaks[i], gains[i]))
+        for i, (decay, group) in enumerate(zip(self._decays, groups, strict=True)):
+            if math.isnan(read[i]) and not decay.recorded:
+                read[i] = float(pull_of(decay, group, self._peaks[i], gains[i]))
         self._totals = [numbers[i] + pull for i, pull in zip(totals, read, strict=True)]
         facts = [
             (kind, numbers[strength], numbers[lr], pull, gain, total)

@@ -21,7 +21,7 @@ MASKED = "cautious("
 
 
 @dataclass(frozen=True)
-class Rule:
+class GroupDecay:
     """How λ becomes a pull in a group. ``recorded``: the step itself says its pull."""
 
     kind: str  # as the catalog or weightdecay.measure has it; UNKNOWN
@@ -35,8 +35,8 @@ class Rule:
         return self.kind not in (UNKNOWN, "l2")
 
 
-def rules_of(optimizer: torch.optim.Optimizer, told: str | None) -> list[Rule]:
-    """Return the rule of every group. ``told`` is the kind of a plain optimizer, for one who knows it.
+def decays_of(optimizer: torch.optim.Optimizer, told: str | None) -> list[GroupDecay]:
+    """Return the decay of every group. ``told`` is the kind of a plain optimizer, for one who knows it.
 
     An own optimizer and an attached handle know theirs. Torch's own say it in their groups. Others are measured, once,
     by :func:`weightdecay.measure`, with the options of the optimizer.
@@ -45,24 +45,24 @@ def rules_of(optimizer: torch.optim.Optimizer, told: str | None) -> list[Rule]:
         return [_of_decay(group["decay"]) for group in optimizer.param_groups]
     if (handle := Handle.of(optimizer)) is not None:
         return [_of_decay(handle.decay_of_group(place)) for place in range(len(optimizer.param_groups))]
-    known: list[Rule] = []
-    measured: Rule | None = None
+    known: list[GroupDecay] = []
+    measured: GroupDecay | None = None
     for group in optimizer.param_groups:
         if told is not None:
-            known.append(Rule(told, masked=told.startswith(MASKED)))
+            known.append(GroupDecay(told, masked=told.startswith(MASKED)))
         elif "weight_decay" not in group:
-            known.append(Rule("none"))
+            known.append(GroupDecay("none"))
         elif type(optimizer).__module__.startswith("torch.optim") and "decoupled_weight_decay" in group:
-            known.append(Rule("decoupled" if group["decoupled_weight_decay"] else "l2"))
+            known.append(GroupDecay("decoupled" if group["decoupled_weight_decay"] else "l2"))
         elif type(optimizer) is torch.optim.SGD:
-            known.append(Rule("l2"))
+            known.append(GroupDecay("l2"))
         else:
             measured = measured or _measured(optimizer)
             known.append(measured)
     return known
 
 
-def pull_of(rule: Rule, group: Mapping[str, Any], peak_lr: Number, gain: Number | None) -> Number:
+def pull_of(decay: GroupDecay, group: Mapping[str, Any], peak_lr: Number, gain: Number | None) -> Number:
     """Return the pull of a group whose step does not record it; NaN where it cannot be told.
 
     For L2 under SGD it is what the decay amounts to while the lr is small: ηλ(1−dampening)/(1−momentum).
@@ -75,10 +75,10 @@ def pull_of(rule: Rule, group: Mapping[str, Any], peak_lr: Number, gain: Number 
         "independent": lambda: strength * lr / peak_lr,
         "corrected": lambda: strength * lr * lr / peak_lr,
     }
-    if gain is not None and (rule.kind == "stable" or (rule.kind == "l2" and "momentum" in group)):
-        formulas[rule.kind] = lambda: lr * strength * gain
-    kind = rule.kind.removeprefix(MASKED).removesuffix(")")
-    return formulas[kind]() * rule.ratio if kind in formulas else math.nan
+    if gain is not None and (decay.kind == "stable" or (decay.kind == "l2" and "momentum" in group)):
+        formulas[decay.kind] = lambda: lr * strength * gain
+    kind = decay.kind.removeprefix(MASKED).removesuffix(")")
+    return formulas[kind]() * decay.ratio if kind in formulas else math.nan
 
 
 def gain_name(optimizer: torch.optim.Optimizer) -> str | None:
@@ -105,19 +105,19 @@ def _own(optimizer: torch.optim.Optimizer) -> str | None:
     return "adam" if isinstance(optimizer, Adam) and optimizer.method == Adam.method else None
 
 
-def _of_decay(decay: Decay) -> Rule:
+def _of_decay(decay: Decay) -> GroupDecay:
     if decay.enters_gradient:
-        return Rule("l2")
+        return GroupDecay("l2")
     name = repr(decay).partition("(")[0].lower()
     if decay.uniform:
-        return Rule(name, recorded=True)
+        return GroupDecay(name, recorded=True)
     if type(decay) is Cautious and decay.decay.uniform:
         inner = repr(decay.decay).partition("(")[0].lower()
-        return Rule(f"{MASKED}{inner})", recorded=True, masked=True)
-    return Rule(UNKNOWN, recorded=True)
+        return GroupDecay(f"{MASKED}{inner})", recorded=True, masked=True)
+    return GroupDecay(UNKNOWN, recorded=True)
 
 
-def _measured(optimizer: torch.optim.Optimizer) -> Rule:
+def _measured(optimizer: torch.optim.Optimizer) -> GroupDecay:
     """Measure the class, built with the options that this optimizer was built with."""
     known = inspect.signature(type(optimizer)).parameters
     skipped = ("lr", "weight_decay", "params", "fused", "capturable")
@@ -129,8 +129,8 @@ def _measured(optimizer: torch.optim.Optimizer) -> Rule:
     try:
         got = measure(type(optimizer), **options)
     except MeasureError:
-        return Rule(UNKNOWN)
+        return GroupDecay(UNKNOWN)
     if got.kind in ("unnamed", "elementwise") or got.low < 0:
-        return Rule(UNKNOWN)
+        return GroupDecay(UNKNOWN)
     scaled = "d" in optimizer.param_groups[0] or math.isnan(got.low) or got.kind == "l2"  # lr_of knows d itself
-    return Rule(got.kind, ratio=1.0 if scaled else (got.low + got.high) / 2, masked=got.kind.startswith(MASKED))
+    return GroupDecay(got.kind, ratio=1.0 if scaled else (got.low + got.high) / 2, masked=got.kind.startswith(MASKED))
