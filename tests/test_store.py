@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
+import threading
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from forked import Forked
 from lab import SMALL, numbers, small
 
 from weightdecay.lab.run import Epoch, Place
-from weightdecay.lab.run.lock import Busy, locked
+from weightdecay.lab.run.lock import Busy, awaited, locked
 from weightdecay.lab.run.store import DamagedCheckpointWarning, Store, StoreError
 from weightdecay.lab.run.weights import digest
 from weightdecay.lab.training.train import train
@@ -284,7 +286,7 @@ with locked(Path(sys.argv[1]), "it"):
 
 
 @pytest.mark.slow
-def test_a_second_process_is_refused_and_a_lock_dies_with_its_holder_though_its_children_live(tmp_path):
+def test_a_second_process_is_refused_or_waits_and_a_lock_dies_with_its_holder_though_its_children_live(tmp_path):
     path = tmp_path / "lock"
     holder = Forked(HOLDER, path, stdout=subprocess.PIPE, text=True)
     child = int(holder.stdout.readline())
@@ -292,9 +294,21 @@ def test_a_second_process_is_refused_and_a_lock_dies_with_its_holder_though_its_
         with pytest.raises(Busy, match=rf"it is being trained by process {holder.pid} on .*. Wait for it"):  # noqa: SIM117
             with locked(path, "it"):
                 pass
+        held = []
+
+        def wait():
+            with awaited(path):
+                held.append(path.read_text())
+
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        waiting.join(1)
+        assert held == []
         holder.kill()
         holder.wait(60)
+        waiting.join(60)
         os.kill(child, 0)  # it is alive
+        assert held == [f"process {os.getpid()} on {socket.gethostname()}\n"]
         with locked(path, "it"):
             pass
     finally:

@@ -9,10 +9,11 @@ import tarfile
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from weightdecay.lab.data.base import DataError
+from weightdecay.lab.run.lock import awaited
 from weightdecay.lab.run.place import DATA_FOLDER, Place
 
 SECONDS = 30
@@ -66,21 +67,16 @@ def whole(
 @contextmanager
 def alone(folder: Path, name: str) -> Iterator[None]:
     """Let one process at a time in. Raises: DataError, where the folder cannot be written."""
-    from filelock import FileLock
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f".{name}.lock")
-        lock.acquire()
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({error.strerror or error}), and {name} is to be put there. "
-            f"The environment variable {DATA_FOLDER} names another folder."
-        ) from error
-    try:
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(awaited(folder / f".{name}.lock"))
+        except OSError as error:
+            raise DataError(
+                f"{folder} cannot be written ({error.strerror or error}), and {name} is to be put there. "
+                f"The environment variable {DATA_FOLDER} names another folder."
+            ) from error
         yield
-    finally:
-        lock.release()
 
 
 def fetch(urls: tuple[str, ...], target: Path, expected: str | None = None) -> None:

@@ -34,17 +34,37 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     Raises: Busy, where somebody else holds it; OSError, where the file cannot be written.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    _held.add(descriptor)
-    try:
+    with _opened(path) as descriptor:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "another process"
             raise Busy(f"{what} is being trained by {holder}. Wait for it, or stop it first.") from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        _sign(descriptor)
         yield
+
+
+@contextlib.contextmanager
+def awaited(path: Path) -> Iterator[None]:
+    """Hold the lock as :func:`locked` does, after waiting for whoever holds it. Raises: OSError, as there."""
+    with _opened(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _sign(descriptor)
+        yield
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """Open the file; the lock goes with its descriptor, of which no child keeps a copy."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    _held.add(descriptor)
+    try:
+        yield descriptor
     finally:
         _held.discard(descriptor)
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
