@@ -12,6 +12,7 @@ SRC = Path(__file__).parent.parent / "src" / "weightdecay"
 CORE_ROOMS = (
     *(
         "checks",
+        "whole",
         "catalog",
         "decay",
         "optim",
@@ -35,18 +36,22 @@ CORE_ROOMS = (
 # classes behind them, which are imported by their path when somebody asks (catalog → {engine, optim, decay}).
 MAY_IMPORT = {
     "checks": (set(), set()),
+    "whole": (set(), set()),
     "catalog": ({"checks"}, set()),
     "decay": ({"decay", "checks"}, {"torch"}),
     "optim": ({"optim", "decay", "checks"}, {"torch"}),
     "engine": ({"engine", "optim", "decay", "checks"}, {"torch"}),
     "attaching": ({"attaching", "engine", "optim", "decay", "checks"}, {"torch"}),
     "measuring": ({"measuring", "catalog", "checks"}, {"torch"}),
-    "document": ({"document"}, set()),
-    "monitor": ({"monitor", "document", "measuring", "theory", "attaching", "optim", "decay", "checks"}, {"torch"}),
+    "document": ({"document", "whole"}, set()),
+    "monitor": (
+        {"monitor", "document", "measuring", "theory", "attaching", "optim", "decay", "checks", "whole"},
+        {"torch"},
+    ),
     "theory": ({"theory"}, {"torch"}),
     "transfer": ({"transfer", "catalog"}, {"torch"}),
     "schedule": ({"schedule", "checks"}, {"torch", "matplotlib"}),  # the latter when a picture is asked for
-    "selecting": ({"selecting", "attaching", "optim", "decay", "checks"}, {"torch"}),
+    "selecting": ({"selecting", "attaching", "optim", "decay", "checks", "whole"}, {"torch"}),
     "spectrum": ({"spectrum", "theory"}, {"torch", "curvlinops", "scipy", "numpy"}),  # an extra
     "named": ({"engine", "optim", "decay"}, {"torch"}),
     # A leaf: no room has it in its row, and each of its files may import the one framework that it is for.
@@ -62,7 +67,7 @@ FRAMEWORKS = {
     "lightning": {"lightning", "pytorch_lightning"},
     "timm": {"timm"},
 }
-WITHOUT_TORCH = ("checks", "catalog")
+WITHOUT_TORCH = ("checks", "whole", "catalog")
 # All that attach() takes of the engines is their account of v̄, and how a change is seen.
 OF_ENGINE = {"attaching": {"weightdecay.engine.mean_square", "weightdecay.engine.buckets"}}
 # The rooms of the lab → what each may import of the others, beside the core. Within a room everybody sees everybody.

@@ -184,14 +184,14 @@ def test_a_full_disk_is_one_line_and_status_1(sweep, tmp_path, capsys, monkeypat
 
 
 def test_a_disk_that_is_full_at_the_page_is_said_with_the_file(sweep, tmp_path, capsys, monkeypatch):
-    write = Path.write_bytes
+    replace = os.replace
 
-    def full(path, content):
-        if ".html" in path.name:
+    def full(aside, path):
+        if path.suffix == ".html":
             raise OSError(errno.ENOSPC, "No space left on device")  # as the system has it: without a name
-        return write(path, content)
+        replace(aside, path)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "replace", full)
     assert main(["compare", "--optimizers", "adams", "--seeds", "1", "--out", str(tmp_path)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"error: {tmp_path / 'compare.html'}: No space left on device. Name another folder with --out."

@@ -35,7 +35,6 @@ from weightdecay.document.parts import (
     Terms,
     shown,
 )
-from weightdecay.document.whole import write_whole
 
 __all__ = [
     "Cell",
@@ -53,5 +52,4 @@ __all__ = [
     "render",
     "shown",
     "write",
-    "write_whole",
 ]

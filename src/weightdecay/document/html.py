@@ -24,7 +24,7 @@ from weightdecay.document.parts import (
     Terms,
     shown,
 )
-from weightdecay.document.whole import write_whole
+from weightdecay.whole import write_whole
 
 MEDIA = {
     ".csv": "text/csv;charset=utf-8", ".json": "application/json;charset=utf-8", ".toml": "text/plain;charset=utf-8",

@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from weightdecay.document import Cell, Document, Drawing, Mark, Panel, Section, Table, render, write_whole
+from weightdecay.document import Cell, Document, Drawing, Mark, Panel, Section, Table, render
 from weightdecay.monitor.chart import COLOURS, Line, chart
 from weightdecay.monitor.state import GroupState, TensorState
 from weightdecay.monitor.words import short
+from weightdecay.whole import write_whole
 
 History = Sequence[tuple[int, list[GroupState], list[TensorState]]]
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from weightdecay.whole import write_whole
+
 if TYPE_CHECKING:
     from weightdecay.selecting.survey import Held
 
@@ -36,7 +38,7 @@ def write(path: Path, lines: Lines) -> None:
         f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(line, ensure_ascii=False)}"
         for name, line in lines.items()
     )
-    path.write_text(f'{{"weightdecay": {VERSION}, "tensors": {{\n{body}\n}}}}\n', encoding="utf-8")
+    write_whole(path, f'{{"weightdecay": {VERSION}, "tensors": {{\n{body}\n}}}}\n')
 
 
 def read(path: Path) -> Lines:

@@ -74,12 +74,12 @@ def rebuild(file: Path, out: Path) -> int:
     """Judge and draw the scorecard from a table of runs."""
     import json
 
-    from weightdecay.document import write_whole
     from weightdecay.lab import paper
     from weightdecay.lab.cli import reproduce
     from weightdecay.lab.paper.again import judged_again, with_verdicts
     from weightdecay.lab.report import scorecard
     from weightdecay.lab.run.recorded import read_runs
+    from weightdecay.whole import write_whole
 
     found = judged_again(read_runs(file), paper.EXPERIMENTS.values())
     if not found:

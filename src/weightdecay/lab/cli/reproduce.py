@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from weightdecay.document import write_whole
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
 from weightdecay.lab.cli.words import read_options
 from weightdecay.lab.run import Place
 from weightdecay.lab.run.settings import SettingsError, command_line, flag, left_out
+from weightdecay.whole import write_whole
 
 if TYPE_CHECKING:
     from weightdecay.lab.paper import Experiment, Reproduction, Scale

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tarfile
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from weightdecay.lab.data.base import DataError
 from weightdecay.lab.run.lock import awaited
 from weightdecay.lab.run.place import DATA_FOLDER, Place
+from weightdecay.whole import written
 
 SECONDS = 30
 """How long a server may be silent."""
@@ -87,23 +87,20 @@ def fetch(urls: tuple[str, ...], target: Path, expected: str | None = None) -> N
     target.parent.mkdir(parents=True, exist_ok=True)
     answers = []
     for url in urls:
-        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        aside = ""
         try:
-            with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=SECONDS) as response:
+            with written(target) as file, urllib.request.urlopen(url, timeout=SECONDS) as response:
+                aside = file.name
                 size = response.headers.get("Content-Length")
                 shutil.copyfileobj(response, file, PIECE)
-                got = file.tell()
-            if size is not None and got != int(size):
-                raise DataError(f"the transfer ended after {got:,} of {int(size):,} bytes")
-            if expected:
-                checked(Path(aside), expected)
-            Path(aside).chmod(0o644)
-            Path(aside).replace(target)
+                if size is not None and file.tell() != int(size):
+                    raise DataError(f"the transfer ended after {file.tell():,} of {int(size):,} bytes")
+                file.flush()
+                if expected:
+                    checked(Path(aside), expected)
             return
         except (OSError, ValueError, DataError) as error:  # URLError is an OSError, a wrong address a ValueError
-            answers.append(f"{url}: {str(error).replace(aside, 'what came')}")
-        finally:
-            Path(aside).unlink(missing_ok=True)
+            answers.append(f"{url}: {str(error).replace(aside, 'what came') if aside else error}")
     raise DataError(
         f"{target.name} could not be downloaded. {'; '.join(answers)}. Run again with a network, or put the file into "
         f"{target.parent} yourself."

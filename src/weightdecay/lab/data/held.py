@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -19,6 +18,7 @@ from weightdecay.lab.data.download import alone
 from weightdecay.lab.data.folder import Folder, Part, opened
 from weightdecay.lab.data.images import MARGIN, Pictures, moments
 from weightdecay.lab.run import Place
+from weightdecay.whole import written
 
 LARGEST = 64
 """Pixels a side up to which images are held in memory."""
@@ -118,12 +118,7 @@ def _kept(file: Path) -> dict[str, Any] | None:
 def _keep(content: dict[str, Any], file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        try:
-            with os.fdopen(handle, "wb") as out:
-                torch.save(content, out)
-            Path(aside).replace(file)
-        finally:
-            Path(aside).unlink(missing_ok=True)
+        with written(file) as out:
+            torch.save(content, out)
     except (OSError, RuntimeError) as error:
         warnings.warn(f"the decoded images could not be kept in {file}: {error}. They are decoded again.", stacklevel=2)

@@ -19,6 +19,7 @@ from typing import Any
 from weightdecay.lab.executors.base import EngineError, RunFailure
 from weightdecay.lab.executors.settings import number, text, whole
 from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work_until_sigterm
+from weightdecay.whole import write_whole
 
 ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
 ENDED |= {"REVOKED", "TIMEOUT", "GONE"}
@@ -169,7 +170,7 @@ class Jobs(Workers):
         first = not self.function.exists()
         if first:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.function.write_bytes(calls[0].function)
+            write_whole(self.function, calls[0].function)
         unsure, self.unsure = self.unsure, True  # a Ctrl-C from here on may leave jobs that we do not know
         while (jobs := self._submitted(calls, first)) is None:
             unsure = True

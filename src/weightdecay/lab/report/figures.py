@@ -12,8 +12,9 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from weightdecay.document import Drawing, write_whole
+from weightdecay.document import Drawing
 from weightdecay.lab.run import Metric
+from weightdecay.whole import write_whole
 
 INK = "#1b1f24"
 """Text and axes. The inlined SVG draws this colour as ``currentColor``, so that it follows the page, dark or light."""

@@ -29,6 +29,7 @@ from weightdecay.lab.run.lock import locked
 from weightdecay.lab.run.place import broken_link
 from weightdecay.lab.run.run import Epoch, Result, Run
 from weightdecay.lab.run.weights import Weights, digest
+from weightdecay.whole import ENDING, written
 
 
 class StoreError(Exception):
@@ -109,7 +110,7 @@ class RunFolder:
 
     def clear_up(self) -> None:
         """Remove what a killed process left half written, and say what the run is."""
-        for beside in self.path.glob("*.part"):
+        for beside in self.path.glob(f"*{ENDING}"):
             beside.unlink(missing_ok=True)
         if self.run and not (self.path / "run.json").exists():
             _write(self.path / "run.json", (json.dumps(asdict(self.run), indent=1) + "\n").encode())
@@ -272,22 +273,17 @@ def _cut_to_whole_lines(file: Any) -> None:
 
 def _write(path: Path, *pieces: Any, previous: Path | None = None) -> None:
     """Write aside, sync, rename: after a crash the old file is there (maybe as ``previous``), or the new one."""
-    handle, aside = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with written(path) as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(aside, 0o644)
-        if previous and path.exists():
-            os.replace(path, previous)
-        os.replace(aside, path)
+            if previous and path.exists():
+                os.replace(path, previous)
         _sync_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, error) from None
-    finally:
-        Path(aside).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -19,9 +19,10 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Transform
 
-from weightdecay.document import Drawing, write_whole
+from weightdecay.document import Drawing
 from weightdecay.lab.report import figures
 from weightdecay.lab.report.figures import INK, columns_for
+from weightdecay.whole import write_whole
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weightdecay import document
-from weightdecay.document import write_whole
 from weightdecay.lab.paper.experiment import Reproduction
 from weightdecay.lab.report.scorecard.lines import lines
 from weightdecay.lab.report.scorecard.page import document_of
 from weightdecay.lab.report.scorecard.story import stories
 from weightdecay.lab.run import Result
 from weightdecay.lab.run.recorded import results_csv, runs_csv
+from weightdecay.whole import write_whole
 
 
 @dataclass(frozen=True)
