@@ -328,6 +328,31 @@ def test_a_scaler_leaves_unscaling_to_the_engines():
     assert ours.skipped_steps == 1
 
 
+CARRIED = [
+    (wd.Adam, {}),
+    (wd.SGD, {}),
+    *((wd.SGD, {"momentum": 0.9, **more}) for more in ({}, {"nesterov": True}, {"dampening": 0.5})),
+    *((wd.HeavyBall, {"momentum": 0.9, **more}) for more in ({}, {"nesterov": True}, {"dampening": -0.5})),
+]
+
+
+@pytest.mark.parametrize("lr", [0.0, 1e-42, 1e-3])
+@pytest.mark.parametrize(("method", "options"), CARRIED, ids=str)
+def test_a_pull_that_no_kernel_can_carry_is_taken_too(method, options, lr):
+    """A kernel carries pull as its weight decay pull/η, which is no number of float32 for an η of 0 or nearly 0."""
+    paths = []
+    for engine in ("fused", "reference"):
+        p = torch.nn.Parameter(torch.linspace(1, 2, 5))
+        optimizer = method([p], lr=lr, weight_decay=0.1, decay=wd.Vanilla(), engine=engine, **options)
+        for t in range(4):
+            p.grad = torch.full_like(p, 0.1 * t)
+            optimizer.step()
+        paths.append((p.detach(), optimizer.state[p].get("momentum_buffer", p.detach())))
+    for mine, theirs in zip(*paths, strict=True):
+        assert_close([mine], [theirs], TOLERANCE[torch.float32])
+    assert paths[0][0][0] < 0.7  # four times a tenth
+
+
 @pytest.mark.parametrize("engine", ["reference", "foreach", "fused", "auto"])
 @pytest.mark.parametrize("cls", [wd.AdamS, wd.SGDS])
 @pytest.mark.parametrize("sizes", [(0, 3), (3, 0), (0, 3, 0)])

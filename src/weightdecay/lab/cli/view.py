@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.study.question import Point, Question
+from weightdecay.lab.study.statistics import Cell, lowest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -115,14 +116,12 @@ class View:
 
     def best(self) -> dict[str, tuple[Point, float, int]]:
         """Return each curve's best point so far, its mean and how many seeds that is the mean of."""
-        found: dict[str, tuple[Point, float, int]] = {}
+        cells: dict[str, list[Cell]] = {}
         for point, runs in self.points.items():
-            errors = [self.results[run].last for run in runs if run in self.results]
-            if errors:
-                mean = sum(errors) / len(errors)
-                if point.curve not in found or mean < found[point.curve][1]:
-                    found[point.curve] = (point, mean, len(errors))
-        return found
+            if results := tuple(self.results[run] for run in runs if run in self.results):
+                cells.setdefault(point.curve, []).append(Cell(point, results))
+        best = {curve: lowest(members) for curve, members in cells.items()}
+        return {curve: (cell.point, cell.mean, len(cell.results)) for curve, cell in best.items()}
 
     def _look(self) -> None:
         """Count the epochs of runs that are not finished, from their logs."""

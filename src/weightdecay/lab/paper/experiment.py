@@ -13,7 +13,7 @@ from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.run.recorded import UnrecordedError
 from weightdecay.lab.study.question import Point
-from weightdecay.lab.study.statistics import Cell, answers
+from weightdecay.lab.study.statistics import Cell, answers, lowest
 
 Figure = Literal["curves", "decay", "heat", "scatter", "batch", "norms"]
 """Kinds of figure: error and loss by epoch; error against λ; against lr and λ; training loss against test error in the
@@ -67,7 +67,7 @@ class Answer:
 
     def best(self, curve: str, measure: Measure) -> Cell:
         """Return the cell of a curve that the measure chooses: of the lowest mean over seeds."""
-        return min(self.of(curve), key=lambda cell: mean(cell.results, measure.chosen_by))
+        return lowest(self.of(curve), lambda cell: mean(cell.results, measure.chosen_by))
 
     def at_fixed(self, curve: str) -> Cell:
         """Return the cell at the paper's own lr and λ."""

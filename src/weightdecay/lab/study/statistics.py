@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics as plain
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -143,14 +143,26 @@ def answers(points: Mapping[Point, tuple[Run, ...]], results: Iterable[Result]) 
     return {point: Cell(point, tuple(by_run[run] for run in runs)) for point, runs in points.items()}
 
 
+def lowest(cells: Iterable[Cell], of: Callable[[Cell], float] = lambda cell: cell.mean) -> Cell:
+    """Return the cell of the lowest number. Of equals it is the one of the lowest lr, then λ, then the first by name.
+
+    So the answer does not depend on the order in which runs are named or found.
+    """
+    return min(cells, key=lambda cell: _rank(cell, of(cell)))
+
+
+def _rank(cell: Cell, number: float) -> tuple[float, float, float, str]:
+    return number, cell.point.lr, cell.point.weight_decay, cell.point.curve
+
+
 def compare(question: Question, results: Iterable[Result]) -> Comparison:
     """Arrange the results of the question's runs. A KeyError means that a run is missing."""
     cells = tuple(answers(question.points, results).values())
     by_curve: dict[str, list[Cell]] = {}
     for cell in cells:
         by_curve.setdefault(cell.point.curve, []).append(cell)
-    bests = {name: min(members, key=lambda cell: cell.mean) for name, members in by_curve.items()}
-    winner = min(bests.values(), key=lambda cell: cell.mean)
+    bests = {name: lowest(members) for name, members in by_curve.items()}
+    winner = lowest(bests.values())
     standings = [
         Standing(
             optimizer=name,
@@ -165,7 +177,7 @@ def compare(question: Question, results: Iterable[Result]) -> Comparison:
         )
         for name, best in bests.items()
     ]
-    standings.sort(key=lambda standing: (standing.difference is not None, standing.best.mean))
+    standings.sort(key=lambda standing: (standing.difference is not None, _rank(standing.best, standing.best.mean)))
     return Comparison(question, cells, tuple(standings))
 
 
