@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, compress
-from operator import attrgetter, is_
+from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class Bucket(Member):
     bare: bool = True  # whether the boxes see the parameters' own memory as it is: no DTensor, nothing complex
     mixed: bool = False  # whether the gradients are of several types
     crooked: bool = True  # whether some gradient may lie in memory in another order than its weight
+    held: dict[str, list[Tensor]] = field(default_factory=dict)  # the states as the plan has found them in this step
     # t of every tensor, which ``state["step"]`` views
     counts: Tensor = field(default_factory=lambda: torch.empty(0, device="cpu"))
     written: list[Any] = field(default_factory=list)  # the version of the counts as the last step left them
@@ -116,6 +117,7 @@ class Bucket(Member):
             places=list(row),
             grad=None,
             state={},
+            held={},
             _parts=[],
             _undivided=False,
         )
@@ -138,7 +140,7 @@ class Bucket(Member):
 
     def slot(self, name: str) -> Bundle:
         """Return this process's pieces of one state of all tensors."""
-        tensors = [memory[name] for memory in self.memories]
+        tensors = self.held.get(name) or [memory[name] for memory in self.memories]
         return Bundle(tensors if self.bare else map(piece, tensors))
 
     def noise(self, seed: int, slot: int) -> Any:
@@ -351,14 +353,13 @@ class Plan:
     def _states_unchanged(self) -> bool:
         if any(START in b.group["decay"].needs and START not in b.slots for b in self.buckets):
             return False  # written into a group in mid-run
-        for bucket, held in zip(self.buckets, self._held, strict=True):
+        for bucket, lengths in zip(self.buckets, self._lengths, strict=True):
             memories = bucket.memories
-            if versions([bucket.counts]) != bucket.written or list(map(len, memories)) != held[0]:
+            if versions([bucket.counts]) != bucket.written or list(map(len, memories)) != lengths:
                 return False
             try:
-                for name, tensors in held[1]:
-                    if not same([memory[name] for memory in memories], tensors):
-                        return False
+                if not all(same(map(itemgetter(name), memories), tensors) for name, tensors in bucket.held.items()):
+                    return False
             except KeyError:
                 return False
         return True
@@ -469,13 +470,9 @@ class Plan:
 
     def hold(self) -> None:
         """Note which tensors the states hold."""
-        self._held = [
-            (
-                list(map(len, bucket.memories)),
-                [(name, [memory[name] for memory in bucket.memories]) for name in ("step", *bucket.slots)],
-            )
-            for bucket in self.buckets
-        ]
+        self._lengths = [list(map(len, bucket.memories)) for bucket in self.buckets]
+        for bucket in self.buckets:
+            bucket.held = {name: [memory[name] for memory in bucket.memories] for name in ("step", *bucket.slots)}
 
 
 def _is_bare(m: Member) -> bool:

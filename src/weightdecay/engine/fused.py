@@ -30,8 +30,9 @@ CACHEFUL = 1 << 19
 class Fused(Engine):
     r"""Adam, AMSGrad, SGD and HeavyBall through ``torch._fused_adam_``, ``_fused_adamw_`` and ``_fused_sgd_``.
 
-    On the CPU pull rides in the AdamW kernel, as its weight decay pull/η; elsewhere the weights are multiplied by
-    1 − pull before the kernel. v̄ comes from the norms of the gradients; AMSGrad's does not, so no stable decay of it.
+    On the CPU pull rides in the kernel of AdamW or SGD, as its weight decay pull/η; elsewhere the weights are
+    multiplied by 1 − pull before the kernel. v̄ comes from the norms of the gradients; AMSGrad's does not, so no stable
+    decay of it.
     """
 
     name = "fused"
@@ -89,13 +90,14 @@ def advance(optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> No
 def adam(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None, amsgrad: bool) -> None:
     """Move the bucket by the kernel of Adam or AdamW."""
     group, lr = bucket.group, bucket.group["lr"]
-    rides = not isinstance(lr, Tensor) and not isinstance(pull, Tensor) and lr > 0 and not penalty
+    ratio = None if penalty else carried(pull, lr)
+    rides = ratio is not None
     if not rides:
         shrink(bucket.weight.tensors, pull)
     kernel: Any = torch._fused_adamw_ if rides else torch._fused_adam_
     slots = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ()))
     states = [bucket.slot(name).tensors for name in slots]
-    steps = [memory["step"] for memory in bucket.memories]
+    steps = bucket.slot("step").tensors
     for weights, grads, *moments, counts in scaled(scale, bucket.weight.tensors, bucket.grad, *states, steps):
         kernel(
             *(weights, grads, *moments, *([] if amsgrad else [[]]), counts),
@@ -103,7 +105,7 @@ def adam(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Ten
             lr=lr,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            weight_decay=pull / lr if rides else penalty,
+            weight_decay=ratio if rides else penalty,
             eps=group["eps"],
             maximize=False,  # the gradient has its sign already
             grad_scale=None,
@@ -111,39 +113,84 @@ def adam(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Ten
         )
 
 
+def carried(pull: Number, lr: Number) -> float | None:
+    """Return the λ with which a kernel pulls this much itself, as ηλ; None where it cannot."""
+    if isinstance(pull, Tensor) or isinstance(lr, Tensor) or not lr > 1e-30:  # beyond, λ would be infinite in float32
+        return None
+    return pull / lr
+
+
 def sgd(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None) -> None:
-    """Move the bucket by the kernel of SGD."""
-    group = bucket.group
-    first = "momentum_buffer" not in bucket.memory
-    if first and group["momentum"]:
-        for param, weight, memory in zip(bucket.params, bucket.weight.tensors, bucket.memories, strict=True):
+    r"""Move the bucket by the kernel of SGD, which lets its weight decay λ go through the momentum.
+
+    Without momentum that decay is a pull. So a bucket that decays and has a momentum is moved by two kernels without,
+    of which the first takes the buffer for a weight, and the last carries the pull:
+
+    .. math:: m \leftarrow m + \beta_3 (g - \tfrac{1-\beta_1}{\beta_3} m), \qquad
+              \theta \leftarrow \theta - \eta (m + \tfrac{\text{pull}}{\eta} \theta)
+    """
+    group, weights, grads = bucket.group, bucket.weight.tensors, bucket.grad
+    lr, momentum, dampening = group["lr"], group["momentum"], group["dampening"]
+    first = bool(momentum) and "momentum_buffer" not in bucket.memory
+    if first:
+        for param, weight, memory in zip(bucket.params, weights, bucket.memories, strict=True):
             memory["momentum_buffer"] = like(param, torch.empty_like(weight))
-    buffers = [bucket.slot("momentum_buffer").tensors] if group["momentum"] else []
-    steps = [memory["step"] for memory in bucket.memories]
-    pulls = isinstance(pull, Tensor) or pull != 0
-    for weights, grads, *buffer, _ in scaled(scale, bucket.weight.tensors, bucket.grad, *buffers, steps, cut=pulls):
-        shrink(weights, pull)  # here, while the kernel will find the weights in the cache
-        torch._fused_sgd_(
-            *(weights, grads, *(buffer or [[]])),
-            weight_decay=penalty,
-            momentum=group["momentum"],
-            lr=group["lr"],
-            dampening=group["dampening"],
-            nesterov=group["nesterov"],
-            maximize=False,
-            is_first_step=first,
-            grad_scale=None,
-            found_inf=found,
-        )
+    buffers = [bucket.slot("momentum_buffer").tensors] if momentum else []
+    blocked = group["nesterov"] or first or penalty or not scalars.readable(grads.device)
+    ratio = 0.0 if blocked else carried(pull, lr) or 0.0
+    if not ratio:
+        shrink(weights, pull)
+    for some, gradients, *buffer, _ in scaled(scale, weights, grads, *buffers, bucket.slot("step").tensors):
+        if ratio and momentum:
+            taken = 1 - dampening
+            sgd_kernel(buffer[0], gradients, [], lr=-taken, weight_decay=(momentum - 1) / taken)
+            sgd_kernel(some, buffer[0], [], lr=lr, weight_decay=ratio)
+        else:
+            sgd_kernel(
+                *(some, gradients, buffer[0] if buffer else []),
+                weight_decay=ratio or penalty,
+                momentum=momentum,
+                lr=lr,
+                dampening=dampening,
+                nesterov=group["nesterov"],
+                is_first_step=first,
+                found_inf=found,
+            )
+
+
+def sgd_kernel(
+    weights: list[Tensor],
+    grads: list[Tensor],
+    buffers: list[Tensor],
+    *,
+    lr: Number,
+    weight_decay: float,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    is_first_step: bool = False,
+    found_inf: Tensor | None = None,
+) -> None:
+    """θ ← θ − η (g + λθ), or with momentum as torch.optim.SGD writes it. The gradient has its sign already."""
+    torch._fused_sgd_(
+        *(weights, grads, buffers),
+        weight_decay=weight_decay,
+        momentum=momentum,
+        lr=lr,
+        dampening=dampening,
+        nesterov=nesterov,
+        maximize=False,
+        is_first_step=is_first_step,
+        grad_scale=None,
+        found_inf=found_inf,
+    )
 
 
 Lists = list[list[Tensor]]
 
 
-def scaled(
-    scale: Number, weights: list[Tensor], grad: Bundle, *others: list[Tensor], cut: bool = False
-) -> Iterator[Lists]:
-    """Yield weights, scaled gradients, states and, last, step counts, all at once or (``cut``) a cacheful at a time.
+def scaled(scale: Number, weights: list[Tensor], grad: Bundle, *others: list[Tensor]) -> Iterator[Lists]:
+    """Yield weights, scaled gradients, states and, last, step counts: all at once, or a cacheful at a time.
 
     p.grad is never written, so a scaled gradient is a copy. On the CPU it is made in pieces that never leave the cache:
     reading the gradient once more would cost as much as a third of the kernel.
@@ -151,12 +198,11 @@ def scaled(
     plain = isinstance(scale, float) and scale == 1
     if not scalars.readable(grad.device):
         yield [weights, (grad if plain else grad * scale).tensors, *others]
-    elif plain and not cut:
+    elif plain:
         yield [weights, grad.tensors, *others]
     else:
         for part in cachefuls([weights, grad.tensors, *others]):
-            if not plain:
-                part[1] = (Bundle(part[1]) * scale).tensors
+            part[1] = (Bundle(part[1]) * scale).tensors
             yield part
 
 
@@ -189,8 +235,10 @@ def aligned(weight: Tensor, grad: Tensor) -> Tensor:
 
 def shrink(weights: list[Tensor], pull: Number) -> None:
     """Multiply the weights by 1 − pull."""
-    if isinstance(pull, Tensor) or pull != 0:
+    if isinstance(pull, Tensor) or (pull != 0 and not scalars.readable(weights[0].device)):
         Bundle(weights).mul_(1 - pull)
+    elif pull != 0:  # θ ← θ − pull θ: half of the host's time
+        sgd_kernel(weights, weights, [], lr=pull, weight_decay=0.0)
 
 
 def kernel_of(optimizer: Optimizer) -> type[Optimizer] | None:
