@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import random
 from dataclasses import replace
@@ -9,13 +10,17 @@ from dataclasses import replace
 import pytest
 from fakes import bases, fake_result, fake_results
 from matplotlib.figure import Figure
+from rich.console import Console
 from scipy.stats import ttest_rel
 
 import weightdecay
+from weightdecay.lab.cli.view import View
 from weightdecay.lab.report import page
 from weightdecay.lab.report.lines import Moment, by_epoch
 from weightdecay.lab.run.methods import METHODS, method
 from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.study.asked import questions
 from weightdecay.lab.study.compare import (
     Settings,
     default_weight_decays,
@@ -298,6 +303,26 @@ def test_a_tie_with_the_best_is_within_noise():
     comparison = compare(asked, tied)
     assert comparison.standings[1].difference.mean == 0
     assert comparison.standings[1].verdict == "within seed noise"
+
+
+@pytest.mark.parametrize("order", ["as planned", "backwards", "as a folder lists them"])
+def test_of_equals_the_best_is_the_same_whatever_the_order_of_the_runs(order, tmp_path):
+    """A sweep has the order of its file, a report that of the folder, and the live view that of the results."""
+    planned = question(Settings(("sgd", "adams"), weight_decays=("0.3", "0.1", "0.2"), lrs=("0.2", "0.1"))).runs
+    runs = {
+        "as planned": planned,
+        "backwards": planned[::-1],
+        "as a folder lists them": sorted(planned, key=lambda run: run.address),
+    }[order]
+    (asked,) = questions(runs, "").values()
+    epochs = {run.seed: fake_result(replace(run, optimizer="sgd", lr=0.1, weight_decay=0.1)).epochs for run in runs}
+    tied = [replace(fake_result(run), epochs=epochs[run.seed]) for run in runs]
+    found = [one.best.point for one in compare(asked, tied).standings]
+    assert found == [Point("adams", 0.1, 0.1), Point("sgd", 0.1, 0.1)]
+    view = View(asked, Store(tmp_path), Console(file=io.StringIO()))
+    for result in tied:
+        view.add(result, reused=True)
+    assert {view.best()[point.curve][0] for point in found} == set(found)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
