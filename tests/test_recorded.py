@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import replace
 
 import pytest
@@ -123,8 +124,43 @@ def test_a_small_reproduction_is_judged_again_from_its_rows_alone(tmp_path):
     assert [one.experiment.name for one in again] == ["fig5", "fig7", "norms"]
     assert [row.judged for one in again for row in one.rows] == [row.judged for one in judged for row in one.rows]
     assert not any(judgement.unrecorded for one in again for row in one.rows for judgement in row.judged.values())
+    names = ("fig5", "fig7", "norms")
+    assert [one.command for one in again] == [f"weightdecay reproduce {name} --seeds 2" for name in names]
     incomplete = judged_again(results[:-1], chosen)  # the last run is one of figure 7
     assert [one.experiment.name for one in incomplete] == ["fig5", "norms"]
+
+
+def test_an_experiment_is_judged_with_the_seeds_that_it_has_whatever_others_have():
+    """Figure 7 has four seeds; the norms have five, and their points are points of figure 7 too."""
+    points = {
+        run: point
+        for name, seeds in (("norms", 5), ("fig7", 4))
+        for panel in paper.EXPERIMENTS[name].panels(replace(paper.scale("small"), seeds=seeds))
+        for point, several in panel.points.items()
+        for run in several
+    }
+
+    def seeds_of(runs):
+        results = [result(run, 4.0 + run.seed + math.log10(2 + points[run].weight_decay)) for run in runs]
+        again = judged_again(results, paper.experiments(("fig7", "norms")))
+        return {one.experiment.name: max(len(cell.results) for cell in one.answers[0].cells.values()) for one in again}
+
+    assert seeds_of(points) == {"fig7": 4, "norms": 5}
+    largest = max(run.weight_decay for run in points if run.optimizer == "adams")
+    lost = {run.seed: run for run in points if run.optimizer == "adams" and run.weight_decay == largest}
+    assert seeds_of(points.keys() - {lost[3]}) == {"fig7": 3, "norms": 5}  # as many as the scale asks for
+    assert seeds_of(points.keys() - {lost[1]}) == {"norms": 5}
+    assert seeds_of(run for run in points if run.seed) == {}
+
+
+def test_two_contents_of_the_data_are_not_judged_together():
+    (experiment,) = paper.experiments(("norms",))
+    (panel,) = experiment.panels(paper.scale("small"))
+    runs = [run for several in panel.points.values() for run in several]
+    both = [result(replace(run, data_digest=digest), 4.0) for digest in ("a" * 64, "b" * 64) for run in runs]
+    assert len(judged_again(both[: len(runs)], (experiment,))) == 1
+    with pytest.raises(SettingsError, match=r"on two contents of 'mnist', with the digests a{12} and b{12}, as of .*"):
+        judged_again(both, (experiment,))
 
 
 def test_a_kept_verdict_is_taken_only_for_a_claim_that_comes_out_as_it_did(tmp_path):

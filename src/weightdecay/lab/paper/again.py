@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,31 +12,51 @@ from weightdecay.lab.paper.measure import MEASURES
 from weightdecay.lab.paper.ordering import Judgement
 from weightdecay.lab.paper.scale import SCALES, Scale
 from weightdecay.lab.run import Result, Run
+from weightdecay.lab.run.settings import SettingsError
 
 
 def judged_again(results: Iterable[Result], experiments: Iterable[Experiment]) -> list[Reproduction]:
     """Return every experiment whose runs are all among the results, at each scale: one that lacks a run is left out.
 
-    The number of seeds is that of the results, where an experiment has so many, else the scale's own.
+    Raises: SettingsError, where there are two results of one run, on data of one name and two contents.
     """
-    by_run = {replace(result.run, data_digest=""): result for result in results}
-    seeds = 1 + max((run.seed for run in by_run), default=0)
-    found = []
-    for experiment in experiments:
-        for scale in SCALES.values():
-            for asked in dict.fromkeys((seeds, scale.seeds)):
-                again = _judged(experiment, replace(scale, seeds=asked), by_run)
-                if again:
-                    found.append(again)
-                    break
-    return found
+    by_run: dict[Run, Result] = {}
+    for result in results:
+        one = by_run.setdefault(replace(result.run, data_digest=""), result)
+        if one.run != result.run:
+            digests = " and ".join(other.run.data_digest[:12] or "none" for other in (one, result))
+            raise SettingsError(
+                f"there are runs on two contents of {one.run.data!r}, with the digests {digests}, as of {one.run}. "
+                "Keep the rows of one of them."
+            )
+    seeds: dict[Run, set[int]] = {}
+    for run in by_run:
+        seeds.setdefault(replace(run, seed=0), set()).add(run.seed)
+    return [
+        _judged(experiment, replace(scale, seeds=count), by_run)
+        for experiment in experiments
+        for scale in SCALES.values()
+        if (count := _seeds(experiment, scale, seeds))
+    ]
 
 
-def _judged(experiment: Experiment, scale: Scale, by_run: Mapping[Run, Result]) -> Reproduction | None:
+def _seeds(experiment: Experiment, scale: Scale, known: Mapping[Run, set[int]]) -> int:
+    """Return with how many seeds the experiment is judged, 0 with none. ``known`` has the seeds of every run's kind.
+
+    It is the most that all of its points have: all that any of them has, or no fewer than the scale asks for, since
+    points of other experiments, which may have had more seeds, are points of this one too.
+    """
+    points = [runs[0] for panel in experiment.panels(replace(scale, seeds=1)) for runs in panel.points.values()]
+    found = [known.get(run, set()) for run in points]
+    count = min(next(seed for seed in itertools.count() if seed not in seeds) for seeds in found)
+    return count if count >= scale.seeds or all(len(seeds) == count for seeds in found) else 0
+
+
+def _judged(experiment: Experiment, scale: Scale, by_run: Mapping[Run, Result]) -> Reproduction:
     runs = {run for panel in experiment.panels(scale) for several in panel.points.values() for run in several}
-    if not runs <= by_run.keys():
-        return None
+    usual = SCALES[scale.name].seeds
     command = f"weightdecay reproduce {experiment.name}" + (f" --scale {scale.name}" if scale.name != "small" else "")
+    command += f" --seeds {scale.seeds}" if scale.seeds != usual else ""
     answers = [replace(by_run[run], run=run) for run in runs]
     return judge(experiment, scale, answers, MEASURES, command)
 
