@@ -193,7 +193,7 @@ def recorded(optimizer: wd.Optimizer, gpu: bool, captured: bool) -> Callable[[],
 
 
 def zero_gradients(trial: Trial) -> None:
-    """bf16 weights of 1.0 with zero gradients, Decoupled decay of 1e-5 a step, stand near 0.990 after 1000 steps."""
+    """bf16 weights of 1.0 with zero gradients, Decoupled decay of 1e-5 per step, stand near 0.990 after 1000 steps."""
     for rounding in ("stochastic", "compensated"):
         p = torch.nn.Parameter(torch.ones(4096, dtype=torch.bfloat16, device=trial.device))
         options = {"weight_decay": 1e-2, "decay": wd.Decoupled(), "rounding": rounding, "engine": trial.engine}

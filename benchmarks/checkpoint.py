@@ -49,7 +49,7 @@ def main() -> None:
         epoch = step * -(-IMAGES // BATCH)
         print(
             f"{device} {asked.network} {asked.optimizer}: {size / 1e6:.0f} MB in {write / 1e3:.2f} s, "
-            f"an epoch of {IMAGES:,} images {epoch / 1e3:.0f} s ({step:.0f} ms a step): {100 * write / epoch:.3f} %; "
+            f"an epoch of {IMAGES:,} images {epoch / 1e3:.0f} s ({step:.0f} ms per step): {100 * write / epoch:.3f} %; "
             f"goal {GOAL:g} %"
         )
 

@@ -28,7 +28,7 @@ from weightdecay.lab.run.interrupt import Stop
 from weightdecay.lab.training.task import Named
 from weightdecay.lab.training.train import Training, optimizer_of
 
-# Network → (options, images of a round, pixels a side, batch, goal)
+# Network → (options, images of a round, pixels per side, batch, goal)
 ROWS = {
     "resnet20": ((), 8 * 128, 32, 128, 1.03),
     "smallcnn": ((), 16 * 128, 32, 128, 1.10),
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    print(f"{'device':8}{'network':22}{'batch':>6}{'ours, ms a step':>17}{'bare':>9}{'ratio':>8}{'goal':>7}")
+    print(f"{'device':8}{'network':22}{'batch':>6}{'ours, ms/step':>17}{'bare':>9}{'ratio':>8}{'goal':>7}")
     for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
         for name, (network_options, count, size, batch, goal) in ROWS.items():
             run = Run(

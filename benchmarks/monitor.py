@@ -70,7 +70,8 @@ def main():
     reading = statistics.median(b - a for a, b in zip(bare, due, strict=True))
     cost = 100 * ((asked.every - 1) * max(hooks, 0.0) + reading) / asked.every / whole
     tensors = sum(1 for _ in model.parameters())
-    print(f"ResNet-20, {tensors} tensors, batch {asked.batch}, {torch.get_num_threads()} thread: {whole:.1f} ms a step")
+    threads = torch.get_num_threads()
+    print(f"ResNet-20, {tensors} tensors, batch {asked.batch}, {threads} thread: {whole:.1f} ms per step")
     print(f"optimizer {plain:.3f} ms; hooks with nothing due {1e3 * hooks:.1f} µs; a reading {reading:.2f} ms")
     print(f"watch(every={asked.every}): {cost:.3f} % of a step; goal at every=100: {GOAL} % or less")
 

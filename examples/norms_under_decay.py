@@ -2,8 +2,8 @@
 
 A next-byte predictor on Python's own help texts (pydoc_data.topics): an embedding of 128 bytes, of which some are rare
 and some never appear; two hidden layers, each before a LayerNorm; a head. Adam, lr 3e-3 after a warm-up and then along
-a cosine to 0, 400 steps of 256 windows, one seed. λ gives each decay a pull of 3e-3 a step at the peak, where it has a
-pull that does not depend on the gradients; nothing else is tuned. The gains and biases of the norms have λ = 0.
+a cosine to 0, 400 steps of 256 windows, one seed. λ gives each decay a pull of 3e-3 per step at the peak, if its
+pull does not depend on the gradients; nothing else is tuned. The gains and biases of the norms have λ = 0.
 
     OMP_NUM_THREADS=1 python examples/norms_under_decay.py [--out docs/images]
 

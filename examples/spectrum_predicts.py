@@ -33,7 +33,7 @@ from weightdecay.spectrum import QUESTIONS, predicted_best
 LENGTHS = (10, 30, 90)
 DECAYS = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 SEEDS = 3
-STEPS = 16  # of an epoch: 1000 images, 64 a step
+STEPS = 16  # of an epoch: 1000 images, 64 per step
 
 
 def run_of(epochs: int, weight_decay: float, seed: int) -> Run:

@@ -186,7 +186,7 @@ BAD_INPUTS = {
         lambda p: wd.Adam(p, decay="stable(-1)"), ValueError, r"Stable\(power=-1\): power must be a finite number"
     ),
     "decay code": BadInput(
-        lambda p: wd.Adam(p, decay="stable(power=__import__('os').getpid())"), ValueError, r"is no decay. Write a name"
+        lambda p: wd.Adam(p, decay="stable(power=__import__('os').getpid())"), ValueError, r"is not a decay. Write a"
     ),
     "decay arithmetic": BadInput(
         lambda p: wd.Adam(p, decay="stable(1/2)"), ValueError, r"neither a literal nor a decay"

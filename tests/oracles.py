@@ -12,7 +12,7 @@ import numpy as np
 def run(method, decay, groups, gradients):
     """Return the weights after the last step.
 
-    groups[i]: {"params": arrays, "lr": float or one a step, "weight_decay": λ, hyper-parameters}; gradients[t][i][j]:
+    groups[i]: {"params": arrays, "lr": float or one per step, "weight_decay": λ, hyper-parameters}; gradients[t][i][j]:
     an array, or None for a tensor that is not touched in that step.
     """
     theta = [[np.array(w, dtype=np.float64) for w in group["params"]] for group in groups]

@@ -261,7 +261,7 @@ def test_muon_for_batch_and_data_is_its_own_rule_beside_the_others():
 
 
 def test_from_adamw_to_muon_the_pull_stays_and_the_lr_must_be_given():
-    with pytest.raises(MissingError, match="no rule turns the lr of adamw into one of muon"):
+    with pytest.raises(MissingError, match="no rule converts the lr of adamw into one of muon"):
         advise(ADAMW, Wanted(optimizer="muon"))
     assert numbers(ADAMW, optimizer="muon", lr=0.02) == {"adamw → muon, same pull": pytest.approx((0.02, 0.005))}
     with pytest.raises(ValueError, match="under an orthogonal matrix: the update multiplies no gradient"):

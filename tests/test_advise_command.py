@@ -86,7 +86,7 @@ def test_json_holds_what_the_table_shows(capsys):
         ("--optimizer sgd --momentum 0.9 --gain 2 --lr 1 --weight-decay 1", "--gain 2: the gain of sgd"),
         (
             "--optimizer adams --mean-square 1e-6 --gain 1000 --lr 1 --weight-decay 1",
-            "--mean-square 1e-06 beside --gain: each says the other. Give one.",
+            "--mean-square 1e-06 beside --gain: either is enough. Pass only one.",
         ),
         ("--optimizer adams --gain -3 --lr 1 --weight-decay 1", "--gain -3: the rules multiply and divide by it."),
         ("--optimizer adamw --betas 0.9 1.5 --lr 1 --weight-decay 1", "--betas 1.5 is outside [0, 1)"),

@@ -1,4 +1,4 @@
-"""Attached decays that are more than one number a tensor take the step of our own optimizers, with decays per group."""
+"""Attached decays that are more than one number per tensor take our own optimizers' step, with decays per group."""
 
 import copy
 import functools

@@ -113,11 +113,11 @@ def test_a_clean_split_has_no_findings_and_says_all_numbers():
     assert report.findings == ()
     assert str(report).splitlines() == [
         "AdamW",
-        "  role       tensors  elements    λ  decay        pull a step  half-life  reason",
-        "  matrix           1        16  0.1  Decoupled()        0.001        693  Linear",
-        "  embedding        1        20    0  –                      0          –  Embedding",
-        "  bias             2         8    0  –                      0          –  bias of Linear, bias of LayerNorm",
-        "  norm             1         4    0  –                      0          –  LayerNorm",
+        "  role       tensors  elements    λ  decay        pull per step  half-life  reason",
+        "  matrix           1        16  0.1  Decoupled()          0.001        693  Linear",
+        "  embedding        1        20    0  –                        0          –  Embedding",
+        "  bias             2         8    0  –                        0          –  bias of Linear, bias of LayerNorm",
+        "  norm             1         4    0  –                        0          –  LayerNorm",
     ]
 
 
@@ -141,7 +141,7 @@ SUSPICIOUS = {
     "in two optimizers": (
         lambda m: [torch.optim.AdamW(select(m)), torch.optim.SGD([m[1].weight], weight_decay=0.1)],
         {"twice"},
-        "1 tensor in two groups: moved and decayed twice a step: 1.weight.",
+        "1 tensor in two groups: moved and decayed twice per step: 1.weight.",
     ),
     "not of the model": (
         lambda m: torch.optim.AdamW([*select(m), {"params": [nn.Parameter(torch.ones(2))]}]),
@@ -220,7 +220,7 @@ def test_the_groups_of_select_can_be_read_before_there_is_an_optimizer():
     model = network()
     report = audit(model, select(model, 0.2))
     assert next((row.role, row.weight_decay, row.pull) for row in report.rows) == ("matrix", 0.2, None)
-    with pytest.raises(TypeError, match=r"audit\(\): Sequential is no optimizer: it has no param_groups"):
+    with pytest.raises(TypeError, match=r"audit\(\): Sequential is not an optimizer: it has no param_groups"):
         audit(model, model)
 
 

@@ -60,7 +60,7 @@ def test_a_file_that_is_none_of_ours_is_refused(tmp_path, text):
     path = tmp_path / "decay.lock"
     path.write_text(text)
     model = network()
-    with pytest.raises(ValueError, match=r"decay.lock is no file of audit\(\).save\(\).*weightdecay audit --save"):
+    with pytest.raises(ValueError, match=r"decay.lock is not a file of audit\(\).save\(\).*weightdecay audit --save"):
         audit(model, all_of(model)).differences(path)
 
 
@@ -135,7 +135,7 @@ def test_the_check_fails_when_a_refactoring_changes_what_decays(command):
             "audited_code:nothing returned int. It must return (model, optimizer), or a model.",
         ),
         ("audited_code:build --check nowhere.lock", 1, "nowhere.lock: No such file or directory."),
-        ("audited_code:build --check audited_code.py", 2, "--check: audited_code.py is no file of audit().save()"),
+        ("audited_code:build --check audited_code.py", 2, "--check: audited_code.py is not a file of audit().save()"),
     ],
 )
 def test_a_mistake_of_the_command_is_one_line(command, words, status, says):

@@ -74,7 +74,7 @@ def test_a_comparison_ends_with_a_table_and_its_files(sweep, tmp_path, capsys, m
     for name in ("compare.html", "results.csv", "learning-curves.png", "error-against-decay.svg"):
         assert str(tmp_path / "made" / name) in out
         assert (tmp_path / "made" / name).is_file()
-    # Without a terminal progress is one line a run.
+    # Without a terminal progress is one line per run.
     assert "[51/51]" in err
     assert len(err.splitlines()) == 51
 

@@ -55,7 +55,7 @@ def test_a_run_prints_a_line_an_epoch_and_is_kept(tmp_path, capsys):
         (["--decay", "cautious(stabel)"], 2, "no decay is called 'stabel'. Did you mean 'stable'?"),
         (["--lr", "-1"], 2, "lr=-1"),
         (["--epochs", "0"], 2, "epochs=0: a run has at least one."),
-        (["--data", "images:nowhere"], 1, "nowhere is no folder."),
+        (["--data", "images:nowhere"], 1, "nowhere is not a folder."),
         (["--data", "cifar10", "--no-download", "--data-folder", "nowhere"], 1, "cifar10 is not there"),
         (["--weight-decai", "1"], 2, "Did you mean --weight-decay?"),
     ],

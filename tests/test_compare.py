@@ -167,7 +167,7 @@ def test_plain_numbers_are_for_all_and_named_ones_for_one():
         ({"optimizers": ("adms",)}, ["no optimizer is called 'adms'", "Did you mean 'adams'?", "Known:"]),
         ({"optimizers": ()}, ["--optimizers is empty"]),
         ({"decays": ("stabel",)}, ["--decays stabel", "Did you mean 'stable'?"]),
-        ({"decays": ("stable(",)}, ["--decays stable(", "is no decay"]),
+        ({"decays": ("stable(",)}, ["--decays stable(", "is not a decay"]),
         ({"decays": ("nowhere:Mine",)}, ["--decays nowhere:Mine", "cannot be imported"]),
         ({"decays": ("stable",), "weight_decays": ("vanilla=1",)}, ["'vanilla' is not compared", "Compared: stable"]),
         ({"weight_decays": ("-0.1",)}, ["--weight-decays -0.1", "0 or above", "not -0.1"]),

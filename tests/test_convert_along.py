@@ -71,7 +71,7 @@ def test_log_time_over_a_long_constant_lr_is_a_logarithm():
     [
         ((0.1, "decoupled", "corected", CONSTANT), "Did you mean 'corrected'"),
         ((0.1, "decoupled", "logtime", CONSTANT), "horizon is missing"),
-        ((0.1, "decoupled", "corrected", [0.0]), "none is above 0"),
+        ((0.1, "decoupled", "corrected", [0.0]), "none of the 1 lrs is above 0"),
         ((0.1, "decoupled", "corrected", [-1.0]), "lr=-1"),
         ((-0.1, "decoupled", "corrected", CONSTANT), "weight_decay=-0.1"),
     ],

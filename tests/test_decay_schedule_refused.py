@@ -20,9 +20,9 @@ WRONG_TEXT = {
     "cosin": "no shape is called 'cosin'. Did you mean 'cosine'",
     "linear(strat=1)": r"Did you mean 'start'\? Linear takes start, end",
     "linear(1, 2, 3)": "too many positional arguments",
-    "": "'' is no shape. Write a name or a call",
-    "a.b": "'a.b' is no shape",
-    "cosine + 1": r"'cosine \+ 1' is no shape",
+    "": "'' is not a shape. Write a name or a call",
+    "a.b": "'a.b' is not a shape",
+    "cosine + 1": r"'cosine \+ 1' is not a shape",
     "linear(**{})": "without [*][*]",
     "linear(open('x'))": "no shape is called 'open'",
     "linear([x for x in (1,)])": "neither a literal nor a shape",
@@ -36,7 +36,7 @@ WRONG_TEXT = {
     "sequence(cosine, at=0.1)": "between two shapes there is one time",
     "sequence(cosine, cosine, cosine, at=(0.2, 0.1))": "the times must ascend",
     "warmup(10, absolute(cosine))": r"Put absolute\(…\) or budget\(…\) around the whole",
-    "cosine * absolute(cosine)": "so that it is no factor",
+    "cosine * absolute(cosine)": "so it cannot be a factor",
     "absolute(budget(1))": "stands for λ itself already",
     "budget(1, follow)": "cannot divide its total by follow",
     "budget(1, decay='stable')": "decay='stable' in Budget: the pull is known beforehand for decoupled, independent",
@@ -61,7 +61,7 @@ REFUSED = {
         TypeError,
         "Handle is not an optimizer: it has no param_groups. Pass handle.optimizer",
     ),
-    "no shape": (lambda: Scheduler(adamw(), None), TypeError, "None is no shape"),
+    "no shape": (lambda: Scheduler(adamw(), None), TypeError, "None is not a shape"),
     "a class": (lambda: Scheduler(adamw(), Cosine), TypeError, r"Cosine is a class. Call it: Cosine\(\)"),
     "no length": (lambda: Scheduler(adamw(), "cosine"), ValueError, "cosine counts in fractions .* pass total_steps="),
     "no length for a part": (
@@ -99,7 +99,7 @@ REFUSED = {
         "group 0, which has the shape follow already",
     ),
     "no group": (lambda: Scheduler(adamw(), {}), ValueError, "the table is empty"),
-    "a group by a number": (lambda: Scheduler(adamw(), {0.0: "follow"}), TypeError, "0.0 is no group"),
+    "a group by a number": (lambda: Scheduler(adamw(), {0.0: "follow"}), TypeError, "0.0 is not a group"),
     "a function below 0": (
         lambda: Scheduler(adamw(), lambda x: -1.0, total_steps=3),
         ValueError,
@@ -132,7 +132,7 @@ REFUSED = {
     "a state of something else": (
         lambda: Scheduler(adamw(), "constant").load_state_dict({"last_epoch": 3}),
         ValueError,
-        "no state of a weight-decay Scheduler: it lacks key",
+        "not a state of a weight-decay Scheduler: it lacks key",
     ),
     "a state of another key": (
         lambda: Scheduler(adamw(), "constant").load_state_dict(Scheduler(adamw(), 1, key="lr").state_dict()),

@@ -205,7 +205,7 @@ def test_what_cannot_be_is_refused(tmp_path):
     args = arguments(tmp_path, max_steps=1, save_strategy="no")
     with pytest.raises(ValueError, match="Did you mean 'adams'"):
         hf.optimizer_for(args, "adms")
-    with pytest.raises(TypeError, match="is no optimizer"):
+    with pytest.raises(TypeError, match="is not an optimizer"):
         hf.optimizer_for(args, 3)
     trainer, _, _ = trainer_of(args, MAKES["adams"], "plateau(0.1)")
     with pytest.raises(ValueError, match="reads a metric"):

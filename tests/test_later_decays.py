@@ -319,16 +319,16 @@ def test_a_constraint_that_is_off_everywhere_says_so(decay):
         wd.Adam([matrix], decay=decay)
     with pytest.warns(UserWarning, match=r"does nothing at weight_decay=0"):
         wd.attach(torch.optim.SGD([matrix], lr=0.1), decay)
-    # Off for what is no matrix, on for the rest: meant, and no warning. Switched on there too, it is refused.
+    # Off for what is not a matrix, on for the rest: meant, and no warning. Switched on there too, it is refused.
     optimizer = wd.Adam([{"params": [matrix], "weight_decay": 1.0}, {"params": [vector]}], decay=decay)
     optimizer.param_groups[1]["weight_decay"] = 1.0
     matrix.grad, vector.grad = torch.ones(2, 2), torch.ones(2)
-    with pytest.raises(ValueError, match="is no matrix"):
+    with pytest.raises(ValueError, match="is not a matrix"):
         optimizer.step()
 
 
 @pytest.mark.parametrize("decay", ["hyperball", "radialbrake"])
-@pytest.mark.parametrize(("value", "says"), [(torch.ones(3), "is no matrix"), (torch.zeros(2, 2), "has the norm 0")])
+@pytest.mark.parametrize(("value", "says"), [(torch.ones(3), "is not a matrix"), (torch.zeros(2, 2), "has the norm 0")])
 def test_constraints_refuse_vectors_and_zero(decay, value, says):
     with pytest.raises(ValueError, match=says):
         wd.Adam([torch.nn.Parameter(value)], weight_decay=0.1, decay=decay)

@@ -55,7 +55,7 @@ def test_decay_with_zero_gradients_stands_near_its_float32_value(method, engine,
     for _ in range(25):  # each of less than half a spacing, which rounding to nearest loses
         optimizer.step()
     expected = (1 - 2e-4) ** 25
-    float32 = 25 * 2.0**-24  # the rounding of the arithmetic itself, once a step
+    float32 = 25 * 2.0**-24  # the rounding of the arithmetic itself, once per step
     if rounding == "compensated":
         exact = p.detach().double() + optimizer.state[p]["compensation"].double()
         assert abs(exact.mean().item() - expected) < 5 * exact.std().item() / 1024**0.5 + float32

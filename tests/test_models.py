@@ -217,7 +217,7 @@ REFUSED = [
         "the network 'resnet20' is for images, and the data are tokens. Networks for tokens: lstm, transformer.",
     ),
     ("lstm", CIFAR, {}, "the network 'lstm' is for tokens, and the data are images. Networks for images: resnet8, "),
-    ("vgg16", Facts(10, 3, 7), {}, "images of 7 pixels a side are too small for the network 'vgg16': it needs 8"),
+    ("vgg16", Facts(10, 3, 7), {}, "images of 7 pixels per side are too small for the network 'vgg16': it needs 8"),
 ]
 
 

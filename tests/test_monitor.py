@@ -381,8 +381,8 @@ def flattened(param):
 @pytest.mark.parametrize(
     ("make", "options", "error", "words"),
     [
-        (lambda p: object(), {}, TypeError, "object is no torch optimizer"),
-        (lambda p: torch.optim.SGD(p, lr=0.1), {"every": 0}, ValueError, "every=0: look at one step in 1 or more"),
+        (lambda p: object(), {}, TypeError, "object is not a torch optimizer"),
+        (lambda p: torch.optim.SGD(p, lr=0.1), {"every": 0}, ValueError, "every=0: must be at least 1"),
         (lambda p: torch.optim.SGD(p, lr=0.1), {"every": 1.5}, TypeError, "every=1.5 in watch"),
         (lambda p: torch.optim.SGD(map(flattened, p), lr=0.1), {}, ValueError, "tensor0, .* is a flattened"),
     ],

@@ -110,7 +110,7 @@ def link(path):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (shutil.rmtree, "{root} is no folder. It must hold train/<class>"),
+        (shutil.rmtree, "{root} is not a folder. It must contain train/<class>"),
         (lambda root: shutil.rmtree(root / "train"), "{root} has no folder train"),
         (lambda root: shutil.rmtree(root / "val"), "{root} has no folder test or val"),
         (lambda root: (root / "test").mkdir(), "{root} has both test and val"),
@@ -123,7 +123,7 @@ def link(path):
         (lambda root: link(root / "val" / "a" / "9.png"), "{root}/val/a/9.png is a link to gone, which does not exist"),
         (lambda root: (shutil.rmtree(root), link(root)), "{root} is a link to gone, which does not exist"),
         (lambda root: (root / "train" / "x.png").touch(), "{root}/train/x.png is in no class"),
-        (lambda root: (root / "train" / "a" / "boxes.txt").touch(), "{root}/train/a/boxes.txt is no image"),
+        (lambda root: (root / "train" / "a" / "boxes.txt").touch(), "{root}/train/a/boxes.txt is not an image"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_named(damage, message, folder):
@@ -238,7 +238,7 @@ def test_imagenet_has_its_folder_and_its_usual_statistics(tmp_path):
     (tmp_path / "imagenet" / "test").mkdir()  # the one without labels
     found = data.load(replace(RUN, data="imagenet"), replace(HERE, data=tmp_path))
     assert (found.mean.flatten() / 255).tolist() == pytest.approx([0.485, 0.456, 0.406])
-    with pytest.raises(DataError, match=f"{tmp_path / 'nowhere' / 'imagenet'} is no folder"):
+    with pytest.raises(DataError, match=f"{tmp_path / 'nowhere' / 'imagenet'} is not a folder"):
         data.load(replace(RUN, data="imagenet"), replace(HERE, data=tmp_path / "nowhere"))
 
 

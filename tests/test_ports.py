@@ -369,11 +369,11 @@ def test_a_fact_that_needs_do_not_name_is_refused_with_what_to_write(decay, engi
 @pytest.mark.parametrize("engine", ["reference", "foreach", "auto", "fused"])
 def test_a_need_that_is_no_fact_is_refused_when_built(engine):
     with pytest.raises(
-        TypeError, match=r"Strange\(\) needs 'momentum', which is no fact of a step\. Known: gain, grad"
+        TypeError, match=r"Strange\(\) needs 'momentum', which is not a fact of a step\. Known: gain, grad"
     ):
         one(decay=Strange(), engine=engine)
     _, optimizer = one(engine=engine)
-    with pytest.raises(TypeError, match="which is no fact of a step"):
+    with pytest.raises(TypeError, match="which is not a fact of a step"):
         optimizer.add_param_group({"params": [torch.nn.Parameter(torch.ones(2))], "decay": Strange()})
     assert len(optimizer.param_groups) == 1
 
@@ -449,7 +449,7 @@ def test_every_fact_and_every_port_is_used_by_some_toy():
 
 
 class ByGradient(wd.Decay):
-    """One number a tensor, for which it needs the gradient beside the gain."""
+    """One number per tensor, for which it needs the gradient beside the gain."""
 
     needs = frozenset({"grad", "mean_gain"})
 

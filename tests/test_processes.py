@@ -179,7 +179,7 @@ def test_two_processes_train_what_one_does(measured, name):
 
 @pytest.mark.parametrize("name", ["images/ddp", "text/fsdp"])
 def test_the_parts_of_the_processes_make_up_every_step(measured, name):
-    """Each example once an epoch, cropped and flipped as in one process."""
+    """Each example once per epoch, cropped and flipped as in one process."""
     task = worker.Tested()
     train(worker.runs(measured["folder"])[name], place=worker.PLACE, task=task)
     parts = [process[name]["seen"] for process in measured["equal_to_one_process"]]

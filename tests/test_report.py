@@ -185,7 +185,7 @@ def test_the_page_says_what_was_found_and_what_was_run(whole, written):
         assert standing.verdict in words
     for text in (
         "weightdecay compare",
-        "peeks at the test set",
+        "The choice uses the test set",
         "51,",
         "torch 2.15.0",
         "smallcnn, width 16",
@@ -217,7 +217,7 @@ def test_the_answer_is_computed(whole):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"seeds": 1}, "With one seed nothing can be said about noise"),
+        ({"seeds": 1}, "One seed says nothing about noise"),
         ({"optimizers": ("adams",)}, "AdamS makes"),
         ({"optimizers": ("adamw", "adam")}, "AdamW did best"),
         ({"weight_decays": ("0",)}, "not distinguishable"),

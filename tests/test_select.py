@@ -195,7 +195,7 @@ def test_the_first_rule_that_fits_decides_before_roles_and_presets():
 
 
 BAD = {
-    "parameters": (lambda m: select(m.parameters()), TypeError, "generator is no model. Pass the torch.nn.Module"),
+    "parameters": (lambda m: select(m.parameters()), TypeError, "generator is not a model. Pass the torch.nn.Module"),
     "strength": (lambda m: select(m, -0.1), ValueError, r"weight_decay=-0.1 in select\(\) is outside \[0, inf\)"),
     "role": (
         lambda m: select(m, roles={"nrm": 0}),
@@ -207,10 +207,10 @@ BAD = {
     "params of a role": (lambda m: select(m, roles={"norm": {"params": []}}), ValueError, r"Leave out 'params'"),
     "preset": (lambda m: select(m, preset="tim"), ValueError, r"no preset is called 'tim'. Did you mean 'timm'\?"),
     "no preset": (lambda m: select(m, preset=3), TypeError, r"preset=3 is neither a name nor a Preset"),
-    "rule": (lambda m: select(m, rules=["norm"]), TypeError, r"rules\[0\]='norm' is no pair"),
+    "rule": (lambda m: select(m, rules=["norm"]), TypeError, r"rules\[0\]='norm' is not a pair"),
     "role of a rule": (lambda m: select(m, rules=[("x", "matrx")]), ValueError, r"rules\[0\]: no role .* 'matrix'\?"),
-    "regex": (lambda m: select(m, rules=[("(", 0)]), ValueError, r"rules\[0\]: '\(' is no regular expression"),
-    "type": (lambda m: select(m, rules=[(int, 0)]), TypeError, r"rules\[0\]: int is no type of module"),
+    "regex": (lambda m: select(m, rules=[("(", 0)]), ValueError, r"rules\[0\]: '\(' is not a regular expression"),
+    "type": (lambda m: select(m, rules=[(int, 0)]), TypeError, r"rules\[0\]: int is not a type of module"),
     "spot": (lambda m: select(m, rules=[(3, 0)]), TypeError, r"rules\[0\]: 3 is neither a regular expression"),
     "lazy": (lambda m: select(nn.LazyLinear(2)), ValueError, r"'weight' has no shape yet"),
     "empty": (lambda m: select(nn.ReLU()), ValueError, r"ReLU has no parameters: there is nothing to select"),

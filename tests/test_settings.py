@@ -87,7 +87,7 @@ def test_a_run_of_the_command_has_the_defaults_of_a_run():
     ("words", "message"),
     [
         (["--lr", "nan"], "--lr nan: a learning rate is a number"),
-        (["--device", "gpu"], "device='gpu' is no device. Did you mean 'cuda'?"),
+        (["--device", "gpu"], "device='gpu' is not a device. Did you mean 'cuda'?"),
         (["--optimizer-options", "momentum"], "--optimizer-options momentum: write NAME=VALUE, as in momentum=0.9."),
         (["--epochs", "many"], "Error parsing --epochs"),
     ],

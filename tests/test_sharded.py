@@ -93,7 +93,7 @@ def law(measured):
 
 
 def collectives(method, engine, clips=False):
-    """One all-reduce a step; two in the reference, and where v̄ is known only after clipping."""
+    """One all-reduce per step; two in the reference, and where v̄ is known only after clipping."""
     if method not in COUPLED:
         return int(clips)
     linear = method in ("AdamS", "AdaiS", "AdaBound-Stable") and "groups" not in engine

@@ -157,7 +157,7 @@ def test_smaller_images_are_means_of_squares_and_fewer_test_images_are_the_same_
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"image_size": 5}, "image_size=5 does not divide the images' 8 pixels a side. Use one of 8, 4"),
+        ({"image_size": 5}, "image_size=5 does not divide the images' 8 pixels per side. Use one of 8, 4"),
         ({"test_size": 10_000}, "test_size=10000: 'digits' has 797 test examples"),
         ({"image_size": -1}, "image_size=-1 is negative"),
     ],

@@ -60,7 +60,7 @@ def test_a_finished_run_without_weights_is_trained_again_and_then_keeps_them(fin
 
     assert main([*words, "--train-again"]) == 0
     first = capsys.readouterr().out
-    assert "by their hash those of the result" in first
+    assert "their hash is that of the result" in first
     assert "trace" in first
     assert "predicted best λ" in first
     for name in ("spectrum.html", "spectrum.csv", "spectrum.png", "prediction.svg"):
@@ -101,7 +101,7 @@ def test_a_run_that_was_stopped_is_measured_at_its_checkpoint(tmp_path, capsys):
     words = ["spectrum", str(store.of(run).path), "--out", str(tmp_path / "out"), "--kind", "ggn", *SMALL]
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "the run's checkpoint, in epoch 2 of 2: it has not finished" in out
+    assert "the run's checkpoint, in epoch 2 of 2; the run has not finished" in out
     nodes = [float(value) for what, value, _ in values(tmp_path / "out" / "spectrum.csv") if what == "density"]
     assert min(nodes) > -1e-5 * max(nodes)  # a GGN
 
@@ -109,14 +109,14 @@ def test_a_run_that_was_stopped_is_measured_at_its_checkpoint(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "is 'nowhere'. Give an address"),
+        (["nowhere"], "is 'nowhere'. An address is"),
         ([RUN.address[:-1] + "0g"], f"Did you mean {RUN.address}?"),
         ([""], "RUN is empty. Give an address"),
         ([RUN.address[0]], "is the beginning of 2 runs"),
         ([RUN.address, "--device", "cuda:99"], "device='cuda:99': torch finds no such device. Here are cpu"),
-        ([RUN.address, "--device", "foo"], "device='foo' is no device"),
+        ([RUN.address, "--device", "foo"], "device='foo' is not a device"),
         ([RUN.address, "--seed", "99999999999999999999"], "--seed 99999999999999999999: it must fit"),
-        (["abc", "--store", "no-such-folder"], "holds no runs"),
+        (["abc", "--store", "no-such-folder"], "contains no runs"),
         ([RUN.address, "--top", "0"], "--top 0: it must be 1 or more"),
         ([RUN.address, "--kind", "fisher"], "--kind"),
     ],

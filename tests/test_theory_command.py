@@ -233,11 +233,11 @@ def test_the_strength_of_adams_stays_where_it_is_in_the_mean_and_that_of_adamw_d
     [
         (["--steps", "100"], "--steps 100: the shortest training"),
         (["--directions", "5"], "--directions 5: ten are outliers"),
-        (["--draws", "1"], "--draws 1: an error bar needs several. Use 8 or more."),
+        (["--draws", "1"], "--draws 1: an error bar needs several quadratics. Use 8 or more."),
         (["--epochs", "1"], "--epochs 1"),
-        (["--seed", "-1"], "--seed -1: a seed is 0 or above"),
-        (["--seed", str(2**64)], f"--seed {2**64}: a seed is 0 or above, and fits into 64 bits"),
-        (["--lr", "0.5"], "more than 0.15 diverges"),
+        (["--seed", "-1"], "--seed -1: a seed must be at least 0"),
+        (["--seed", str(2**64)], f"--seed {2**64}: a seed must be at least 0 and fit into 64 bits"),
+        (["--lr", "0.5"], "an lr above 0.15 diverges"),
         (["--lr", "nan"], "--lr nan"),
         (["--stepz", "5"], "--stepz"),
     ],
@@ -278,4 +278,4 @@ def test_a_best_decay_outside_of_what_was_searched_is_noted():
     found = theory_best.answers(20, 8, (10, 30), 0.001, seed=0)
     assert all(answer.at_edge for answer in found)
     said = notes(theory_paths.paths(0.1, 0), found)
-    assert sum("lies at an end of what was searched" in note for note in said) == len(found)
+    assert sum("lies at an end of the searched range" in note for note in said) == len(found)

@@ -281,12 +281,12 @@ def test_the_share_that_decay_decides_counts_both_signs():
 
 
 BAD = [
-    (lambda: theory.expected(model_of(SMALL), [0.5], theory.Coupled(0.1)), "direction 0 diverges: .* grows by 1.55 a"),
-    (lambda: theory.expected(model_of(SMALL), [0.5], theory.Vanilla(0.1)), "is above 1.9, so it grows by 1.6 a step"),
-    (lambda: theory.expected(theory.Quadratic([1.0, -0.1]), [0.5], theory.Coupled(0.05)), r"saddle.*by 1 \+ 0\.025 a"),
-    (lambda: theory.steps_to_converge([-1e-6], 0.1, 0.0), r"grows by 1 \+ 1e-07 a step"),
+    (lambda: theory.expected(model_of(SMALL), [0.5], theory.Coupled(0.1)), "direction 0 diverges: .* by 1.55 per step"),
+    (lambda: theory.expected(model_of(SMALL), [0.5], theory.Vanilla(0.1)), "is above 1.9, so it grows by 1.6 per step"),
+    (lambda: theory.expected(theory.Quadratic([1.0, -0.1]), [0.5], theory.Coupled(0.05)), r"saddle.*\+ 0\.025 per"),
+    (lambda: theory.steps_to_converge([-1e-6], 0.1, 0.0), r"grows by 1 \+ 1e-07 per step"),
     (lambda: theory.expected(model_of(SMALL), [0.1], 0.1), r"decay=0\.1: use Coupled"),
-    (lambda: theory.expected(model_of(SMALL), 0.1, theory.Coupled(0.1)), r"one a step, as constant\(steps, 0\.1\)"),
+    (lambda: theory.expected(model_of(SMALL), 0.1, theory.Coupled(0.1)), r"one per step, as constant\(steps, 0\.1\)"),
     (lambda: theory.expected(model_of(SMALL), "cosine", theory.Coupled(0.1)), "lrs='cosine': it must be a number"),
     (lambda: theory.expected(model_of(SMALL), [0.1], theory.Coupled(0.1), at=5), "at=5: give whole numbers"),
     (lambda: theory.expected(model_of(SMALL), [0.1], theory.Coupled(0.1), at=(1.0,)), "give whole numbers"),
@@ -350,7 +350,7 @@ def test_numbers_may_come_as_a_generator_a_scalar_tensor_or_in_float32():
     assert theory.Coupled(torch.tensor(0.25)) == theory.Coupled(0.25)
     assert type(theory.Vanilla(torch.tensor(0.25)).weight_decay) is float
     assert theory.constant(1e1, 0.1).numel() == 10
-    with pytest.raises(ValueError, match="400 is no share of the training"):
+    with pytest.raises(ValueError, match="400 is not a share of the training"):
         theory.drops(1000, 0.1, at=(400, 800))
     with pytest.raises(ValueError, match="hessian is complex"):
         theory.Quadratic(np.array([1.0 + 1j]))

@@ -60,7 +60,7 @@ def test_numbers_are_no_model(call):
 )
 def test_a_decay_is_no_learning_rates(call):
     assert refusal(call, MODEL, LAW, LAW) == (
-        "lrs=Coupled(weight_decay=0.1): learning rates are needed, one a step, "
+        "lrs=Coupled(weight_decay=0.1): learning rates are needed, one per step, "
         "as constant(steps, 0.1) or cosine(steps, 0.1) return them."
     )
     assert "as constant(steps, 0.3) or" in refusal(call, MODEL, 0.3, LAW)
@@ -190,17 +190,17 @@ def test_a_size_may_be_any_whole_number_and_the_norm_is_a_float():
     [
         (
             lambda: theory.expected(theory.Quadratic([30.0]), [0.1], theory.Vanilla(0.01)),
-            "direction 0 diverges: with λ₀ = 0.01, lr·H = 0.1·30 = 3 is above 1.99, so it grows by 2.01 a step and "
+            "direction 0 diverges: with λ₀ = 0.01, lr·H = 0.1·30 = 3 is above 1.99, so it grows by 2.01 per step and "
             "changes sign. Use an lr of at most 0.06633.",
         ),
         (
             lambda: theory.expected(SADDLE, [0.1], theory.Vanilla(0.0)),
-            "direction 0 diverges: λ₀ + lr·H = 0 + 0.1·(-1) is negative, a saddle, so it grows by 1 + 0.1 a step. "
+            "direction 0 diverges: λ₀ + lr·H = 0 + 0.1·(-1) is negative, a saddle, so it grows by 1 + 0.1 per step. "
             "Use a λ₀ of at least 0.1, or take negative eigenvalues for flat: eigenvalues.clamp(min=0).",
         ),
         (
             lambda: theory.variance(theory.Quadratic([-30.0]), [0.1], theory.Vanilla(0.5)),
-            "direction 0 diverges: λ₀ + lr·H = 0.5 + 0.1·(-30) is negative, a saddle, so it grows by 1 + 2.5 a step. "
+            "direction 0 diverges: λ₀ + lr·H = 0.5 + 0.1·(-30) is negative, a saddle, so it grows by 1 + 2.5 per step. "
             "Use a smaller lr, with a λ₀ of at least 30·lr, or take negative eigenvalues for flat: "
             "eigenvalues.clamp(min=0).",
         ),

@@ -135,7 +135,7 @@ class Later(wd.Decay):
 
 
 class ByTensor(wd.Decay):
-    """A large tensor is pulled more: one number a tensor, read from the weight."""
+    """A large tensor is pulled more: one number per tensor, read from the weight."""
 
     needs = frozenset({"weight"})
 

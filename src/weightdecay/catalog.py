@@ -35,13 +35,13 @@ class OptimizerRow:
     ``base``
         The member of its family that is the same optimizer at λ = 0.
     ``power``
-        p of a gain v̄^(−p); None where the gain is no power of v̄.
+        p of a gain v̄^(−p); None where the gain is not a power of v̄.
     ``lr``
         What the lab trains with first.
     ``centre``
         Where the lab expects the best λ, times the number of steps, because λ ∝ 1/steps (the paper's Rule 3; its own
         5e-4 × 78,200 steps is 39). For a decay that is decoupled from the gradient it is λ·η × steps: such a decay
-        shrinks the weights by ηλ a step, so it is ηλ that has an optimum. Measured at 400 steps (ResNet-8 of width 16,
+        shrinks the weights by ηλ per step, so ηλ has an optimum. Measured at 400 steps (ResNet-8 of width 16,
         1,000 digits with a fifth of the labels wrong; three seeds, last-epoch test error in percent):
 
         ======  ===========================  ==========================  ===========
@@ -135,39 +135,39 @@ def _decay(title: str, pull: str, words: str, description: str) -> None:
 _optimizer("SGD", "sgd", "l2", "sgd", 0.1, 20.0, None, "torch's SGD, with any decay.")
 _optimizer("SGDW", "sgd", "decoupled", "sgd", 0.1, 32.0, None, "SGD with decay decoupled from the gradient.")
 _optimizer("SGDS", "sgd", "stable", "sgd", 0.1, 32.0, None, "SGD with stable weight decay.")
-_optimizer("HeavyBall", "sgd", "l2", "heavyball", 0.1, 20.0, None, "SGD whose buffer starts at zero, as papers write.")
+_optimizer("HeavyBall", "sgd", "l2", "heavyball", 0.1, 20.0, None, "SGD with a buffer that starts at zero.")
 _optimizer("TensorFlowSGD", "sgd", "l2", "tensorflowsgd", 0.1, 20.0, None, "SGD with the lr inside its buffer.")
 _optimizer("Adam", "adam", "l2", "adam", 1e-3, 1200.0, 0.5, "torch's Adam, with any decay.")
 _optimizer("AdamW", "adam", "decoupled", "adam", 1e-3, 6.0, 0.5, "Adam with decay decoupled from the gradient.")
 _optimizer("AdamS", "adam", "stable", "adam", 1e-3, 40.0, 0.5, "Adam with stable weight decay.")
 _optimizer("AMSGrad", "adam", "l2", "amsgrad", 1e-3, 1200.0, 0.5, "Adam whose second moment never shrinks.")
-_optimizer("AMSGradW", "adam", "decoupled", "amsgrad", 1e-3, 6.0, 0.5, "AMSGrad, decay decoupled from the gradient.")
+_optimizer("AMSGradW", "adam", "decoupled", "amsgrad", 1e-3, 6.0, 0.5, "AMSGrad with decoupled decay.")
 _optimizer("AMSGradS", "adam", "stable", "amsgrad", 1e-3, 40.0, 0.5, "AMSGrad with stable weight decay.")
-_optimizer("Adai", "adai", "l2", "adai", 1.0, 20.0, None, "Adapts the inertia of an element, not its lr.")
+_optimizer("Adai", "adai", "l2", "adai", 1.0, 20.0, None, "Adapts the inertia of each element, not its lr.")
 _optimizer("AdaiW", "adai", "decoupled", "adai", 1.0, 16.0, None, "Adai with decay decoupled from the gradient.")
 _optimizer("AdaiS", "adai", "stable", "adai", 1.0, 16.0, None, "Adai with stable weight decay.")
-_optimizer("RAdam", "adam", "l2", "radam", 1e-3, 40.0, None, "Adam that waits for its second moment.")
-_optimizer("Yogi", "adam", "l2", "yogi", 1e-2, 40.0, 0.5, "Adam whose second moment moves by small steps.")
-_optimizer("AdaBound", "adam", "l2", "adabound", 1e-3, 120.0, None, "Adam whose lrs are squeezed into SGD's.")
+_optimizer("RAdam", "adam", "l2", "radam", 1e-3, 40.0, None, "Adam whose first steps wait for the second moment.")
+_optimizer("Yogi", "adam", "l2", "yogi", 1e-2, 40.0, 0.5, "Adam whose second moment changes additively.")
+_optimizer("AdaBound", "adam", "l2", "adabound", 1e-3, 120.0, None, "Adam with learning rates clipped towards SGD's.")
 _optimizer("Padam", "adam", "l2", "padam", 0.1, 40.0, 0.25, "AMSGrad with a smaller power of the second moment.")
 _optimizer("NAdam", "adam", "l2", "nadam", 1e-3, 1200.0, 0.5, "Adam with Nesterov's momentum.")
-_optimizer("Lion", "sign", "decoupled", "lion", 1e-4, 6.0, None, "The sign of a momentum.")
-_optimizer("Muon", "orthogonal", "decoupled", "muon", 1e-3, 6.0, None, "The momentum of a matrix, made orthogonal.")
+_optimizer("Lion", "sign", "decoupled", "lion", 1e-4, 6.0, None, "Steps by the sign of a momentum.")
+_optimizer("Muon", "orthogonal", "decoupled", "muon", 1e-3, 6.0, None, "Steps by an orthogonalised momentum.")
 _optimizer("MuonAdamW", "orthogonal", "decoupled", "muonadamw", 1e-3, 6.0, None, "Muon for matrices, Adam for others.")
 
-_decay("L2", "0, and g + λθ", "L2: λ in the gradient", "The gradient of a penalty, as torch's SGD and Adam have it.")
-_decay("Decoupled", "ηλ", "decoupled: lr × λ", "Decoupled from the gradient, as AdamW and SGDW have it.")
-_decay("Stable", "ηλḡ", "stable: effective lr × λ", "λ as in L2 under any lr and optimizer; ḡ is the mean gain.")
-_decay("Vanilla", "λ", "vanilla: λ", "A fixed fraction a step, whatever the learning rate does.")
+_decay("L2", "0, and g + λθ", "L2: λ in the gradient", "Adds the gradient of a penalty, as torch's SGD and Adam do.")
+_decay("Decoupled", "ηλ", "decoupled: lr × λ", "Decoupled from the gradient, as in AdamW and SGDW.")
+_decay("Stable", "ηλḡ", "stable: effective lr × λ", "λ as in L2, for any lr and optimizer; ḡ is the mean gain.")
+_decay("Vanilla", "λ", "vanilla: λ", "A fixed fraction per step, independent of the learning rate.")
 _decay("Independent", "λ η/η_max", "independent: λ × lr/peak lr", "Follows the schedule of the lr, but not its peak.")
-_decay("Elementwise", "ληg", "elementwise: lr × gain × λ", "Stable with the gain of every element; an ablation.")
-_decay("Corrected", "λ η²/η_max", "corrected: λ × lr²/peak lr", "For weights before a norm: AdamC's.")
-_decay("LogTime", "λ (η/η_max)/(1 + t/T)", "log-time: falls as 1/t", "Independent, falling as 1/t after T steps.")
-_decay("Cautious", "masked", "cautious: where the update agrees", "Any decay, where the update shrinks the weight too.")
-_decay("Toward", "from an anchor", "toward: an anchor", "Any decay, towards a number or the weight at its start.")
-_decay("TouchedRows", "by rows", "touched rows: those with gradient", "Any decay, in rows that have a gradient only.")
-_decay("NormTarget", "pull (1 − R/‖θ‖)", "norm target: to a radius", "Any decay, of the norm of a tensor to a radius.")
-_decay("Hyperball", "0, and a sphere", "hyperball: norm kept", "Keeps the norm of a matrix and turns it by η a step.")
+_decay("Elementwise", "ληg", "elementwise: lr × gain × λ", "Stable decay by the gain of each element; an ablation.")
+_decay("Corrected", "λ η²/η_max", "corrected: λ × lr²/peak lr", "AdamC's decay, before a normalisation.")
+_decay("LogTime", "λ (η/η_max)/(1 + t/T)", "log-time: falls as 1/t", "Independent, but falls as 1/t after T steps.")
+_decay("Cautious", "masked", "cautious: where the update agrees", "Any decay, only where the update agrees with it.")
+_decay("Toward", "from an anchor", "toward: an anchor", "Any decay, towards a number or the initial weight.")
+_decay("TouchedRows", "by rows", "touched rows: those with gradient", "Any decay, only in rows that have a gradient.")
+_decay("NormTarget", "pull (1 − R/‖θ‖)", "norm target: to a radius", "Any decay, towards a norm instead of 0.")
+_decay("Hyperball", "0, and a sphere", "hyperball: norm kept", "Keeps the norm of a matrix and turns it by η per step.")
 _decay("RadialBrake", "0, and a brake", "radial brake: norm slowed", "Slows the change of the norm of a matrix.")
 # fmt: on
 
@@ -400,7 +400,7 @@ def _kind(cls: Any) -> str:
     hint = ""
     if isinstance(cls, type) and "torch" in sys.modules and issubclass(cls, sys.modules["torch"].optim.Optimizer):
         hint = " An optimizer of torch's keeps its step: weightdecay.attach(optimizer, decay) gives it any decay."
-    raise TypeError(f"{cls!r} is no class derived from weightdecay.Optimizer or weightdecay.Decay.{hint}")
+    raise TypeError(f"{cls!r} is not a class derived from weightdecay.Optimizer or weightdecay.Decay.{hint}")
 
 
 def _described(cls: type) -> str:

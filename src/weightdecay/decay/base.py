@@ -99,12 +99,12 @@ class Decay:
 
     @property
     def uniform(self) -> bool:
-        """Whether all that it does to a weight is to multiply it by 1 − pull, one number a tensor."""
+        """Whether all that it does to a weight is to multiply it by 1 − pull, one number per tensor."""
         return self.plain and set(self.needs) <= {"mean_gain", "t"}
 
     @property
     def plain(self) -> bool:
-        """Whether it pulls everywhere towards 0 and leaves the result alone, by a number or a number an element."""
+        """Whether it pulls everywhere towards 0 and leaves the result alone, by a number or a number per element."""
         kind = type(self)
         return kind.mask is Decay.mask and kind.anchor is Decay.anchor and kind.constrain is Decay.constrain
 
@@ -137,10 +137,10 @@ class Decay:
 
 
 def checked_needs(decay: Decay) -> Set[str]:
-    """Return what the decay needs. Raises: TypeError, for a name that is no fact of a step."""
+    """Return what the decay needs. Raises: TypeError, for a name that is not a fact of a step."""
     needs = frozenset(decay.needs)
     if strange := needs - FACTS:
         raise TypeError(
-            f"{decay!r} needs {sorted(strange)[0]!r}, which is no fact of a step. Known: {', '.join(sorted(FACTS))}."
+            f"{decay!r} needs {sorted(strange)[0]!r}, which is not a fact of a step. Known: {', '.join(sorted(FACTS))}."
         )
     return needs

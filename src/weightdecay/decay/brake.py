@@ -25,7 +25,7 @@ class RadialBrake(Decay):
     fixes the norm. λ is only a switch: above 0 the constraint acts, at 0 it is off, and an optimizer in which it is off
     everywhere warns when it is built.
 
-    Sharded parameters: one all-reduce a step.
+    Sharded parameters: one all-reduce per step.
     Raises: ValueError, for factors outside [0, 1], for vectors and for a weight of norm 0.
     Source: NVIDIA Emerging-Optimizers, ``radial_brake.py``.
     """

@@ -18,7 +18,7 @@ class Corrected(Decay):
 
     Meant for weights before a normalisation layer; others keep :class:`Decoupled`. Equals it where η_t = η_max.
 
-    Units:  ηλ is a fraction a step, as in Decoupled.
+    Units:  ηλ is a fraction per step, as in Decoupled.
     Raises: ValueError, where ``peak_lr`` is 0 or the lr rises above it.
     Source: AdamC, arXiv:2506.02285.
     """

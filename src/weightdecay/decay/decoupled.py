@@ -13,7 +13,7 @@ class Decoupled(Decay):
 
     .. math:: \theta_t = (1 - \eta_t\lambda)\,\theta_{t-1} - \eta_t u_t
 
-    Units:  ηλ is a fraction a step. λ does not mean what L2's λ means: SGD with momentum 0.9 wants ten times
+    Units:  ηλ is a fraction per step. λ does not mean what L2's λ means: SGD with momentum 0.9 wants ten times
             as much, Adam at lr 1e-3 about a thousand times (``docs/naming.md``).
     Source: Loshchilov & Hutter, arXiv:1711.05101; arXiv:2011.11152, Eq. 2 and 8.
     """

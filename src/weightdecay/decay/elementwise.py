@@ -30,7 +30,7 @@ class Elementwise(Decay):
 
     Shapes: pull has the shape of the tensor. For SGD and Adai the gain is one number and this is Stable().
     Units:  λ is in loss/weight², as in L2, while the cap does not act; where it acts, ηλ·max_rms is a length.
-    Sharded parameters: with max_rms, one all-reduce a step.
+    Sharded parameters: with max_rms, one all-reduce per step.
     Raises: ValueError, for a max_rms that is not above 0.
     Source: arXiv:2011.11152, Eq. 10; for max_rms FAdam, arXiv:2405.12807.
     """

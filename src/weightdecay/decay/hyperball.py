@@ -25,8 +25,8 @@ class Hyperball(Decay):
 
     The norm is renewed from the last step's, so that rounding adds up: about 1e-5 in 10⁴ steps of float32.
 
-    Units:  the lr is an angle, in radians a step.
-    Sharded parameters: two all-reduces a step.
+    Units:  the lr is an angle, in radians per step.
+    Sharded parameters: two all-reduces per step.
     Raises: ValueError, for vectors and for a weight of norm 0.
     Source: arXiv:2606.16899.
     """

@@ -18,7 +18,7 @@ class Independent(Decay):
     :math:`\eta_{\max}` is ``group["peak_lr"]``: the lr the group was built with, unless given. Independent with
     η_max·λ is :class:`Decoupled` with λ under any schedule.
 
-    Units:  λ is a fraction a step at the peak of the schedule, without dimension.
+    Units:  λ is a fraction per step at the peak of the schedule, without dimension.
     Raises: ValueError, where ``peak_lr`` is 0 or the lr rises above it.
     Source: Loshchilov & Hutter, arXiv:1711.05101, where η_t is the schedule multiplier and λ is not multiplied
             by the lr; the form with λ tuned apart from the lr is Wortsman et al., arXiv:2309.14322.

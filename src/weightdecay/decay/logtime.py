@@ -18,7 +18,7 @@ class LogTime(Decay):
 
     .. math:: \theta_t = \Big(1 - \lambda\,\frac{\eta_t/\eta_{\max}}{1 + t/T}\Big)\,\theta_{t-1} - \eta_t u_t
 
-    Units:  λ is a fraction a step at t = 0; ``horizon`` T is a number of steps of the tensor, about a tenth of the run.
+    Units:  λ is a fraction per step at t = 0; ``horizon`` T is in steps of the tensor, about a tenth of the run.
             ADANA takes λ = ω/T with ω ≈ 4. T → ∞ is :class:`Independent`.
     Raises: ValueError, for a horizon that is not above 0, where ``peak_lr`` is 0 or the lr rises above it.
     Source: ADANA, arXiv:2602.05298 (github.com/mlexpos/adana, ``src/optim/adamw_decaying_wd.py``).

@@ -31,8 +31,8 @@ def check_matrices(decay: Decay, group: Mapping[str, Any], where: str) -> None:
     for p in group.get("params", ()):
         if p.ndim < 2:
             raise ValueError(
-                f"{decay!r} in {where}: a parameter of shape {tuple(p.shape)} is no matrix. Put biases and gains into "
-                "a group of their own, with another decay."
+                f"{decay!r} in {where}: a parameter of shape {tuple(p.shape)} is not a matrix. Put biases and gains "
+                "into a group of their own, with another decay."
             )
         # A piece of a sharded matrix may be all zeros, or have no elements, and to ask the others could hang.
         if p.device.type != "meta" and not hasattr(p, "placements") and not bool(p.detach().any()):

@@ -24,7 +24,7 @@ class NormTarget(Modifier):
 
     A tensor of norm 0 is left to the update.
 
-    Sharded parameters: one all-reduce a step.
+    Sharded parameters: one all-reduce per step.
     Raises: ValueError, for a radius that is not above 0.
     Source: norm loss, arXiv:2103.06583.
     """

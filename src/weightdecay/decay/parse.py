@@ -54,7 +54,7 @@ def parse(text: str) -> Decay:
         tree = ast.parse(readable, mode="eval").body
     except (SyntaxError, tokenize.TokenError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(
-            f'{text!r} is no decay. Write a name or a call, as in "stable" or "stable(power=0.25)".'
+            f'{text!r} is not a decay. Write a name or a call, as in "stable" or "stable(power=0.25)".'
         ) from error
     return _decay(tree, paths, text)
 
@@ -87,7 +87,7 @@ def _decay(node: ast.expr, paths: dict[str, str], text: str) -> Decay:
     call = node if isinstance(node, ast.Call) else None
     name = call.func if call is not None else node
     if not isinstance(name, ast.Name):
-        raise ValueError(f'{ast.unparse(node)!r} is no decay. Write a name or a call, as in "stable(power=0.25)".')
+        raise ValueError(f'{ast.unparse(node)!r} is not a decay. Write a name or a call, as in "stable(power=0.25)".')
     # By text: the catalog stands above the decays it lists.
     catalog: Any = importlib.import_module("weightdecay.catalog")
     cls: type[Decay] = catalog.decay(paths.get(name.id, name.id)).cls

@@ -23,7 +23,7 @@ class Stable(Decay):
     ``eps`` is added to :math:`\bar v`, as the paper suggests (1e-8) for full-batch training, where the gradient can
     vanish; 0 by default, as in its algorithms. Gradients that are exactly zero everywhere decay nothing.
 
-    Shapes: pull is one number a tensor; the mean is over every element of the model that has a gradient.
+    Shapes: pull is one number per tensor; the mean is over every element of the model that has a gradient.
     Units:  with power 0.5, λ is in loss/weight², as in L2: scale the loss by c and λ by c and the path is the same.
     Raises: ValueError, for a power or eps that is negative or not finite.
     Source: arXiv:2011.11152, Eq. 11 and 22, Algorithms 2, 6 and 8.

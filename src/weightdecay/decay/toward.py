@@ -26,7 +26,7 @@ class Toward(Modifier):
 
     "start" is the weight before the first step that this decay takes of it, or what
     :func:`~weightdecay.set_anchors` puts in its place: given tensors. It is kept in the state and travels in
-    checkpoints: one more tensor of the weight's size, in the weight's type; in two bytes an element with
+    checkpoints: one more tensor of the weight's size, in the weight's type; in two bytes per element with
     ``keep="bfloat16"``, which rounds the anchor, by up to 0.4 % of each weight; in 33 bytes for 32 elements with
     ``keep="int8"``, which rounds it by less than 1/127 of the largest of these 32.
 

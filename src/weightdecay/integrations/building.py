@@ -81,7 +81,7 @@ def kind_of(optimizer: Kind) -> type[torch.optim.Optimizer]:
         return row_of(optimizer).cls
     if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer):
         return optimizer
-    raise TypeError(f"{optimizer!r} is no optimizer: pass a name ('adams') or a class (torch.optim.AdamW).")
+    raise TypeError(f"{optimizer!r} is not an optimizer: pass a name ('adams') or a class (torch.optim.AdamW).")
 
 
 def scheduled(optimizer: torch.optim.Optimizer, shape: Any, total_steps: int | None, who: str) -> Scheduler:

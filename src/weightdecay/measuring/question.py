@@ -159,8 +159,8 @@ def _found(what: str | Callable[..., Any]) -> tuple[Callable[..., Any], str]:
     if not isinstance(what, str):
         if not callable(what):
             raise TypeError(
-                f"{what!r} is no optimizer's class, and no function that builds one. An optimizer that exists already "
-                "cannot be measured: pass its class and options."
+                f"{what!r} is neither an optimizer's class nor a function that builds one. An optimizer that exists "
+                "already cannot be measured: pass its class and options."
             )
         return what, getattr(what, "__qualname__", None) or repr(what)
     if ":" in what:

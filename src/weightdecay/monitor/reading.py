@@ -37,7 +37,7 @@ def read(optimizer: torch.optim.Optimizer) -> Reading:
     where the gain is: Adam's η/√v̄, with v̄ from the attached decay or from its moments, and SGD's.
 
     One pass over weights, gradients and moments and one or two reductions over processes, which all must call it: once
-    an epoch, not once a step. Nothing is changed. Source: arXiv:2011.11152, Section 3.
+    per epoch, not once per step. Nothing is changed. Source: arXiv:2011.11152, Section 3.
 
     >>> import torch, weightdecay
     >>> weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))

@@ -54,7 +54,7 @@ def watch(
     process, with the same ``every``: a reading takes one all-reduce for each group of processes over which some tensor
     is cut, one under FSDP2; other steps take none.
 
-    Units:  angles in radians a step; half-life in steps; pull and shares are fractions.
+    Units:  angles in radians per step; half-life in steps; pull and shares are fractions.
     Raises: TypeError, for what is no torch optimizer; ValueError, for flattened pieces of FSDP's first version, which
             do not say of what tensor they are, and for summands.
 
@@ -84,11 +84,11 @@ class Watch:
     ) -> None:
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise TypeError(
-                f"{type(optimizer).__name__} is no torch optimizer. Pass the inner one, as in watch(wrapped.optimizer)."
+                f"{type(optimizer).__name__} is not a torch optimizer. Pass the wrapped one: watch(wrapper.optimizer)."
             )
         self.every = whole(every, "every", "watch()")
         if self.every < 1:
-            raise ValueError(f"every={every}: look at one step in 1 or more.")
+            raise ValueError(f"every={every}: must be at least 1, the distance between two steps that are read.")
         self.tensors, self.steps, self.told = tensors, 0, decay
         named = model.named_parameters() if model is not None else ()
         self._known: dict[Tensor, str] = {p: name for name, p in named}

@@ -23,7 +23,7 @@ class Product(Shape):
         super().__post_init__()
         for each in (self.one, self.other):
             if each.replaces:
-                raise ValueError(f"{each} stands for λ itself, so that it is no factor. Multiply inside it.")
+                raise ValueError(f"{each} stands for λ itself, so it cannot be a factor. Multiply inside it.")
 
     @property
     def needs(self) -> frozenset[str]:

@@ -54,7 +54,7 @@ def parse(text: str) -> Shape:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{text!r} is no shape. {EXAMPLE}") from error
+        raise ValueError(f"{text!r} is not a shape. {EXAMPLE}") from error
     return _shape(tree, text)
 
 
@@ -71,7 +71,7 @@ def _shape(node: ast.expr, text: str) -> Shape:
     call = node if isinstance(node, ast.Call) else None
     name = call.func if call is not None else node
     if not isinstance(name, ast.Name):
-        raise ValueError(f"{ast.unparse(node)!r} is no shape. {EXAMPLE}")
+        raise ValueError(f"{ast.unparse(node)!r} is not a shape. {EXAMPLE}")
     cls = _named(name.id)
     args, kwargs = [], {}
     if call is not None:

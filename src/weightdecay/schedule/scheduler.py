@@ -139,7 +139,7 @@ class Scheduler(LRScheduler):
         state, writer, groups = state_dict, self.writer, self.optimizer.param_groups
         own = writer.state(len(groups))
         if missing := [name for name in own if name not in state]:
-            raise ValueError(f"this is no state of a weight-decay Scheduler: it lacks {', '.join(missing)}.")
+            raise ValueError(f"this is not a state of a weight-decay Scheduler: it lacks {', '.join(missing)}.")
         if state["key"] != writer.key:
             raise ValueError(f"this is the state of a schedule of {state['key']!r}, and this one is of {writer.key!r}.")
         if len(state["bases"]) != len(groups):

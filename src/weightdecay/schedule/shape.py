@@ -195,7 +195,7 @@ def shape_of(value: Any) -> Shape:
 
         return Constant(value)
     raise TypeError(
-        f'{value!r} is no shape. Pass one (Cosine()), a text ("cosine", "linear(1, 0)"), a number, or a function of '
+        f'{value!r} is not a shape. Pass one (Cosine()), a text ("cosine", "linear(1, 0)"), a number, or a function of '
         "the fraction of training."
     )
 

@@ -173,7 +173,7 @@ def _place(group: Any, names: list[Any]) -> int:
         listed = f" The names are {', '.join(known)}." if known else ' A group is named by {"name": …}.'
         raise ValueError(f"{reason} the name {group!r}.{nearest(group, known)}{listed} Groups are also known by place.")
     if isinstance(group, bool) or not isinstance(group, int):
-        raise TypeError(f"{group!r} is no group: use its place (0, 1, …) or its name.")
+        raise TypeError(f"{group!r} is not a group: use its place (0, 1, …) or its name.")
     if not -len(names) <= group < len(names):
         raise ValueError(f"there is no group {group}: the optimizer has {len(names)}, from 0 to {len(names) - 1}.")
     return group % len(names)

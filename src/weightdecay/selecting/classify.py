@@ -129,7 +129,7 @@ def kind_of(module: nn.Module) -> str:
 
 
 def _is_norm(module: nn.Module, key: str, dimensions: int) -> bool:
-    """Whether the module normalises: torch's types, or those that call themselves so and hold one number a channel."""
+    """Whether the module normalises: by torch's types, or by its name, if it holds one number per channel."""
     if isinstance(module, (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.modules.batchnorm._NormBase)):
         return True
     return key in NORM_KEYS and dimensions < 2 and any(NORM.search(cls.__name__) for cls in type(module).__mro__)

@@ -50,7 +50,7 @@ def _groups(tensors: Sequence[Held], foreign: int) -> Iterator[Finding]:
         yield _of("missing", missing, "in no group: not trained, not decayed")
     twice = [held for held in tensors if held.groups > 1]
     if twice:
-        yield _of("twice", twice, "in two groups: moved and decayed twice a step")
+        yield _of("twice", twice, "in two groups: moved and decayed twice per step")
     frozen = [held for held in tensors if held.groups and not held.entry.param.requires_grad and held.strength]
     if frozen:
         yield _of("frozen", frozen, "in a group with λ above 0, but frozen: without a gradient most optimizers skip")

@@ -58,7 +58,7 @@ def select(
     ``roles``
         What a role gets: a number is λ; a decay, or its text, acts with λ = ``weight_decay``; a pair is both; a dict
         holds options of the group: ``{"norm": Toward(1.0, Stable()), "embedding": 0.01, "head": {"lr": 1e-4}}``.
-        ``{"other": 0.0}`` takes what no rule knows.
+        ``{"other": 0.0}`` is for all tensors that no rule knows.
     ``rules``
         Pairs (where, what), of which the first that fits decides, before roles and presets. Where: a regular
         expression, searched in the name; a type of module; or a function of the :class:`Entry`. What: the name of a
@@ -171,7 +171,7 @@ def _decide(
 def _rule(rule: Any, given: float | Tensor, place: int) -> Rule:
     where = f"rules[{place}]"
     if not isinstance(rule, (tuple, list)) or len(rule) != 2:
-        raise TypeError(f'{where}={rule!r} is no pair (where, what). Write ("embed", "embedding") or (nn.PReLU, 0.0).')
+        raise TypeError(f'{where}={rule!r} is not a pair. Write (where, what), as ("embed", "embedding").')
     spot, what = rule
     if isinstance(what, str) and (what in ROLES or (re.fullmatch(r"\w+", what) and not _is_decay(what))):
         return _fits(spot, where), known_role(what, where), {}, f"rule {_said(spot)}"
@@ -191,11 +191,11 @@ def _fits(spot: Any, where: str) -> Callable[[Entry], bool]:
         try:
             pattern = re.compile(spot)
         except re.error as error:
-            raise ValueError(f"{where}: {spot!r} is no regular expression ({error}).") from None
+            raise ValueError(f"{where}: {spot!r} is not a regular expression ({error}).") from None
         return lambda entry: any(pattern.search(place.name) for place in entry.places)
     if isinstance(spot, type):
         if not issubclass(spot, nn.Module):
-            raise TypeError(f"{where}: {spot.__name__} is no type of module. Give a subclass of torch.nn.Module.")
+            raise TypeError(f"{where}: {spot.__name__} is not a type of module. Give a subclass of torch.nn.Module.")
         return lambda entry: any(isinstance(place.module, spot) for place in entry.places)
     if callable(spot):
         return lambda entry: bool(spot(entry))
@@ -211,7 +211,7 @@ def _options(what: Any, given: float | Tensor, where: str) -> dict[str, Any]:
     if isinstance(what, Mapping):
         options = dict(what)
         if "params" in options:
-            raise ValueError(f"{where}: the tensors of a group are select()'s to find. Leave out 'params'.")
+            raise ValueError(f"{where}: select() finds the tensors of each group. Leave out 'params'.")
     elif isinstance(what, tuple):
         if len(what) != 2:
             raise ValueError(f"{where}={what!r}: a pair (λ, decay) has two items.")
@@ -245,6 +245,6 @@ def _unmatched(strange: list[Entry], preset: str | Preset | None) -> str:
     who = "select()" if preset is None else f"the preset {preset_of(preset).name!r}"
     return (
         f"{who} knows no rule for {len(strange)} tensor{'s' * (len(strange) > 1)}: {names}{more}. Give a rule, as in "
-        f'rules=[(r"{example}$", "matrix")] or rules=[(r"{example}$", 0.0)], or let roles={{"other": 0.0}} take '
-        "what no rule knows."
+        f'rules=[(r"{example}$", "matrix")] or rules=[(r"{example}$", 0.0)], or set '
+        'roles={"other": 0.0} for all such tensors.'
     )

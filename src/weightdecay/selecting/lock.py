@@ -33,7 +33,7 @@ def lines_of(tensors: Iterable[Held]) -> Lines:
 
 
 def write(path: Path, lines: Lines) -> None:
-    """Write JSON, one line a tensor, so that a diff shows the tensors that changed and no others."""
+    """Write JSON, one line per tensor, so that a diff shows the tensors that changed and no others."""
     body = ",\n".join(
         f"  {json.dumps(name, ensure_ascii=False)}: {json.dumps(line, ensure_ascii=False)}"
         for name, line in lines.items()
@@ -51,7 +51,7 @@ def read(path: Path) -> Lines:
         reason = f"it is of version {version!r}, and this one reads {VERSION}" if version != VERSION else "lines lack λ"
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
-    raise ValueError(f"{path} is no file of audit().save() ({reason}). Write it anew with weightdecay audit --save.")
+    raise ValueError(f"{path} is not a file of audit().save() ({reason}). Write it anew with weightdecay audit --save.")
 
 
 def differences(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -30,13 +30,13 @@ ROLES = {
         Role("lora_b", True, "B of LoRA", "decays the change, not the frozen weight"),
         Role("embedding", False, "tables of embeddings", "rows without a gradient would vanish"),
         Role("positional", False, "embeddings and biases of positions", "rows without a gradient would vanish"),
-        Role("bias", False, "biases", "0 is no simpler than another offset"),
+        Role("bias", False, "biases", "an offset of 0 is no simpler than another"),
         Role("norm", False, "gains of normalisation layers", "its neutral value is 1, not 0"),
         Role("scale", False, "scales of layers, branches and logits; slopes of PReLU", "its neutral value is not 0"),
         Role("magnitude", False, "magnitudes of DoRA and weight_norm", "is the norm of the weight itself"),
-        Role("state_space", False, "A_log, dt_bias, D and their like", "sets time scales; 0 is no neutral value"),
+        Role("state_space", False, "A_log, dt_bias, D and their like", "sets time scales; 0 is not a neutral value"),
         Role("token", False, "class, mask, register and query tokens, prompts", "an input, not a map"),
-        Role("other", False, "what no rule knows; only where it was asked for", "nothing is known of it"),
+        Role("other", False, "tensors that no rule knows; only if you ask for this role", "nothing is known of it"),
     )
 }
 """By name, in the order of the groups and of the table."""

@@ -115,10 +115,10 @@ def audit(
     >>> report = weightdecay.audit(model, optimizer)
     >>> print(report)
     AdamW
-      role    tensors  elements    λ  decay        pull a step  half-life  reason
-      matrix        1         8  0.1  Decoupled()         0.01         69  Linear
-    ! bias          2         4  0.1  Decoupled()         0.01         69  bias of Linear, bias of LayerNorm
-    ! norm          1         2  0.1  Decoupled()         0.01         69  LayerNorm
+      role    tensors  elements    λ  decay        pull per step  half-life  reason
+      matrix        1         8  0.1  Decoupled()           0.01         69  Linear
+    ! bias          2         4  0.1  Decoupled()           0.01         69  bias of Linear, bias of LayerNorm
+    ! norm          1         2  0.1  Decoupled()           0.01         69  LayerNorm
     ! 2 tensors of role bias decay towards 0: 0.bias, 1.bias.
     ! 1 tensor of role norm decays towards 0: 1.weight.
     """
@@ -148,7 +148,7 @@ def _optimizers(given: Any) -> list[Any]:
     for each in several:
         if not hasattr(each, "param_groups"):
             raise TypeError(
-                f"audit(): {type(each).__name__} is no optimizer: it has no param_groups. Pass the optimizer, "
+                f"audit(): {type(each).__name__} is not an optimizer: it has no param_groups. Pass the optimizer, "
                 "a list of optimizers, or the groups that select() returned."
             )
     if not several:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from weightdecay.selecting.survey import Audit, Row
 
-HEADINGS = ("role", "tensors", "elements", "λ", "decay", "pull a step", "half-life", "reason")
-RIGHT = ("tensors", "elements", "λ", "pull a step", "half-life")
+HEADINGS = ("role", "tensors", "elements", "λ", "decay", "pull per step", "half-life", "reason")
+RIGHT = ("tensors", "elements", "λ", "pull per step", "half-life")
 
 
 def text_of(audit: Audit) -> str:

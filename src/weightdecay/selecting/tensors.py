@@ -70,7 +70,7 @@ def entries(model: nn.Module) -> list[Entry]:
             before sharding is not known.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"{type(model).__name__} is no model. Pass the torch.nn.Module itself, not its parameters.")
+        raise TypeError(f"{type(model).__name__} is not a model. Pass the torch.nn.Module itself, not its parameters.")
     places: dict[int, list[Place]] = {}
     params: dict[int, Tensor] = {}
     for place, param in walk(model):

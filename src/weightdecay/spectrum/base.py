@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, RandomSampler
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-"""(inputs, targets) of every batch; gone through once a product, so a list or a loader, not a generator."""
+"""(inputs, targets) of every batch; gone through once per product, so a list or a loader, not a generator."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(outputs, targets) → the mean over the targets of a batch, a 0-d tensor, every target weighing alike.

@@ -18,7 +18,7 @@ class Hessian(Curvature):
 
     .. math:: Hv = \nabla_\theta\,\langle \nabla_\theta L(\theta),\, v \rangle
 
-    One forward and two backward passes a batch, nothing kept between products. Equal to curvlinops' operator to
+    One forward and two backward passes per batch, nothing kept between products. Equal to curvlinops' operator to
     rounding, and measured 1.1 to 1.2 times as fast on small residual networks (``docs/spectrum.md``).
 
     Source: Pearlmutter 1994, Fast exact multiplication by the Hessian.
@@ -53,7 +53,7 @@ class GGN(Curvature):
     .. math:: G = \frac1N\sum_j J_j^\top\,\big(\nabla^2_f\,\ell(f_j, y_j)\big)\,J_j
 
     Never negative for a convex loss (cross entropy, squares), and equal to the Hessian where the network is linear in
-    its parameters or fits perfectly. By curvlinops, one forward-mode and one backward pass a batch; the data stays on
+    its parameters or fits perfectly. By curvlinops, one forward-mode and one backward pass per batch; the data stays on
     the model's device.
 
     Takes ``nn.CrossEntropyLoss`` or ``nn.MSELoss``, averaging: curvlinops asks the loss how it averages.

@@ -49,7 +49,7 @@ def lanczos(matrix: Curvature, start: Tensor, steps: int) -> tuple[Tensor, Tenso
     dtype. Raises: ValueError, for steps below 1 and a start of zeros.
     """
     if steps < 1:
-        raise ValueError(f"steps={steps}: Lanczos takes one product a step, and at least one.")
+        raise ValueError(f"steps={steps}: Lanczos takes one product per step, and at least one.")
     steps = min(steps, matrix.size)
     basis = torch.empty((steps, matrix.size), dtype=matrix.dtype, device=matrix.device)
     diagonal, beside = [], []

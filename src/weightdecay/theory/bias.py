@@ -99,7 +99,7 @@ def decoupled_bias(model: Quadratic, weight_decay: float, second_moment: Numbers
 
     .. math:: \theta^*_{\text{reg}} - \theta^* = -\lambda v^{1/2}\,(H+\lambda v^{1/2})^{-1}\theta^*
 
-    v, the bias-corrected second moment, is one number or one an element, in the basis in which the Hessian was given.
+    v, the bias-corrected second moment, is one number or one per element, in the basis in which the Hessian was given.
     For a dense H and unequal v the two factors do not commute, and the equilibrium of the update, where
     H(θ − θ*)/√v + λθ = 0, is −(H + λ√v)⁻¹ λ√v θ*: that is returned.
 

@@ -54,7 +54,7 @@ class Equilibrium:
 
     @property
     def angle(self) -> float:
-        """Radians that the weights turn a step."""
+        """Radians that the weights turn per step."""
         return 2 * math.asin(math.sqrt(min(1.0, self.turned / 2)))
 
 

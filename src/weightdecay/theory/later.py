@@ -91,7 +91,7 @@ def hyperball_weight_decay(angle_lr: float, lr: float, beta1: float = 0.9) -> fl
     pull = turned * (1 + beta1) / (1 - beta1 + beta1 * turned)
     if not 0 < pull < 1:
         raise ValueError(
-            f"angle_lr={angle_lr:g} with beta1={beta1:g}: no decay turns the weights by {angle:.3g} radians a step. "
+            f"angle_lr={angle_lr:g} with beta1={beta1:g}: no decay turns the weights by {angle:.3g} radians per step. "
             "Lower angle_lr."
         )
     return pull / lr

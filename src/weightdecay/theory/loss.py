@@ -32,7 +32,7 @@ def expected(model: Quadratic, lrs: Numbers, decay: Shrinkage, at: tuple[int, ..
     :mod:`weightdecay.theory.product`, and under Vanilla also in :mod:`weightdecay.theory.accumulated`.
 
     Shapes: (n,), or (times, n); in the basis in which the Hessian was given.
-    Raises: ValueError, where η(H+λ) > 2 or H + λ < 0: it names the direction and its growth a step.
+    Raises: ValueError, where η(H+λ) > 2 or H + λ < 0: it names the direction and its growth per step.
     Source: arXiv:2011.11152, Theorem 2 (Eq. 20 and 21 lose the last θ*).
 
     >>> from weightdecay.theory import Coupled

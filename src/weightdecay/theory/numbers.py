@@ -74,12 +74,12 @@ def rounding(value: object) -> float:
 
 
 def rates(lrs: Numbers) -> Tensor:
-    """Return learning rates, one a step. Raises: ValueError, for none, and for a negative or infinite one."""
+    """Return learning rates, one per step. Raises: ValueError, for none, and for a negative or infinite one."""
     if not isinstance(lrs, Iterable):
         lr = repr(lrs) if isinstance(lrs, int | float) else "0.1"
         raise ValueError(
-            f"lrs={shown(lrs)}: learning rates are needed, one a step, as constant(steps, {lr}) or cosine(steps, {lr}) "
-            "return them."
+            f"lrs={shown(lrs)}: learning rates are needed, one per step, as constant(steps, {lr}) or "
+            f"cosine(steps, {lr}) return them."
         )
     found = vector("lrs", lrs)
     if (found < 0).any():
@@ -122,21 +122,21 @@ def refuse(eigenvalues: Tensor, strength: float, lr: float) -> None:
 
     ``lr`` is the largest one. The mean of such a direction grows without bound while that lr lasts.
 
-    Raises: ValueError, which names the direction, the factor a step, and what to change.
+    Raises: ValueError, which names the direction, the factor per step, and what to change.
     """
     curvature = eigenvalues + strength
     low, high = int(curvature.argmin()), int(curvature.argmax())
     if (moved := lr * curvature[high].item()) > 2:
         raise ValueError(
             f"direction {high} diverges: lr·(H+λ) = {lr:g}·({eigenvalues[high].item():g} + {strength:g}) = "
-            f"{moved:.4g} is above 2, so it grows by {moved - 1:.4g} a step and changes sign. "
+            f"{moved:.4g} is above 2, so it grows by {moved - 1:.4g} per step and changes sign. "
             f"Use an lr of at most {2 / curvature[high].item():.4g}."
         )
     if (moved := lr * curvature[low].item()) < 0:
         h = eigenvalues[low].item()
         raise ValueError(
             f"direction {low} diverges: H+λ = {h:g} + {strength:g} is negative, a saddle, so it grows by "
-            f"1 + {-moved:.4g} a step at lr {lr:g}. Use a λ of at least {-h:.4g}, or {FLAT}."
+            f"1 + {-moved:.4g} per step at lr {lr:g}. Use a λ of at least {-h:.4g}, or {FLAT}."
         )
 
 
@@ -151,14 +151,14 @@ def refuse_vanilla(eigenvalues: Tensor, shrink: float, lr: float) -> None:
     if (moved := lr * (h := eigenvalues[high].item())) > 2 - shrink:
         raise ValueError(
             f"direction {high} diverges: with λ₀ = {shrink:g}, lr·H = {lr:g}·{h:g} = {moved:.4g} is above "
-            f"{2 - shrink:g}, so it grows by {moved - 1 + shrink:.4g} a step and changes sign. "
+            f"{2 - shrink:g}, so it grows by {moved - 1 + shrink:.4g} per step and changes sign. "
             f"Use an lr of at most {(2 - shrink) / h:.4g}."
         )
     if shrink + (moved := lr * (h := eigenvalues[low].item())) < 0:
         enough = f"a λ₀ of at least {-moved:.4g}" if moved > -1 else f"a smaller lr, with a λ₀ of at least {-h:.4g}·lr"
         raise ValueError(
             f"direction {low} diverges: λ₀ + lr·H = {shrink:g} + {lr:g}·({h:g}) is negative, a saddle, so it grows by "
-            f"1 + {-shrink - moved:.4g} a step. Use {enough}, or {FLAT}."
+            f"1 + {-shrink - moved:.4g} per step. Use {enough}, or {FLAT}."
         )
 
 

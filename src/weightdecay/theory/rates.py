@@ -40,7 +40,7 @@ def drops(steps: int, lr: float, at: Numbers = (0.4, 0.8), factor: float = 0.1) 
     for share in shares:
         if not 0 <= share <= 1:
             raise ValueError(
-                f"at={shown(at)}: {share:g} is no share of the training, from 0 to 1; divide by the steps."
+                f"at={shown(at)}: {share:g} is not a share of the training, from 0 to 1; divide by the steps."
             )
     passed = sum(((done >= share - 1e-12).double() for share in shares), torch.zeros_like(done))
     return non_negative("lr", lr) * non_negative("factor", factor) ** passed

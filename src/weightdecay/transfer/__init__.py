@@ -1,7 +1,7 @@
-"""λ and lr from batch, length, optimizer and width: floats in, floats out, each rule one object with its source.
+"""Rules for λ and lr when batch, length, optimizer or width change: functions of floats, each with its source.
 
-A rule computes numbers and changes nothing. ``advise`` puts side by side what the rules say to one change. Their list
-is :mod:`weightdecay.transfer.rules`, whose public names are names of this package too.
+A rule computes numbers and changes nothing. ``advise`` shows the answers of the rules to one change side by side. The
+rules are listed in :mod:`weightdecay.transfer.rules`, whose public names are names of this package too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What every rule that applies says to one change of a setting: numbers, what they keep, who disagrees.
+"""The answers of all rules to one change of a setting: their numbers, the quantities that they keep, disagreements.
 
-A setting goes from what there is to what is wanted in three steps: another optimizer, then length, then width.
+A setting changes from the old one to the wanted one in three steps: another optimizer, then length, then width.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GRID = (1 / 3, 1.0, 3.0)
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What one rule (or one after another, where several things change) says."""
+    """The answer of one rule, or of several rules in turn where several things change."""
 
     rules: tuple[str, ...]
     lr: float
@@ -47,7 +47,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Two rules with different numbers, and why."""
+    """Two rules with different numbers, and the reason."""
 
     one: str
     other: str
@@ -56,7 +56,7 @@ class Disagreement:
 
 @dataclass(frozen=True)
 class Advice:
-    """Everything there is to say to a change."""
+    """The answers of all rules to a change."""
 
     old: Setting
     new: Setting  # its lr and λ are no answer: each recommendation has its own
@@ -75,12 +75,12 @@ class Advice:
 
 
 def advise(old: Setting, wanted: Wanted, rules: Sequence[Rule] = RULES) -> Advice:
-    """Return what the rules say to the change from ``old`` to ``wanted``.
+    """Return the answers of the rules to the change from ``old`` to ``wanted``.
 
-    ``rules``: those that are asked, in the order of the answer; ``(*RULES, mine)`` asks one of your own too.
+    ``rules`` are the rules to apply, in the order of the answer; ``(*RULES, mine)`` includes one of your own.
 
-    Raises: MissingError, for a number that a rule needs; ValueError, where nothing changes, where λ is 0 (each rule
-    multiplies it), where no rule answers, for values out of range, and for what is no setting.
+    Raises: MissingError, for a number that a rule needs; ValueError, if nothing changes, if λ is 0 (each rule
+    multiplies it), if no rule applies, for values out of range, and for an argument that is not a setting.
 
     >>> have = Setting("adamw", lr=1e-3, weight_decay=0.1, batch_size=128, epochs=90, samples=1281167)
     >>> advice = advise(have, Wanted(batch_size=1024))
@@ -88,17 +88,17 @@ def advise(old: Setting, wanted: Wanted, rules: Sequence[Rule] = RULES) -> Advic
     ('batch × k ⇒ λ × k', 0.001, 0.8)
     """
     if not isinstance(old, Setting):
-        raise ValueError(f"old={shown(old)}: pass what you have, as in Setting('adamw', lr=1e-3, weight_decay=0.1).")
+        raise ValueError(f"old={shown(old)}: pass your setting, as in Setting('adamw', lr=1e-3, weight_decay=0.1).")
     if not isinstance(wanted, Wanted):
-        raise ValueError(f"wanted={shown(wanted)}: pass what shall change, as in Wanted(batch_size=1024).")
+        raise ValueError(f"wanted={shown(wanted)}: pass the changes, as in Wanted(batch_size=1024).")
     if old.weight_decay == 0:
-        raise ValueError("weight_decay=0: every rule multiplies λ, and 0 stays 0. Pass the λ that was good so far.")
+        raise ValueError("weight_decay=0: every rule multiplies λ, and 0 stays 0. Pass the λ that has worked so far.")
     new = _new(old, wanted)
     change = Change(old, new, wanted.width, wanted.lr is not None)
     if new == old and wanted.width == 1:
         raise ValueError(
-            "nothing changes: give at least one of a new batch_size, epochs, samples, parameters, optimizer, decay or "
-            "width that differs from what you have."
+            "nothing changes: pass at least one new value of batch_size, epochs, samples, parameters, optimizer, decay "
+            "or width that differs from the old one."
         )
     found = [
         last
@@ -110,7 +110,7 @@ def advise(old: Setting, wanted: Wanted, rules: Sequence[Rule] = RULES) -> Advic
     recommendations = tuple(_closed(path) for path in found if path.rules)
     if not recommendations:
         raise ValueError(
-            f"new_parameters={new.parameters:g}: no rule here says what the size of the model asks of {new.name}'s λ."
+            f"new_parameters={new.parameters:g}: no rule here relates the λ of {new.name} to the size of the model."
         )
     return Advice(old, new, wanted.width, recommendations, tuple(_disagreements(recommendations, rules)))
 
@@ -128,16 +128,16 @@ def _new(old: Setting, wanted: Wanted) -> Setting:
         names = "|".join(wanted.given) or "-"
         raise ValueError(re.sub(rf"\b({names})=", r"new_\1=", str(error))) from None
     if wanted.lr is None and new.family != old.family and {new.family, old.family} != {"adam", "sign"}:
-        raise MissingError("new_lr", f"no rule turns the lr of {old.optimizer} into one of {new.optimizer}.")
+        raise MissingError("new_lr", f"no rule converts the lr of {old.optimizer} into one of {new.optimizer}.")
     if new.momentum != old.momentum and new.family == old.family:
         raise ValueError(
-            f"new_momentum={new.momentum:g}: no rule here says what another momentum asks of lr and λ. "
-            "Give it for another family of optimizers only."
+            f"new_momentum={new.momentum:g}: no rule here says how lr and λ change with another momentum. "
+            "Pass it for another family of optimizers only."
         )
     if wanted.lr is not None and new.method == old.method:
         raise ValueError(
-            f"new_lr={wanted.lr:g}: from {old.name} to {new.name} the algorithm stays, and the lr with it, but for "
-            "what the rules for batch and width make of it. Give it for another algorithm only."
+            f"new_lr={wanted.lr:g}: from {old.name} to {new.name} the algorithm stays, so only the rules for batch and "
+            "width change the lr. Pass it for another algorithm only."
         )
     return new
 
@@ -264,11 +264,11 @@ def _of_moment(c: Change) -> list[str]:
     said = []
     if c.batch != 1:
         said.append(
-            "what is kept is kept at one v̄; where noise dominates v̄ falls as the batch grows, and the pull "
-            "ηλv̄^(−1/2) grows by up to √k more"
+            "the rule keeps its quantity at one v̄ only; where noise dominates, v̄ falls as the batch grows, and the "
+            "pull ηλv̄^(−1/2) grows by up to √k more"
         )
     if c.width != 1:
-        said.append("what is kept is kept at one v̄, which moves with width; the sources measured AdamW")
+        said.append("the rule keeps its quantity at one v̄ only, which moves with width; the sources measured AdamW")
     return said
 
 
@@ -277,7 +277,7 @@ def _dangers(s: Setting) -> Iterator[str]:
     if s.pull is None:
         return
     if s.pull >= 1:
-        yield f"a step would shrink the weights by {s.pull:.3g}, and 1 erases them"
+        yield f"a step would shrink the weights by the fraction {s.pull:.3g}; a fraction of 1 erases them"
     if None in (s.batch_size, s.epochs, s.samples):
         return
     tau = 1 / s.pull
@@ -308,5 +308,5 @@ def _disagreements(found: tuple[Recommendation, ...], rules: Sequence[Rule]) -> 
 def _reason(one: str, other: str, against: Mapping[str, Mapping[str, str]]) -> str:
     """Return why the two rules differ; empty for a pair whose difference follows from those of other pairs."""
     if one.endswith(CONVENTION) != other.endswith(CONVENTION) and "→" in one and "→" in other:
-        return "the gain as it was measured against the paper's convention, which stands for a gain of 1/lr"
+        return "one uses the measured gain, the other the paper's convention, which stands for a gain of 1/lr"
     return against.get(other, {}).get(one, "") or against.get(one, {}).get(other, "")

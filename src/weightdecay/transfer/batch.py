@@ -20,11 +20,11 @@ ROUNDING = 1e-12
 
 
 def batch_weight_decay(weight_decay: float, k: float) -> float:
-    r"""The paper's rule: k times the batch takes k times the weight decay, lr and epochs as they were.
+    r"""The paper's rule: k times the batch needs k times the weight decay, at the same lr and number of epochs.
 
     .. math:: \lambda' = k\,\lambda, \qquad \eta' = \eta
 
-    A k-th of the steps then does the same decay: ηλ·steps stays, and the flat directions, which take 1/(ηλ) steps
+    A k-th of the steps then has the same total decay: ηλ·steps stays, and the flat directions, which take 1/(ηλ) steps
     (Corollary 2), arrive in the same number of epochs.
 
     Range:  the paper shows it for Adam, AdamW and AdamS from batch 128 to 16384 (ResNet18 and VGG16 on CIFAR-10).
@@ -44,9 +44,9 @@ def _doubts_of_batch(c: Change) -> list[str]:
     low, high = BATCHES_TRIED
     said = []
     if not all(low <= size <= high for size in c.both("batch_size")):
-        said.append(f"the paper tried λ × k from batch {low:g} to {high:g}, and no further")
+        said.append(f"the paper tested λ × k only from batch {low:g} to {high:g}")
     if c.new.method != "adam":
-        said.append("the paper tried λ × k with Adam, AdamW and AdamS")
+        said.append("the paper tested λ × k only with Adam, AdamW and AdamS")
     return said
 
 
@@ -68,11 +68,12 @@ BATCH = Rule(
 
 
 def linear_lr(lr: float, k: float) -> float:
-    r"""Linear scaling: k times the batch takes k times the learning rate, λ as it was.
+    r"""Linear scaling: k times the batch needs k times the learning rate, at the same λ.
 
     .. math:: \eta' = k\,\eta, \qquad \lambda' = \lambda
 
-    k small steps from nearby points are one step k times as long. Keeps η/B, and with it ηλ·steps at fixed epochs.
+    k small steps from nearby points equal one step that is k times as long. The rule keeps η/B, and with it ηλ·steps
+    at a fixed number of epochs.
 
     Range:  SGD with momentum and a warm-up, up to a batch of 8192 in the source (ImageNet). Not for adaptive methods,
             which divide by the gradient's size: the paper's Figure 3 has Adam getting worse by it.
@@ -93,13 +94,13 @@ def _noise(s: Setting, width: float) -> Quantity:
 
 
 def _doubts_of_linear(c: Change) -> list[str]:
-    said = ["needs a warm-up"] if c.batch > 1 else []
+    said = ["it needs a warm-up"] if c.batch > 1 else []
     if c.new.family == "adam":
-        said.append("for SGD; the paper's Figure 3 has Adam getting worse by it")
+        said.append("it is a rule for SGD; in the paper's Figure 3 Adam gets worse by it")
     elif c.new.family != "sgd":
-        said.append(f"for SGD; nobody derived lr × k for {c.new.optimizer}")
+        said.append(f"it is a rule for SGD; nobody derived lr × k for {c.new.optimizer}")
     if c.both("batch_size")[1] > LARGEST_BATCH:
-        said.append(f"its source kept the accuracy up to a batch of {LARGEST_BATCH}")
+        said.append(f"in its source the accuracy stays the same only up to a batch of {LARGEST_BATCH}")
     return said
 
 
@@ -109,7 +110,7 @@ LINEAR = Rule(
     change="batch × k",
     lr="× k",
     weight_decay="as it was",
-    kept="lr/batch, and pull × steps at as many examples",
+    kept="lr/batch, and pull × steps for the same number of examples",
     measured="SGD; ImageNet, up to batch 8192",
     sources=("arXiv:1706.02677",),
     function=linear_lr,
@@ -118,8 +119,8 @@ LINEAR = Rule(
     keeps=_noise,
     doubts=_doubts_of_linear,
     against={
-        BATCH.name: "both keep lr·λ × steps; the one leaves the lr and moves λ, the other keeps the noise of SGD, "
-        "which is ∝ lr/batch. Adam divides that noise away"
+        BATCH.name: "both keep lr·λ × steps; the first leaves the lr and changes λ, the second keeps the noise of SGD, "
+        "which is ∝ lr/batch. Adam divides this noise away"
     },
 )
 
@@ -137,7 +138,7 @@ class AdamScaling(NamedTuple):
 def square_root(
     lr: float, k: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8, weight_decay: float = 0.0
 ) -> AdamScaling:
-    r"""The square-root rule: k times the batch takes √k times the lr, and averages over as many examples as before.
+    r"""The square-root rule: k times the batch needs √k times the lr, and averages over as many examples as before.
 
     .. math:: \eta' = \sqrt k\,\eta, \quad 1-\beta_i' = k\,(1-\beta_i), \quad \epsilon' = \epsilon/\sqrt k,
               \quad \lambda' = \sqrt k\,\lambda
@@ -164,15 +165,15 @@ def square_root(
         if not reaches(k, beta):
             raise ValueError(
                 f"k={k:g} is too much for {name}={beta:g}: 1−β × k = {k * (1 - beta):g} would leave a β below 0. "
-                f"The square-root rule reaches k = {1 / (1 - beta):.3g} here; beyond it there is no Adam that follows "
-                "the same equation."
+                f"The square-root rule holds up to k = {1 / (1 - beta):.3g} here; beyond it no Adam follows the same "
+                "equation."
             )
     lr, weight_decay = square_root_pull(lr, weight_decay, k)
     return AdamScaling(lr, _moved(beta1, k), _moved(beta2, k), scaled("eps", eps, 1 / math.sqrt(k)), weight_decay)
 
 
 def square_root_pull(lr: float, weight_decay: float, k: float) -> tuple[float, float]:
-    """Lr and λ of :func:`square_root` alone, which go on where no β follows: both × √k.
+    """Lr and λ of :func:`square_root` alone, which exist even where a β would fall below 0: both × √k.
 
     >>> square_root_pull(1e-3, 0.1, 4)
     (0.002, 0.2)
@@ -201,14 +202,14 @@ def _moments(c: Change) -> Moments | None:
 
 
 def _doubts_of_root(c: Change) -> list[str]:
-    said = ["its source has no weight decay: λ is ours, to keep lr·λ × steps"]
+    said = ["its source has no weight decay; this library chose λ so that lr·λ × steps stays"]
     if c.new.method == "padam":
-        said.append("derived for Adam, whose power of v̄ is 1/2; Padam's is 1/4, and its noise scales otherwise")
+        said.append("it was derived for Adam, whose power of v̄ is 1/2; Padam's is 1/4, and its noise differs")
     elif c.new.method != "adam":
         said.append(f"lr × √k was derived for Adam, not for {c.new.optimizer}")
     if c.new.family == "adam" and not reaches(c.batch, *c.new.betas):
         most = 1 / (1 - min(c.new.betas))
-        said.append(f"beyond k = {most:.3g} a β falls below 0: no Adam follows the same equation at this batch")
+        said.append(f"beyond k = {most:.3g} a β falls below 0, so no Adam follows the same equation at this batch")
     return said
 
 
@@ -217,7 +218,7 @@ ROOT = Rule(
     about="batch",
     change="batch × k",
     lr="× √k; 1−β × k, ε / √k",
-    weight_decay="× √k (ours)",
+    weight_decay="× √k (by this library)",
     kept="lr²/batch",
     measured="Adam, where noise dominates; k below 1/(1−β₁) and 1/(1−β₂)",
     sources=("arXiv:2205.10287",),
@@ -228,8 +229,9 @@ ROOT = Rule(
     moments=_moments,
     doubts=_doubts_of_root,
     against={
-        BATCH.name: "both keep lr·λ × steps; they differ in the lr: as it was, or √k for the same noise in Adam",
-        LINEAR.name: "SGD's noise is ∝ lr/batch; Adam divides by √v̂, which falls as 1/√k itself",
+        BATCH.name: "both keep lr·λ × steps; the first leaves the lr, the second multiplies it by √k for the same "
+        "noise in Adam",
+        LINEAR.name: "the noise of SGD is ∝ lr/batch; Adam divides by √v̂, which itself falls as 1/√k",
     },
 )
 

@@ -1,5 +1,5 @@
-"""One strength in another meaning: λ of L2, decoupled, stable, vanilla and independent decay into each other, and of
-corrected and log-time decay along a training.
+"""Conversion of λ between L2, decoupled, stable, vanilla and independent decay, and of corrected and log-time decay
+along a training.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ STRENGTH = {name: place for place, name in enumerate((EXACT, CONSTANT_LR, ONE_MO
 
 @dataclass(frozen=True)
 class Conversion:
-    """A λ in another meaning; ``holds`` is one of the five above, ``why`` says it in a sentence."""
+    """A λ in another meaning; ``holds`` is one of the five promises above, and ``why`` explains it in a sentence."""
 
     weight_decay: float
     holds: str
@@ -81,7 +81,7 @@ def convert(
     equal. The paper's convention is λ_decoupled = λ_L2/η and λ_stable = λ_L2. Without ``gain`` Adam's stable decay is
     converted by the same convention, λ_decoupled = λ_stable/η, which is right where √v̄ = η and nowhere else.
 
-    Units:  L2 and stable: loss/weight²; decoupled and corrected: 1/lr; vanilla and independent: a fraction a step.
+    Units:  L2 and stable: loss/weight²; decoupled and corrected: 1/lr; vanilla and independent: a fraction per step.
     Raises: ValueError, for unknown names (with the nearest), a λ below 0, an lr or gain that is not above 0, for SGD
             without its gain where it is needed, and for L2 or stable decay under a sign.
     Source: arXiv:2011.11152, Sections 3 and 5, Eq. 11 and 22; SGDS = SGDW(λ/(1−β₁)) is its Algorithm 8.
@@ -123,7 +123,7 @@ def pulls(family: str, *decays: str) -> None:
         if decay in ("l2", "stable"):
             raise ValueError(
                 f"{decay} decay under {GAINLESS[family]}: the update multiplies no gradient, so this λ has no strength "
-                "there. Lion's and Muon's own decay is decoupled."
+                "there. Use decoupled decay, the default of Lion and Muon."
             )
 
 
@@ -139,8 +139,8 @@ def _decoupled(
         return (
             1.0,
             CONSTANT_LR,
-            "equal pulls at the peak; below it corrected decay falls as lr², so that over a cosine to 0 it wants 4/3 "
-            "of λ for the same sum: convert_along",
+            "equal pulls at the peak; below it corrected decay falls as lr². Over a cosine to 0 it needs 4/3 of λ for "
+            "the same sum, which convert_along computes",
         )
     if decay == "vanilla":
         return (
@@ -153,18 +153,18 @@ def _decoupled(
             return (
                 1 / lr,
                 CONVENTION,
-                "the paper's convention; exact only where the gain is 1/lr. A measured gain says where it is",
+                "the paper's convention, exact only if the gain is 1/lr. A measured gain shows whether it is",
             )
         raise ValueError(
-            f"the {decay} decay of {family} needs gain: by how much a step multiplies a gradient. It is "
-            "β₃/(1−β₁) for SGD with momentum, 1 for plain SGD: gain=sgd_gain(momentum)."
+            f"the {decay} decay of {family} needs gain, the factor by which a step multiplies a gradient. It is "
+            "β₃/(1−β₁) for SGD with momentum and 1 for plain SGD: gain=sgd_gain(momentum)."
         )
     if decay == "l2":
         if family == "sgd" and momentum == 0:
             return gain, EXACT, "without momentum λθ in the gradient is a pull"
         return gain, SAME_MINIMUM, "the regularised loss has one minimum for both; momentum delays the decay of L2"
     if family == "adam":
-        return gain, ONE_MOMENT, "equal pulls while v̄ is what it was; v̄ moves during training, and with batch and data"
+        return gain, ONE_MOMENT, "equal pulls at the present v̄; v̄ changes during training, and with batch and data"
     return gain, EXACT, "the gain is a constant: equal pulls at every step"
 
 
@@ -174,14 +174,14 @@ def _by_convention(weight_decay: float, old: str, new: str, lr: float) -> Conver
     return Conversion(
         scaled("weight_decay", weight_decay, factor[old] / factor[new]),
         CONVENTION,
-        "the paper's convention; L2 under Adam is another algorithm, as √v̂ divides its λθ element by element",
+        "the paper's convention; L2 under Adam is another algorithm, because √v̂ divides its λθ element by element",
     )
 
 
 def convert_along(
     weight_decay: float, old: str, new: str, lrs: Iterable[float], *, horizon: float | None = None
 ) -> Conversion:
-    r"""Return the λ of ``new`` that takes as much as λ of ``old`` along the learning rates of a training.
+    r"""Return the λ of ``new`` whose total pull along the learning rates of a training is that of λ of ``old``.
 
     =============  ================================================
     decay          pull at step t over λ, with the lr η_t
@@ -216,11 +216,11 @@ def convert_along(
     if horizon is not None:
         (horizon,) = positive(horizon=horizon)
     elif "logtime" in (old, new):
-        raise ValueError("horizon is missing: LogTime's pull falls with t/horizon. Pass horizon=, in steps.")
+        raise ValueError("horizon is missing: the pull of LogTime falls with t/horizon. Pass horizon=, in steps.")
     each = [non_negative(lr=lr)[0] for lr in lrs]
     peak = max(each, default=0.0)
     if not peak:
-        raise ValueError(f"{len(each)} lrs, of which none is above 0: nothing decays. Pass the lr of every step.")
+        raise ValueError(f"none of the {len(each)} lrs is above 0, so nothing decays. Pass the lr of every step.")
     before, after = (_pulls_along(name, each, peak, horizon) for name in (old, new))
     factor = math.fsum(before) / math.fsum(after)
     equal = all(math.isclose(a, factor * b, rel_tol=1e-9, abs_tol=1e-300) for a, b in zip(before, after, strict=True))
@@ -239,9 +239,9 @@ def _pulls_along(decay: str, lrs: list[float], peak: float, horizon: float | Non
 
 
 def sgd_gain(momentum: float, dampening: float = 0.0) -> float:
-    r"""By how much SGD's steps multiply a constant gradient: :math:`\bar g = \beta_3/(1-\beta_1)`, β₃ = 1 − dampening.
+    r"""The factor by which SGD multiplies a constant gradient, :math:`\bar g=\beta_3/(1-\beta_1)`, β₃ = 1 − dampening.
 
-    As torch's SGD: without momentum no dampening acts, and the gain is 1.
+    As in torch's SGD, dampening does nothing without momentum, and the gain is 1.
 
     >>> round(sgd_gain(0.9), 9)
     10.0
@@ -251,7 +251,7 @@ def sgd_gain(momentum: float, dampening: float = 0.0) -> float:
 
 
 def heavy_ball_gain(momentum: float, dampening: float = 0.0) -> float:
-    r"""The same for the paper's heavy ball, where dampening acts without momentum too: always β₃/(1−β₁).
+    r"""The same for the paper's heavy ball, where dampening also acts without momentum: always β₃/(1−β₁).
 
     >>> heavy_ball_gain(0.0, 0.5)
     0.5

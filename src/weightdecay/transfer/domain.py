@@ -1,4 +1,4 @@
-"""Which numbers and names a rule can take, and what is said when it cannot."""
+"""The numbers and names that a rule accepts, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Collection
 WAYS_OUT = {
     "momentum": "SGD's usual one is 0.9; plain SGD has 0",
     "new_momentum": "SGD's usual one is 0.9; plain SGD has 0",
-    "dampening": "torch's default is 0; it takes any number, but below 0 and from 1 on there is no rule to speak of",
+    "dampening": "torch's default is 0; torch accepts any number, but no rule holds below 0 and from 1 on",
     "beta1": "Adam's default is 0.9",
     "beta2": "Adam's default is 0.999",
 }
@@ -32,8 +32,8 @@ def number(name: str, value: float) -> float:
     convertible = hasattr(value, "__float__") or hasattr(value, "__index__")
     if isinstance(value, bool) or not convertible or getattr(value, "ndim", None):
         raise ValueError(
-            f"{name}={shown(value)} is not a number: rules take one float each (of a tensor its item(), of a text its "
-            "float())."
+            f"{name}={shown(value)} is not a number: rules take floats (use item() for a tensor and float() for a "
+            "text)."
         )
     try:
         return float(value)
@@ -55,7 +55,7 @@ def non_negative(**values: float) -> tuple[float, ...]:
     floats = {name: number(name, value) for name, value in values.items()}
     for name, value in floats.items():
         if not 0 <= value < math.inf:
-            raise ValueError(f"{name}={value:g} makes no sense as a strength. Pass a finite number, 0 or above.")
+            raise ValueError(f"{name}={value:g} is not a strength. Pass a finite number of at least 0.")
     return tuple(floats.values())
 
 
@@ -71,10 +71,10 @@ def below_one(**values: float) -> tuple[float, ...]:
 
 def _trouble(name: str, value: float) -> str:
     if math.isnan(value):
-        return "it is no number at all"
+        return "it is not a number"
     if name == "dampening":
         return "gradients would be amplified" if value < 0 else "steps would stop or turn round"
-    return "what is remembered would change its sign at every step" if value < 0 else "nothing is ever forgotten"
+    return "the memory would change its sign at every step" if value < 0 else "nothing would ever be forgotten"
 
 
 def finite(**values: float) -> tuple[float, ...]:
@@ -82,7 +82,7 @@ def finite(**values: float) -> tuple[float, ...]:
     floats = {name: number(name, value) for name, value in values.items()}
     for name, value in floats.items():
         if not math.isfinite(value):
-            raise ValueError(f"{name}={value:g} is nothing to compute with. Pass a finite number.")
+            raise ValueError(f"{name}={value:g} is not finite. Pass a finite number.")
     return tuple(floats.values())
 
 
@@ -90,7 +90,7 @@ def computed(name: str, value: float) -> float:
     """Return what a rule computed, above 0. Raises: ValueError, where it left the range of floats at either end."""
     if not 0 < value < math.inf:
         raise ValueError(
-            f"{name} comes out as {value:g}: the numbers are too large or too small for a float. Check their units."
+            f"the result {name} is {value:g}: the numbers are too large or too small for a float. Check their units."
         )
     return value
 
@@ -113,7 +113,7 @@ def known(kind: str, name: str, names: Collection[str]) -> str:
         return name.lower()
     if kind == "decay" and name.lower() == "elementwise":
         raise ValueError(
-            f"decay {name!r} shrinks every element at a rate of its own: no rule is about it. Use {listed}."
+            f"decay {name!r} shrinks every element at a rate of its own, and no rule covers it. Use {listed}."
         )
     near = difflib.get_close_matches(name.lower(), sorted(names), n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""

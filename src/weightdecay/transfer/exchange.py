@@ -1,4 +1,4 @@
-"""Another optimizer or another decay: every λ that stands for the old one, and how far it does."""
+"""Another optimizer or another decay: every λ that corresponds to the old one, and how far it does."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ LION_FACTORS = (3.0, 10.0)
 
 
 def lion_from_adamw(lr: float, weight_decay: float, factor: float) -> tuple[float, float]:
-    r"""Lion's lr and λ where AdamW's are known: steps are signs, which are longer than Adam's, so the lr is smaller.
+    r"""Lion's lr and λ from those of AdamW: the steps are signs and longer than Adam's, so the lr is smaller.
 
     .. math:: \eta' = \eta / f, \qquad \lambda' = f\,\lambda
 
-    Keeps the pull ηλ exactly. The weights do not settle at the same norm for that: ``theory.equilibrium`` has both.
-    The way back is the factor 1/f.
+    The rule keeps the pull ηλ exactly. The weights nevertheless settle at another norm; ``theory.equilibrium`` has
+    both. The factor 1/f leads back.
 
-    Range:  f from 3 to 10, as its authors found over their tasks; which one is to be measured. By the same source
-            Lion's gain over AdamW grows with the batch.
+    Range:  f from 3 to 10, as its authors found over their tasks; the best value has to be measured. By the same
+            source Lion's gain over AdamW grows with the batch.
     Units:  λ is that of ``Decoupled``.
     Raises: ValueError, for an lr or factor that is not above 0, or a negative λ.
     Source: Chen et al. 2023, arXiv:2302.06675, Section 5.
@@ -57,11 +57,11 @@ LION = Rule(
     lr="/ f",
     weight_decay="× f",
     kept="pull",
-    measured="its authors' tasks",
+    measured="the tasks of its authors",
     sources=("arXiv:2302.06675",),
     function=lion_from_adamw,
     applies=lambda c: {c.old.family, c.new.family} == {"adam", "sign"} and not c.lr_is_given,
-    doubts=lambda c: ["by its authors lr is 3 to 10 times smaller with Lion, lr · λ as it was: measure both ends"],
+    doubts=lambda c: ["by its authors Lion's lr is 3 to 10 times smaller, at the same lr · λ; measure both ends"],
 )
 
 
@@ -91,7 +91,7 @@ def exchanges(c: Change) -> Iterator[Exchange]:
             yield from _exchanged(old, replace(there, lr=lr), words, LION.sources, tuple(LION.doubts(c)))
         return
     keeps_lr = c.knows_lr or _walk_together(old, there)
-    doubts = () if keeps_lr else ("another algorithm; the lr is not converted, as no rule does",)
+    doubts = () if keeps_lr else ("another algorithm; the lr is not converted, because no rule converts it",)
     yield from _exchanged(old, there, "", (), doubts)
 
 
@@ -138,20 +138,20 @@ def _between(old: Setting, there: Setting) -> Conversion:
         follows = "tensorflowsgd" not in (old.method, there.method) or old.momentum == 0
         if follows or STRENGTH[found.holds] > STRENGTH[CONSTANT_LR]:
             return found
-        return replace(found, holds=CONSTANT_LR, why="TensorFlow's buffer keeps the lr that it was filled at")
+        return replace(found, holds=CONSTANT_LR, why="TensorFlow's buffer keeps the lr of the steps that filled it")
     if not families & {"adam", *GAINLESS}:
-        why = "the regularised loss has one minimum for both; another algorithm walks there on another path"
+        why = "the regularised loss has one minimum for both; another algorithm takes another path to it"
         if "vanilla" in (old.meaning, there.meaning):
-            why += ", and a schedule of the lr moves that of vanilla decay"
+            why += ", and a schedule of the lr moves the minimum of vanilla decay"
         return Conversion(through, SAME_MINIMUM, why)
     if old.meaning == there.meaning in ("l2", "stable"):
         return Conversion(
-            old.weight_decay, SAME_MEANING, "λ is in loss/weight² for both, and each walks a path of its own"
+            old.weight_decay, SAME_MEANING, "λ is in loss/weight² for both, and each takes a path of its own"
         )
     if families <= {"adam", *GAINLESS} and not {old.meaning, there.meaning} & {"l2", "stable"}:
-        why = "a step shrinks the weights as before at the peak lr, but where they settle depends on the update's size"
+        why = "a step shrinks the weights as before at the peak lr, but their final norm depends on the update's size"
         return Conversion(through, SAME_PULL, why)
-    return Conversion(through, CONVENTION, "the λ that means the same in L2, and the paper's convention for Adam")
+    return Conversion(through, CONVENTION, "the λ with the same meaning in L2, and the paper's convention for Adam")
 
 
 def _walk_together(old: Setting, there: Setting) -> bool:

@@ -1,4 +1,4 @@
-"""Another length: the paper's λ ∝ 1/length, and its λ for SGD where nothing has been tuned."""
+"""Another length of training: the paper's λ ∝ 1/length, and its first λ for SGD if nothing has been tuned."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ PER_EPOCH, TABLE3_BATCH, TABLE3_SAMPLES = 0.1, 128, 50_000
 
 
 def length_weight_decay(weight_decay: float, k: float) -> float:
-    r"""λ ∝ 1/epochs: training k times as long takes a k-th of the weight decay, lr and batch as they were.
+    r"""λ ∝ 1/epochs: k times as long a training needs a k-th of the weight decay, at the same lr and batch.
 
     .. math:: \lambda' = \lambda / k
 
     The bias −λθ*/(H+λ) asks for a small λ (Corollary 1), the 1/(ηλ) steps of the flat directions for a large one
-    (Corollary 2): the smallest λ that still arrives in time is ∝ 1/steps. Keeps ηλ·steps.
+    (Corollary 2): the smallest λ with which they arrive in time is ∝ 1/steps. The rule keeps ηλ·steps.
 
-    Range:  SGD on CIFAR-10, 50 to 2000 epochs. Longer training of adaptive methods is what arXiv:2405.13698 (λ stays)
-            and arXiv:2505.13738 (λ falls, more slowly) say otherwise about.
+    Range:  SGD on CIFAR-10, 50 to 2000 epochs. For longer training of adaptive methods arXiv:2405.13698 (λ stays)
+            and arXiv:2505.13738 (λ falls more slowly) disagree.
     Units:  k is a ratio of epochs, or of steps at one batch size.
     Raises: ValueError, for a negative λ or a k that is not above 0.
     Source: arXiv:2011.11152, Section 4, Figure 2 and Table 3.
@@ -42,13 +42,13 @@ def _doubts_of_length(c: Change) -> list[str]:
     said = []
     longer = c.ratio("epochs") != 1
     if c.batch != 1:
-        said.append("λ ∝ 1/length is the paper's (arXiv:2011.11152), whichever rule answers for the batch")
+        said.append("λ ∝ 1/length is the paper's (arXiv:2011.11152), also beside another rule for the batch")
     if longer and not all(low <= epochs <= high for epochs in c.both("epochs")):
-        said.append(f"λ ∝ 1/epochs was tried from {low:g} to {high:g} epochs")
+        said.append(f"λ ∝ 1/epochs was tested from {low:g} to {high:g} epochs")
     if longer and c.new.family != "sgd":
         said.append("λ ∝ 1/epochs was measured for SGD")
     if c.ratio("samples") != 1:
-        said.append("the paper does not change the data; what is kept here is the decay over the training")
+        said.append("the paper does not change the amount of data; this rule keeps the decay over the whole training")
     return said
 
 
@@ -70,12 +70,12 @@ LENGTH = Rule(
 
 
 def table3_weight_decay(epochs: float) -> float:
-    r"""λ ≈ 0.1/epochs: a first λ for SGD where nothing has been tuned.
+    r"""λ ≈ 0.1/epochs: a first λ for SGD if nothing has been tuned.
 
     .. math:: \lambda = 0.1 / \text{epochs}
 
     Range:  L2 (or stable) λ of SGD with momentum 0.9, lr 0.1 in steps, batch 128, ResNet18 on CIFAR-10, 50 to 2000
-            epochs. 391 steps an epoch: λ·steps ≈ 39.
+            epochs. 391 steps per epoch: λ·steps ≈ 39.
     Units:  λ is in loss/weight².
     Raises: ValueError, for epochs that are not above 0.
     Source: arXiv:2011.11152, Table 3.
@@ -130,8 +130,8 @@ TABLE3 = Rule(
     keeps=_by_epochs,
     doubts=_doubts_of_table3,
     against={
-        BATCH.name: "the one scales your λ, the other is the paper's own λ at batch 128 for ResNet18 on CIFAR-10",
-        LENGTH.name: "the one scales your λ, the other is the paper's own λ for ResNet18 on CIFAR-10: they differ "
-        "where yours was not 0.1/epochs",
+        BATCH.name: "the first scales your λ, the second is the paper's own λ at batch 128 for ResNet18 on CIFAR-10",
+        LENGTH.name: "the first scales your λ, the second is the paper's own λ for ResNet18 on CIFAR-10; they differ "
+        "if your λ was not 0.1/epochs",
     },
 )

@@ -18,9 +18,9 @@ def muon_horizon_weight_decay(weight_decay: float, batch: float, data: float) ->
     .. math:: \lambda' = \lambda\,\sqrt{k_B}/k_D
 
     At an lr that grows as √k_B this is the timescale rule τ = B/(ηλD): the fraction of the data that is remembered
-    stays. It does not name the width. Where tokens go with parameters, and these with width² at one depth, it is λ/k²
-    too; where the amount of data stays, :func:`muon_width_weight_decay` divides λ by k² and this rule leaves it. That
-    is where the two disagree.
+    stays. It does not contain the width. If tokens are proportional to parameters, and these to width² at one depth, it
+    gives λ/k² too. If the amount of data stays, :func:`muon_width_weight_decay` divides λ by k² and this rule leaves
+    it. In this case the two disagree.
 
     Range:  Muon on the matrices of a GPT, lr ∝ √batch.
     Units:  ratios, new to old; data counts tokens over all epochs.
@@ -42,9 +42,9 @@ def _swept_by_data(s: Setting, width: float) -> Quantity:
 
 
 def _doubts_of_muon(c: Change) -> list[str]:
-    said = ["swept by one project (nanochat) on GPTs, with an lr that grows as √batch; the lr was left here"]
+    said = ["one project (nanochat) swept it on GPTs, with an lr that grows as √batch; the lr is unchanged here"]
     if c.new.method == "muonadamw":
-        said.append("for the matrices; for what Adam moves ask again with optimizer=adamw")
+        said.append("it is for the matrices; for the tensors that Adam moves ask again with optimizer=adamw")
     return said
 
 
@@ -63,10 +63,10 @@ HORIZON = Rule(
     keeps=_swept_by_data,
     doubts=_doubts_of_muon,
     against={
-        BATCH.name: "λ × k against λ × √k at the same lr: the second was swept with an lr that grows as √k, and has "
-        "the first's pull then",
-        LENGTH.name: "both divide λ by the amount of data; for batches the second counts on an lr that grows",
-        MEMORY.name: "λ × batch/data against √batch/data: the second was swept with an lr that grows as √batch",
+        BATCH.name: "λ × k against λ × √k at the same lr; the second was swept with an lr that grows as √k, and then "
+        "has the pull of the first",
+        LENGTH.name: "both divide λ by the amount of data; for another batch the second assumes an lr that grows",
+        MEMORY.name: "λ × batch/data against √batch/data; the second was swept with an lr that grows as √batch",
     },
 )
 
@@ -99,8 +99,8 @@ def _swept_by_width(s: Setting, width: float) -> Quantity:
 
 
 def _doubts_of_muons_width(c: Change) -> list[str]:
-    also = ["data grew with width in its sweep: joined to a rule for data it counts that twice"] if c.trains else []
-    return [*_doubts_of_muon(c), "for the matrices of a GPT whose depth grows with its width", *also]
+    also = ["data grew with width in its sweep; together with a rule for data it counts that twice"] if c.trains else []
+    return [*_doubts_of_muon(c), "it is for the matrices of a GPT whose depth grows with its width", *also]
 
 
 MUON_WIDTH = Rule(
@@ -110,7 +110,7 @@ MUON_WIDTH = Rule(
     lr="–",
     weight_decay="/ k²",
     kept="λ · width², the best λ of a sweep over four widths",
-    measured="Muon; GPTs of width 512 to 1280, depth and data growing along",
+    measured="Muon; GPTs of width 512 to 1280, with growing depth and data",
     sources=("karpathy/nanochat, before 2026-02",),
     function=muon_width_weight_decay,
     answer=lambda c, lr, weight_decay: (lr, muon_width_weight_decay(weight_decay, c.width)),
@@ -133,8 +133,8 @@ MUON_STAYS = Rule(
     keeps=strength,
     doubts=_doubts_of_muon,
     against={
-        MUON_WIDTH.name: "nanochat's first rule and the one that replaced it: the best λ of a sweep in which data grew "
-        "with width; or batch and data alone, which do not change here"
+        MUON_WIDTH.name: "nanochat's first rule and the one that replaced it; the first is the best λ of a sweep in "
+        "which data grew with width, the second depends on batch and data alone, which do not change here"
     },
 )
 
@@ -144,8 +144,8 @@ def over_training_weight_decay(weight_decay: float, k: float) -> float:
 
     .. math:: \lambda' = \sqrt k\,\lambda
 
-    Against :func:`length_weight_decay` and :func:`timescale_weight_decay`, which lower λ when the data grows: those
-    keep what a training forgets, and this is what was found best for the model. Only the abstract was read.
+    :func:`length_weight_decay` and :func:`timescale_weight_decay` lower λ when the data grows: they keep the part of a
+    training that is forgotten. This rule gives the λ that was found best for the model. Only the abstract was read.
 
     Units:  k is a ratio of tokens to parameters, new to old.
     Raises: ValueError, for a k that is not above 0, or a negative λ.

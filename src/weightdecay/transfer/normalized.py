@@ -14,13 +14,13 @@ from weightdecay.transfer.timescale import LINES, MEMORY
 
 
 def normalized_weight_decay(normalized: float, batch_size: float, samples: float, epochs: float) -> float:
-    r"""λ from a normalised λ that is meant to hold for every batch and length.
+    r"""λ from a normalised λ that is meant for every batch and length.
 
     .. math:: \lambda = \lambda_{\text{norm}} \sqrt{\frac{B}{N\,E}}
 
     Range:  AdamW and SGDW on CIFAR-10 and ImageNet32 in the source, where λ is not multiplied by the lr
             (``Independent`` here). A rule of thumb by the authors' own word.
-    Units:  λ is a fraction a step at the peak; B and N are in examples, E in epochs.
+    Units:  λ is a fraction per step at the peak; B and N are in examples, E in epochs.
     Raises: ValueError, for values out of range.
     Source: Loshchilov & Hutter 2017, arXiv:1711.05101, Appendix B.1.
 
@@ -59,12 +59,12 @@ NORMALIZED = Rule(
     answer=_normalized,
     applies=lambda c: c.length != c.batch and c.new.meaning in PULLS,
     keeps=_root_decay,
-    doubts=lambda c: ["a rule of thumb, by its authors' own word"],
+    doubts=lambda c: ["its authors call it a rule of thumb"],
     against={
-        BATCH.name: "λ × k against λ × √k: the first keeps the decay of a training, the second is a fit",
-        LENGTH.name: "λ ∝ 1/steps against 1/√steps: the first follows from the 1/(ηλ) steps of flat directions, the "
+        BATCH.name: "λ × k against λ × √k; the first keeps the decay of a training, the second is a fit",
+        LENGTH.name: "λ ∝ 1/steps against 1/√steps; the first follows from the 1/(ηλ) steps of flat directions, the "
         "second is a fit to a few lengths",
-        MEMORY.name: "λ × batch/data against the square root of everything that makes steps",
+        MEMORY.name: "λ × batch/data against λ ∝ 1/√steps",
         LINES.name: "λ × batch · D^−0.473 against √(batch/D)",
     },
 )

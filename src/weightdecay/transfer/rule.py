@@ -53,7 +53,7 @@ class Change:
         for name in SIZES:
             before, after = getattr(self.old, name), getattr(self.new, name)
             if before is None and after is not None:
-                raise MissingError(name, f"the new one is {after:g}, and the rules are about the ratio.")
+                raise MissingError(name, f"the new one is {after:g}, and the rules need the ratio of both.")
             positive(**{f"ratio_of_{name}": self.ratio(name)})
         positive(ratio_of_examples=self.length, ratio_of_steps=self.length / self.batch)
         if self.trains:
@@ -120,12 +120,12 @@ class Kept:
 
 
 def pull(s: Setting, width: float) -> Quantity:
-    """By how much a step shrinks the weights."""
+    """The fraction by which a step shrinks the weights."""
     return pull_words(s), s.shrinking
 
 
 def decay(s: Setting, width: float) -> Quantity:
-    """How much is decayed over the whole training."""
+    """The total decay over the whole training."""
     return f"{pull_words(s)} × steps", s.shrinking * s.steps
 
 
@@ -137,17 +137,17 @@ def strength(s: Setting, width: float) -> Quantity:
 def pull_words(s: Setting) -> str:
     """Return the words for the product of lr and λ.
 
-    Where the gain is not known the pull is known only up to it (ηλ), and under L2 and Adam there is none.
+    If the gain is not known, the pull is known only up to this factor (ηλ); L2 under Adam has no pull.
     """
     return "pull" if s.pull is not None else "lr·λ"
 
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """All that is known of a rule. It stands in one file with its function, whose docstring has formula and units.
+    """A rule for λ and lr, with its source and its range. The docstring of its function has formula and units.
 
-    ``advise`` applies it where ``applies`` says so, on the lr and on a λ that the lr multiplies. The rules in
-    :data:`weightdecay.transfer.RULES` make the table of ``docs/transfer.md`` and are all under the same tests.
+    ``advise`` applies it to changes for which ``applies`` is true, with the lr and a λ that the lr multiplies. The
+    rules in :data:`weightdecay.transfer.RULES` make the table of ``docs/transfer.md`` and share their tests.
     """
 
     name: str

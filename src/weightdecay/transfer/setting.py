@@ -1,4 +1,4 @@
-"""What a user has, and wants: the numbers that the rules are about."""
+"""The setting that a user has, and the changes that the user wants: the numbers that the rules need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weightdecay.transfer.domain import below_one, computed, known, non_negative
 
 
 class MissingError(ValueError):
-    """A rule needs a number that was not given; ``quantity`` names it, ``reason`` says what for."""
+    """A rule needs a number that was not given; ``quantity`` names it, and ``reason`` gives its purpose."""
 
     def __init__(self, quantity: str, reason: str) -> None:
         super().__init__(f"{quantity} is missing: {reason}")
@@ -20,7 +20,7 @@ class MissingError(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """A training, as far as the rules see it; None is what nobody said.
+    """The numbers of a training that the rules need; None stands for an unknown number.
 
     Units: ``lr`` at the peak of its schedule; ``weight_decay`` in the meaning of ``decay`` (default: the optimizer's
     own); ``batch_size`` and ``samples`` in examples, or both in tokens; ``parameters`` counts the model's.
@@ -52,8 +52,8 @@ class Setting:
         if self.decay != "":
             if str(self.decay).lower() == "logtime":
                 raise ValueError(
-                    "decay='logtime': its pull falls with t/horizon, so no single λ of another decay stands for it. "
-                    "convert_along(λ, old, new, lrs, horizon=…) has the λ of the same total pull over a schedule."
+                    "decay='logtime': its pull falls with t/horizon, so no single λ of another decay corresponds to "
+                    "it. convert_along(λ, old, new, lrs, horizon=…) gives the λ of the same total pull over a schedule."
                 )
             decay = known("decay", self.decay, DECAYS)
             self._set(decay="" if decay == self.kind.decay else decay)
@@ -66,7 +66,7 @@ class Setting:
             if getattr(self, name) is not None:
                 self._set(**{name: below_one(**{name: getattr(self, name)})[0]})
         if not isinstance(self.betas, (tuple, list)) or len(self.betas) != 2:
-            raise ValueError(f"betas={shown(self.betas)}: there are two, as in (0.9, 0.999).")
+            raise ValueError(f"betas={shown(self.betas)}: must be two numbers, as in (0.9, 0.999).")
         self._set(betas=below_one(beta1=self.betas[0], beta2=self.betas[1]))
         self._gain_is_known()
         self._fits()
@@ -79,7 +79,7 @@ class Setting:
         """Refuse what contradicts the optimizer's own gain, or cannot say it."""
         if self.family == "sgd" and self.momentum is None:
             raise MissingError(
-                "momentum", "of SGD it sets by how much a gradient moves a weight. It is 0.9 or 0 mostly."
+                "momentum", "for SGD it sets the factor by which a gradient moves a weight. It is usually 0.9 or 0."
             )
         if self.method == "tensorflowsgd" and self.dampening:
             raise ValueError(f"dampening={self.dampening:g}: TensorFlow's SGD has none. Leave it out.")
@@ -88,24 +88,24 @@ class Setting:
         for name in ("mean_square", "measured_gain"):
             if getattr(self, name) is not None and self.family != "adam":
                 raise ValueError(
-                    f"{name}={getattr(self, name):g}: the gain of {self.optimizer} is no measurement: it follows from "
-                    "momentum and dampening for SGD, is 1 for Adai, and a sign or an orthogonal matrix has none. "
-                    "Leave it out."
+                    f"{name}={getattr(self, name):g}: the gain of {self.optimizer} need not be measured. For SGD it "
+                    "follows from momentum and dampening, for Adai it is 1, and a sign or an orthogonal matrix has "
+                    "none. Leave it out."
                 )
         if self.mean_square is not None and self.kind.power is None:
             raise ValueError(
-                f"mean_square={self.mean_square:g}: the gain of {self.optimizer} is no power of v̄ (RAdam multiplies "
+                f"mean_square={self.mean_square:g}: the gain of {self.optimizer} is not a power of v̄ (RAdam multiplies "
                 "v̄^(−1/2) by r_t, AdaBound clips it). Give its measured_gain, effective_lr/lr."
             )
         if self.mean_square is not None and self.measured_gain is not None:
-            raise ValueError(f"mean_square={self.mean_square:g} beside measured_gain: each says the other. Give one.")
+            raise ValueError(f"mean_square={self.mean_square:g} beside measured_gain: either is enough. Pass only one.")
 
     def _fits(self) -> None:
         """Refuse an epoch or a training of less than a step, and products that leave the floats."""
         if self.batch_size and self.samples and self.batch_size > self.samples:
             raise ValueError(
                 f"batch_size={self.batch_size:g} exceeds samples={self.samples:g}: an epoch would be less than a step. "
-                "Both count examples, or both tokens."
+                "Count both in examples, or both in tokens."
             )
         if None not in (self.batch_size, self.epochs, self.samples) and not computed("steps", self.steps) >= 1:
             raise ValueError(f"epochs={self.epochs:g} of samples={self.samples:g} are less than a step. Train longer.")
@@ -114,7 +114,7 @@ class Setting:
                 if not 0 < product < float("inf"):
                     raise ValueError(
                         f"lr={self.lr:g} with weight_decay={self.weight_decay:g}: a step would shrink the weights by "
-                        f"{product:g}, which no float holds. Check their units."
+                        f"the fraction {product:g}, which no float holds. Check their units."
                     )
 
     @property
@@ -166,7 +166,7 @@ class Setting:
 
     @property
     def pull(self) -> float | None:
-        """By which fraction a step at the peak shrinks the weights; None without a gain, and for L2 that √v̂ divides."""
+        """The fraction by which a step at the peak shrinks the weights; None without a gain, and for L2 under Adam."""
         if self.meaning not in ("l2", "stable"):
             return self.strength
         if self.family == "adam" and self.meaning == "l2":
@@ -192,9 +192,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What shall be different; None stays. ``width`` is a factor.
+    """The wanted changes; None leaves a value as it is. ``width`` is a factor.
 
-    ``lr`` is for another algorithm only: no rule turns an lr of SGD into one of Adam, or one of Adam into one of Padam.
+    ``lr`` is for another algorithm only: no rule converts an lr of SGD into one of Adam, or of Adam into one of Padam.
 
     Raises: ValueError, for values out of range, each called by its name with ``new_`` in front, and for unknown names.
     """

@@ -1,4 +1,4 @@
-"""τ = 1/(ηλ) steps = B/(ηλN) epochs, over how much of the past the weights average: as it was, or Power Lines' best."""
+"""The timescale τ = 1/(ηλ) steps = B/(ηλN) epochs over which the weights average the past: as before, or the best."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _timescale(s: Setting, width: float) -> Quantity:
 
 
 def _doubts_of_memory(c: Change) -> list[str]:
-    return [] if c.new.method == "adam" and c.new.meaning in PULLS else ["a constant τ was measured for AdamW"]
+    return [] if c.new.method == "adam" and c.new.meaning in PULLS else ["a constant τ was measured only for AdamW"]
 
 
 MEMORY = Rule(
@@ -114,8 +114,8 @@ MEMORY = Rule(
     keeps=_timescale,
     doubts=_doubts_of_memory,
     against={
-        LENGTH.name: "what is to stay: the decay over the whole training, or the memory of the weights in epochs. They "
-        "agree on the amount of data, and differ as soon as the number of epochs changes"
+        LENGTH.name: "the first keeps the decay over the whole training, the second the memory of the weights in "
+        "epochs. They agree on the amount of data, and differ as soon as the number of epochs changes"
     },
 )
 
@@ -200,9 +200,9 @@ def _share(s: Setting, width: float) -> Quantity:
 
 def _doubts_of_lines(c: Change) -> list[str]:
     low, high = PARAMETERS_TRIED
-    said = ["for language models trained with AdamW and μP on one pass over the data"]
+    said = ["it is for language models trained with AdamW and μP on one pass over the data"]
     if not all(low <= count <= high for count in c.both("parameters")):
-        said.append(f"fitted on models of {low:.3g} to {high:.3g} parameters")
+        said.append(f"it was fitted on models of {low:.3g} to {high:.3g} parameters")
     return said
 
 
@@ -212,7 +212,7 @@ LINES = Rule(
     change="batch, tokens D, parameters N",
     lr="as it was",
     weight_decay="× batch · D^−0.473 · N^−0.527",
-    kept="τ over its best value, 1.084 (D/N)^−0.527 of a training",
+    kept="τ over its best value, which is 1.084 (D/N)^−0.527 of a training",
     measured="AdamW, μP; text, 0.1 to 3.3 billion parameters",
     sources=("arXiv:2505.13738",),
     function=power_lines_weight_decay,
@@ -221,10 +221,10 @@ LINES = Rule(
     keeps=_share,
     doubts=_doubts_of_lines,
     against={
-        LENGTH.name: "the decay over the whole training stays, or the best memory, as a share of the training, falls "
-        "as (tokens per parameter)^−0.527: λ ∝ 1/D against D^−0.473. The first was measured on images over many "
-        "epochs, the second on text in one pass",
-        MEMORY.name: "both are about τ: the one finds its best value constant in epochs, the other finds that its "
+        LENGTH.name: "the first keeps the decay over the whole training; in the second the best memory, as a share of "
+        "the training, falls as (tokens per parameter)^−0.527. So λ ∝ 1/D against D^−0.473. The first was measured on "
+        "images over many epochs, the second on text in one pass",
+        MEMORY.name: "both are about τ; the first finds its best value constant in epochs, the second finds that its "
         "share of the training falls with tokens per parameter",
     },
 )
@@ -243,5 +243,5 @@ OWN_LINES = Rule(
     applies=lambda c: _reads(c) and c.new.meaning == "decoupled" and c.width == 1 and c.knows_lr,
     keeps=_share,
     doubts=_doubts_of_lines,
-    against={LINES.name: "the one keeps your distance from the best τ, the other goes there"},
+    against={LINES.name: "the first keeps your distance from the best τ, the second takes the best τ"},
 )

@@ -1,4 +1,4 @@
-"""Width × k: what μP's lr ∝ 1/width asks of λ."""
+"""Width × k: the λ that belongs to μP's lr ∝ 1/width."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def _hidden(c: Change, lr: float, weight_decay: float) -> Pair:
 
 
 def _doubts_of_width(c: Change) -> list[str]:
-    said = ["hidden matrices only, in μP; vectors and embeddings keep lr and λ"]
+    said = ["it is for hidden matrices only, in μP; vectors and embeddings keep lr and λ"]
     if c.new.family == "sign":
-        said.append(f"measured for AdamW, not for {c.new.optimizer}")
+        said.append(f"it was measured for AdamW, not for {c.new.optimizer}")
     elif c.new.family != "adam":
-        said.append("lr ∝ 1/width is Adam's; for SGD μP leaves both as they are")
+        said.append("lr ∝ 1/width is for Adam; for SGD μP leaves both as they are")
     elif c.new.meaning == "l2":
-        said.append("L2 under Adam has no pull to keep: no source says what its λ does over widths, so it was left")
+        said.append("L2 under Adam has no pull to keep, and no source says how its λ depends on width; λ stays")
     return said
 
 
@@ -69,9 +69,9 @@ LR_ONLY = Rule(
     about="width",
     change="width × k, L2 under Adam",
     lr="/ k",
-    weight_decay="left: no source",
+    weight_decay="as it was (no source)",
     kept="λ",
-    measured="Adam in μP: the lr alone",
+    measured="Adam in μP, for the lr alone",
     sources=("arXiv:2203.03466",),
     function=independent_width,
     answer=lambda c, lr, weight_decay: (independent_width(lr, weight_decay, c.width)[0], weight_decay),
@@ -118,9 +118,9 @@ SINGULAR = Rule(
     answer=lambda c, lr, weight_decay: square_root_width(lr, weight_decay, c.width),
     applies=lambda c: c.width != 1 and c.new.family == "adam" and c.new.meaning == "decoupled",
     keeps=_singular_values,
-    doubts=lambda c: ["matrices of transformers in the steady state; vectors with λ = 0"],
+    doubts=lambda c: ["it is for matrices of transformers in the steady state; vectors have λ = 0"],
     against={
-        PULL.name: "what is to stay over widths: the memory 1/(ηλ), or the size of singular values, measured as "
-        "√(lr/λ) · width^¾"
+        PULL.name: "the first keeps the memory 1/(ηλ), the second the size of the singular values, which was measured "
+        "as √(lr/λ) · width^¾"
     },
 )

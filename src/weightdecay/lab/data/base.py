@@ -26,7 +26,7 @@ class Facts:
 
     classes: int  # or the size of the vocabulary
     channels: int = 0  # 0: tokens, not images
-    size: int = 0  # pixels a side
+    size: int = 0  # pixels per side
 
 
 class Batch(NamedTuple):

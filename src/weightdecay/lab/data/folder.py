@@ -78,7 +78,8 @@ def scan(path: Path, tests: tuple[str, ...] = ("test", "val")) -> Folder:
     Raises: DataError, which names what is missing or does not belong there.
     """
     if not path.is_dir():
-        what = broken_link(path) or f"is no folder. It must hold train/<class>/… and {' or '.join(tests)}/<class>/…."
+        parts = f"train/<class>/… and {' or '.join(tests)}/<class>/…"
+        what = broken_link(path) or f"is not a folder. It must contain {parts}."
         raise DataError(f"{path} {what}")
     present = [name for name in tests if (path / name).is_dir()]
     if len(present) > 1:
@@ -145,7 +146,7 @@ def _images(root: str, inside: str) -> Iterator[str]:
                 yield name
             else:
                 raise DataError(
-                    f"{os.path.join(root, name)} is no image by its ending ({', '.join(ENDINGS)}). Move it away."
+                    f"{os.path.join(root, name)} is not an image by its ending ({', '.join(ENDINGS)}). Move it away."
                 )
 
 

@@ -49,7 +49,7 @@ class Pictures:
 class Images(Data):
     """Images in memory on the run's device.
 
-    An epoch is one permutation and, with augmentation, one number an image: a crop of the frame of four black pixels
+    An epoch is one permutation and, with augmentation, one number per image: a crop of the frame of four black pixels
     around it, flipped or not. Both are functions of the seed and the epoch.
     """
 
@@ -127,7 +127,7 @@ def _averaged(pictures: Pictures, size: int) -> Pictures:
     given = pictures.train_images.shape[1]
     if given % size:
         sizes = ", ".join(str(given // factor) for factor in range(1, given // 4 + 1) if given % factor == 0)
-        raise ValueError(f"image_size={size} does not divide the images' {given} pixels a side. Use one of {sizes}.")
+        raise ValueError(f"image_size={size} does not divide the images' {given} pixels per side. Use one of {sizes}.")
     train, test = (_shrunk(images, given // size) for images in (pictures.train_images, pictures.test_images))
     mean, deviation = moments(train)
     return replace(

@@ -183,7 +183,7 @@ class Stream(Data):
     def __init__(self, photos: Photos, run: Run, place: Place) -> None:
         check(run)
         if run.image_size:
-            raise ValueError(f"image_size={run.image_size}: photos are cut to {SIZE} pixels a side. Leave it at 0.")
+            raise ValueError(f"image_size={run.image_size}: photos are cut to {SIZE} pixels per side. Leave it at 0.")
         self.photos, self.run, self.place = photos, run, place
         self.device = torch.device(place.device)
         folder, classes = photos.folder, len(photos.folder.classes)

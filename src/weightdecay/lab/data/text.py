@@ -65,7 +65,7 @@ class Columns:
 
 
 class Text(Data):
-    """A text: every epoch reads it from its beginning, in ``batch_size`` columns, ``sequence`` tokens a step."""
+    """A text: every epoch reads it from its beginning, in ``batch_size`` columns, ``sequence`` tokens per step."""
 
     metric = PERPLEXITY
 

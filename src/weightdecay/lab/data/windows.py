@@ -70,6 +70,6 @@ class Windows:
         return pixels.view(-1, *self.image).permute(0, 3, 1, 2)
 
     def along(self, values: tuple[float, ...], dtype: torch.dtype) -> Tensor:
-        """Return one number a channel in the shape of a row of pixels, along which a processor is fast."""
+        """Return one number per channel in the shape of a row of pixels, along which a processor is fast."""
         one_each = torch.tensor(values, dtype=torch.float64).to(self.windows.device, dtype)
         return one_each.repeat(self.image[1]) if self.channels_last else one_each.view(-1, 1, 1)

@@ -55,7 +55,7 @@ class Executor(ABC):
     def map(
         self, function: Callable[[Item], Value], items: Sequence[Item]
     ) -> Generator[Outcome[Item, Value], None, None]:
-        """Yield exactly one outcome an item, as they finish, in any order.
+        """Yield exactly one outcome per item, as they finish, in any order.
 
         A call that raises is an outcome; the others go on. Ctrl-C, an exception in the loop over the iterator, and
         closing the iterator end every call and every worker. Where the iterator is kept in a variable, close it:

@@ -29,15 +29,15 @@ class Gpus(WorkersExecutor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("per_gpu", self.per_gpu, 1, "It is how many workers compute on a card.")
+        whole("per_gpu", self.per_gpu, 1, "It is the number of workers on each card.")
         if self.gpus is None:
             return
-        whole("gpus", self.gpus, 1, "Leave it out for every visible card.")
+        whole("gpus", self.gpus, 1, "Omit it to use every visible card.")
         given = _given()
         if given is not None and self.gpus > len(given):
             raise ValueError(
                 f"gpus={self.gpus} cannot be used. {VISIBLE}={','.join(given)} makes {len(given)} visible. "
-                "Leave it out for every visible card."
+                "Omit it to use every visible card."
             )
 
     def open(self) -> Workers:

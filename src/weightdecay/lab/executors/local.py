@@ -12,7 +12,7 @@ from weightdecay.lab.executors.workers import Workers, WorkersExecutor
 
 @dataclass(frozen=True)
 class Local(WorkersExecutor):
-    """``jobs`` worker processes of one thread each (None: one a usable core)."""
+    """``jobs`` worker processes of one thread each (None: one per available core)."""
 
     jobs: int | None = None
     retries: int = 2
@@ -20,7 +20,7 @@ class Local(WorkersExecutor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.jobs is not None:
-            whole("jobs", self.jobs, 1, "Leave it out for one worker a usable core.")
+            whole("jobs", self.jobs, 1, "Omit it to use one worker per available core.")
 
     def width(self) -> int:
         """As many as there are workers."""

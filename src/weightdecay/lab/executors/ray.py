@@ -39,11 +39,11 @@ class Ray(WorkersExecutor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.address is not None:
-            text("address", self.address, 'That is "host:port", or "auto" on a node of the cluster.')
-        number("gpus", self.gpus, 0, "It is what one run takes of a card.")
-        number("cpus", self.cpus, 0, "It is what one run takes.")
+            text("address", self.address, 'Write "host:port", or "auto" on a node of the cluster.')
+        number("gpus", self.gpus, 0, "It is the part of a card that one run takes.")
+        number("cpus", self.cpus, 0, "It is the number that one run takes.")
         if self.cpus == 0:
-            raise ValueError(f"cpus={self.cpus!r}: then a node would begin every run at once. Say what one takes.")
+            raise ValueError(f"cpus={self.cpus!r}: a node would then begin every run at once. Use a number above 0.")
 
     def open(self) -> Workers:
         """Connect.

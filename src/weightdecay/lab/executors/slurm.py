@@ -61,23 +61,23 @@ class Slurm(WorkersExecutor):
         if not isinstance(self.folder, (str, Path)) or not str(self.folder):
             raise ValueError(
                 f"folder={self.folder!r}: the executor 'slurm' needs a folder that this machine and the nodes share, "
-                'where its jobs leave logs and results. Give one: folder="jobs".'
+                'in which its jobs write logs and results. Set one: folder="jobs".'
             )
         for setting in ("partition", "memory"):
             if getattr(self, setting) is not None:
-                text(setting, getattr(self, setting), "Leave it out for what Slurm gives by default.")
+                text(setting, getattr(self, setting), "Omit it to use Slurm's default.")
         whole("minutes", self.minutes, 1, "It is the time limit of a job.")
-        whole("cpus", self.cpus, 1, "It is what one run takes.")
-        whole("gpus", self.gpus, 0, "It is what one run takes.")
-        whole("at_once", self.at_once, 1, "It is how many jobs of an array run at once.")
-        whole("queued", self.queued, 1, "It is how many jobs are with Slurm at a time.")
-        whole("renewals", self.renewals, 0, "It is how often a job at its time limit is requeued.")
+        whole("cpus", self.cpus, 1, "It is the number that one run takes.")
+        whole("gpus", self.gpus, 0, "It is the number that one run takes.")
+        whole("at_once", self.at_once, 1, "It is the number of jobs of an array that run at the same time.")
+        whole("queued", self.queued, 1, "It is the number of jobs that are submitted to Slurm at a time.")
+        whole("renewals", self.renewals, 0, "It is the number of times that a job at its time limit is requeued.")
         number("poll_seconds", self.poll_seconds, 0.01, "It is the time between two looks for results.")
         number("patience", self.patience, 0.01, "It is the time a result file needs to become visible.")
         if isinstance(self.setup, str) or not all(isinstance(line, str) for line in self.setup):
-            raise ValueError(f"setup={self.setup!r}: give a list of lines of shell, such as ['module load cuda'].")
+            raise ValueError(f"setup={self.setup!r}: must be a list of lines of shell, such as ['module load cuda'].")
         if not isinstance(self.options, Mapping):
-            raise ValueError(f"options={self.options!r}: give options of sbatch by name, such as {{'account': 'lab'}}.")
+            raise ValueError(f"options={self.options!r}: must be names and values, such as {{'account': 'lab'}}.")
 
     def open(self) -> Workers:
         """Return what submits.

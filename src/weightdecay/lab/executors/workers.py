@@ -125,7 +125,7 @@ class WorkersExecutor(Executor):
     def map(
         self, function: Callable[[Item], Value], items: Sequence[Item]
     ) -> Generator[Outcome[Item, Value], None, None]:
-        """Yield exactly one outcome an item, as they finish; see :class:`Executor`.
+        """Yield exactly one outcome per item, as they finish; see :class:`Executor`.
 
         Raises: what pickling raises, before anything starts, for a function or an item that cannot travel.
         """

@@ -87,7 +87,7 @@ def _check(name: str, kind: str, facts: Facts) -> None:
         )
     if kind == IMAGES and facts.size < SMALLEST:
         raise ValueError(
-            f"images of {facts.size} pixels a side are too small for the network {name!r}: it needs {SMALLEST}. "
+            f"images of {facts.size} pixels per side are too small for the network {name!r}: it needs {SMALLEST}. "
             "Use larger images."
         )
 

@@ -12,7 +12,7 @@ from weightdecay.lab.models.form import default_weights, small
 def densenet121(facts: Facts) -> nn.Module:
     """Four dense blocks of 6, 12, 24 and 16 layers, each adding 32 channels.
 
-    Form: torchvision's; up to 64 pixels a side with a bare 3×3 stem of stride 1 (no norm, no pooling), as in
+    Form: torchvision's; up to 64 pixels per side with a bare 3×3 stem of stride 1 (no norm, no pooling), as in
     kuangliu/pytorch-cifar, which joins channels in the other order: the same functions, channels renumbered. PyTorch's
     default initialisation. Shapes: (n, channels, h, w) → (n, classes).
     Parameters: 6,956,298 at 32 pixels for 3 channels and 10 classes. Source: Huang et al., arXiv:1608.06993.

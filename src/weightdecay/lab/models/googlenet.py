@@ -64,8 +64,9 @@ class Inception(nn.Module):
 def googlenet(facts: Facts, *, paper_eps: bool = False) -> nn.Sequential:
     """A 3×3 convolution and nine inception modules with batch norm; no auxiliary classifiers.
 
-    Form: weiaicunzai/pytorch-cifar100's, made for 32 pixels a side, and the same for all sizes: at 224 pixels it costs
-    some fifty times as much. The mean over what pixels are left, dropout 0.4; PyTorch's default initialisation.
+    Form: weiaicunzai/pytorch-cifar100's, made for 32 pixels per side, and the same for all sizes: at 224 pixels it
+    costs some fifty times as much. The mean over the pixels that are left, dropout 0.4; PyTorch's default
+    initialisation.
     ``paper_eps``: the paper's code passes the number of channels where batch norm expects ε, once in every module
     (issue 96 of that repository), which nearly silences the branch of 5×5; True repeats that.
     Shapes: (n, channels, h, w) → (n, classes). Parameters: 6,166,250 for 3 channels and 10 classes.

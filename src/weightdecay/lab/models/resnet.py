@@ -38,7 +38,7 @@ def resnet20(facts: Facts, *, width: int = 16) -> nn.Sequential:
 def resnet18(facts: Facts) -> nn.Module:
     """Four stages of two basic blocks, 64 to 512 channels.
 
-    Form: torchvision's; up to 64 pixels a side with a 3×3 stem of stride 1 and no pooling, and PyTorch's default
+    Form: torchvision's; up to 64 pixels per side with a 3×3 stem of stride 1 and no pooling, and PyTorch's default
     initialisation for all sizes, both as in kuangliu/pytorch-cifar. Shapes: (n, channels, h, w) → (n, classes).
     Parameters: 11,173,962 at 32 pixels for 10 classes. Source: He et al., arXiv:1512.03385.
     """

@@ -49,6 +49,6 @@ def _stack(facts: Facts, norm: type[nn.BatchNorm2d] | None) -> nn.Sequential:
                 layers.append(norm(outputs))
             layers.append(nn.ReLU(inplace=True))
             inputs = outputs
-        # Rounding up, so that 28 or 8 pixels a side have one left after five halvings too.
+        # Rounding up, so that 28 or 8 pixels per side have one left after five halvings too.
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, facts.classes))

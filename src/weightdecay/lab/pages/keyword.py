@@ -10,7 +10,7 @@ from typing import Any
 
 from weightdecay.measuring import HEADINGS, Measured, MeasureError, measure
 
-# One line a module, its distribution and the optimizers.
+# One line per module, its distribution and the optimizers.
 LISTED = """
 torch.optim torch: SGD | SGD(momentum=0.9) | SGD(momentum=0.9, dampening=0.9) | Adam | AdamW | NAdam | RAdam
 torch.optim torch: NAdam(decoupled_weight_decay=True) | RAdam(decoupled_weight_decay=True) | Adamax | Adadelta

@@ -102,7 +102,7 @@ def draw(figure: Figure, folder: Path, name: str, caption: str) -> Drawing:
     """Write ``name.png`` and ``name.svg`` into the folder and return the figure for a page.
 
     ``name`` must differ from those of the page's other figures. The page's copy has no titles: the section and the
-    caption say what it is. Call once a figure. Raises: OSError, where the folder cannot be written.
+    caption say what it is. Call once per figure. Raises: OSError, where the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     save(figure, folder, name)

@@ -68,9 +68,9 @@ def document_of(comparison: Comparison, drawn: Mapping[str, Picture]) -> Documen
             Section(
                 f"Every cell of the grid ({len(comparison.cells)})",
                 (
-                    f"“Best epoch” is each run’s lowest {metric.name} over its epochs, the number the paper reports. "
-                    "It looks at the test set once per epoch and keeps the luckiest look; the table above does not use "
-                    "it.",
+                    f"“Best epoch” is each run’s lowest {metric.name} over its epochs, the number that the paper "
+                    "reports. The test set chooses this epoch, which makes the number too good; the table above does "
+                    "not use it.",
                 ),
                 (compared.every_cell(comparison),),
                 folded=True,
@@ -101,16 +101,17 @@ def read(comparison: Comparison) -> list[str]:
     if count > 1:
         said.append(
             "Differences are taken seed by seed, because a seed gives every optimizer the same wrong labels, initial "
-            "weights and order of the data; the test images are the same throughout, so their choice is not in the "
-            f"interval. The interval is a t interval on {count - 1} degree{'s' if count > 2 else ''} of freedom, not "
-            "corrected for looking at several optimizers. “Beyond seed noise” means that it leaves out 0."
+            "weights and order of the data. The test images are the same for all runs, so the interval does not "
+            f"include their choice. It is a t interval on {count - 1} degree{'s' if count > 2 else ''} of freedom, "
+            "not corrected for the comparison of several optimizers. “Beyond seed noise” means that the interval does "
+            "not contain 0."
         )
         said.append(
             "The effective lr is the lr times the optimizer’s mean gain: 1/(1 − momentum) for SGD, the model’s 1/√v̄ "
             "for Adam."
         )
     said.append(
-        f"λ {'and lr were' if lrs_chosen else 'was'} chosen by this same {metric.name}: that peeks at the test set, "
+        f"λ {'and lr were' if lrs_chosen else 'was'} chosen by this same {metric.name}. The choice uses the test set, "
         "equally for all, so every number here is a little too good. “Edge” marks a value at the end of its grid."
     )
     return said
@@ -128,12 +129,13 @@ def asides(comparison: Comparison) -> str:
     said = []
     if any(cell.point.weight_decay == 0 for cell in comparison.cells):
         said.append(
-            "λ = 0 stands apart at the left; there all decays of a method are the same optimizer and share their runs."
+            "λ = 0 is drawn apart at the left; there all decays of a method are the same optimizer and share their "
+            "runs."
         )
     if any(one.decay in TIMES_LR for one in comparison.standings):
         said.append(
-            "Decoupled and corrected decay are drawn at λ·η, as the first is in the paper: at the peak lr they take "
-            "that fraction of a weight in a step."
+            "Decoupled and corrected decay are drawn at λ·η, as the paper draws decoupled decay: at the peak lr they "
+            "take that fraction of a weight per step."
         )
     if comparison.question.classes:
         classes = comparison.question.classes
@@ -145,7 +147,7 @@ def learned(comparison: Comparison) -> str:
     """Return what a training loss near 0 means, where some labels are wrong."""
     if not comparison.question.label_noise:
         return ""
-    return " Wrong labels are included: a training loss near 0 means that they were learned by heart."
+    return " Wrong labels are included: a training loss near 0 means that they were memorised."
 
 
 def answer(comparison: Comparison) -> str:
@@ -161,7 +163,7 @@ def answer(comparison: Comparison) -> str:
     if winner.without is not None and winner.without is not winner.best:
         sentences.append(_what_decay_gains(winner, say))
     for verdict, text in (
-        ("the same runs", "{} {} measured by the same runs, so that there is nothing to tell apart."),
+        ("the same runs", "{} {} measured by the same runs, so there is no difference."),
         ("within seed noise", "{} {} not distinguishable from it with these seeds."),
         ("beyond seed noise", "{} {} worse beyond seed noise."),
     ):
@@ -169,7 +171,7 @@ def answer(comparison: Comparison) -> str:
         if names:
             sentences.append(text.format(_list(names), "is" if len(names) == 1 else "are"))
     if others and len(question.seeds) == 1:
-        sentences.append("With one seed nothing can be said about noise: use three or more.")
+        sentences.append("One seed says nothing about noise; use three or more.")
     if others:
         sentences.append(_decay_or_optimizer(comparison, say))
     sentences.append(_against_the_paper(comparison))
@@ -217,19 +219,19 @@ def notes(comparison: Comparison) -> list[str]:
             point = standing.best.point
             found.append(
                 f"{standing.title}: the best value (λ = {decay(point.weight_decay)}, lr = {point.lr:g}) lies at "
-                f"the edge of its grid; a better one may lie beyond. Widen {' and '.join(standing.edges)}."
+                f"the edge of its grid; a better one may lie beyond it. Widen {' and '.join(standing.edges)}."
             )
     diverged = [cell for cell in comparison.cells if cell.diverged]
     if diverged:
         runs = sum(cell.diverged for cell in diverged)
         names = [f"{cell.point.curve} at λ = {decay(cell.point.weight_decay)}" for cell in diverged]
         found.append(
-            f"{runs} {'run' if runs == 1 else 'runs'} diverged (the loss stopped being finite) and "
-            f"{'counts' if runs == 1 else 'count'} with the error reached: {_list(names)}."
+            f"{runs} {'run' if runs == 1 else 'runs'} diverged (the loss was no longer finite) and "
+            f"{'counts' if runs == 1 else 'count'} with the error that was reached: {_list(names)}."
         )
     clamped = sum(result.clamped_steps for result in comparison.results)
     if clamped:
-        found.append(f"In {clamped} steps the decay would have taken more than the whole weight and was held at it.")
+        found.append(f"In {clamped} steps the decay would have exceeded the whole weight and was limited to it.")
     skipped = sum(result.skipped_steps for result in comparison.results)
     if skipped:
         found.append(f"{skipped} steps had a gradient that was not finite and were skipped.")
@@ -274,7 +276,7 @@ def _against_the_paper(comparison: Comparison) -> str:
         return (
             f"The best λ of {one.method.title} here is {digits(best / PAPER_WEIGHT_DECAY)} times the paper’s "
             f"{PAPER_WEIGHT_DECAY}, and this training is {digits(PAPER_STEPS / steps)} times shorter: λ × steps is "
-            f"{digits(here)} here and {digits(there)} there, as the rule λ ∝ 1/steps has it."
+            f"{digits(here)} here and {digits(there)} there, as the rule λ ∝ 1/steps says."
         )
     return (
         f"λ × steps of {one.method.title} is {digits(here)} at its best here; the paper’s {PAPER_WEIGHT_DECAY} × "

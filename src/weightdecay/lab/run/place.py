@@ -43,10 +43,10 @@ class Place:
         if kind not in DEVICES or (colon and (kind == "auto" or not number.isdecimal())):
             hint = " Did you mean 'cuda'?" if kind.lower() == "gpu" else nearest(kind, DEVICES)
             raise SettingsError(
-                f"device={self.device!r} is no device.{hint} Use auto (the GPU if there is one), cpu, cuda or cuda:1."
+                f"device={self.device!r} is not a device.{hint} Use auto (a GPU if there is one), cpu, cuda or cuda:1."
             )
         if self.workers < 0:
-            raise SettingsError(f"workers={self.workers}: a number of processes, 0 or more; 0 decodes in this one.")
+            raise SettingsError(f"workers={self.workers}: must be at least 0; with 0 this process decodes.")
         if not self.checkpoint_seconds >= 0:
             raise SettingsError(f"checkpoint_seconds={self.checkpoint_seconds:g}: seconds, 0 or more.")
 

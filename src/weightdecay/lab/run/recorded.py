@@ -166,7 +166,7 @@ def read_runs(path: Path) -> list[Recorded]:
     reader = csv.DictReader(io.StringIO(text))
     missing = {"address", "status", "best", "last"} - set(reader.fieldnames or ())
     if missing:
-        raise SettingsError(f"{path} is no table of runs: it has no column {min(missing)!r}.")
+        raise SettingsError(f"{path} is not a table of runs: it has no column {min(missing)!r}.")
     return [_read(row, f"{path}, line {number}") for number, row in enumerate(reader, 2)]
 
 

@@ -3,7 +3,7 @@
 ::
 
     runs/<address>/run.json             what the run is, for a person
-                   epochs.jsonl         a line an epoch, appended as it is measured
+                   epochs.jsonl         a line per epoch, appended as it is measured
                    checkpoint.pt        how far it is, with its checksum; gone once it has finished
                    checkpoint.1.pt      the one before
                    result.json          what came of it, with its checksum

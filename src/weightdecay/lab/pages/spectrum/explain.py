@@ -73,8 +73,8 @@ def meaning(run: Run) -> str:
     decay = decay.partition("(")[0].strip()  # "stable(power=0.25)" is a stable decay
     if decay == "vanilla":
         raise SettingsError(
-            f"{run}: under vanilla decay λ₀/η is another λ at every learning rate, and none of them can be drawn into "
-            "a spectrum. Call weightdecay.spectrum in Python, with the λ that you mean."
+            f"{run}: under vanilla decay λ₀/η is another λ at every learning rate, and a spectrum has a place for only "
+            "one. Call weightdecay.spectrum in Python, with the λ that you mean."
         )
     return decay
 
@@ -88,7 +88,7 @@ def total_lr(of: Trained) -> float:
 
 
 def budget_of(run: Run, steps: int, gain: float = 1.0) -> float:
-    """Return Σ η·gain of a whole training of ``steps`` steps an epoch."""
+    """Return Σ η·gain of a whole training of ``steps`` steps per epoch."""
     return gain * sum(_of_epoch(run, number, steps) for number in range(run.epochs))
 
 

@@ -37,7 +37,7 @@ def wide(share: Share) -> str:
     """Return what to do where the bounds of a share are far apart; else nothing."""
     if share.high - share.low <= WIDE:
         return ""
-    return "The bounds of the share below λ are far apart: more --points resolve smaller eigenvalues."
+    return "The bounds of the share below λ are far apart. Use more --points, which resolve smaller eigenvalues."
 
 
 def cells(one: Direction) -> tuple[str, str, str]:
@@ -106,7 +106,7 @@ def prediction_figure(found: Measured) -> Figure:
         decades(axes.xaxis)
         decades(axes.yaxis, between=True)
         axes.set_ylim(0.5, 10)
-        axes.set_title("What the quadratic with this spectrum expects of λ")
+        axes.set_title("Expected loss against λ, for a quadratic with this spectrum")
         figure.legend(loc="outside lower center", ncols=1)
     return figure
 
@@ -152,15 +152,15 @@ def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
     seen = sum(len(targets) for _, targets in of.data)
     drawn = draw(
         spectrum_figure(found), out, "spectrum",
-        f"How many of the {size:,} eigenvalues lie where, by absolute value: {len(spectrum.density.probes)} × "
-        f"{len(spectrum.density.probes[0].nodes)} nodes of Lanczos, from random vectors. A node stands for its "
-        "neighbourhood; near 0 that may be wide, and hold eigenvalues of either sign. Left of the dashed line decay is "
-        "the stronger part of H + λ.",
+        f"The distribution of the {size:,} eigenvalues by absolute value, from {len(spectrum.density.probes)} × "
+        f"{len(spectrum.density.probes[0].nodes)} nodes of Lanczos with random vectors. A node stands for its "
+        "neighbourhood. Near 0 the neighbourhood may be wide and contain eigenvalues of either sign. Left of the "
+        "dashed line λ is the larger part of H + λ.",
     )  # fmt: skip
     curves = draw(
         prediction_figure(found), out, "prediction",
-        "Expected after a training as long as the run’s, for a quadratic loss with the measured spectrum, as a part of "
-        "what λ = 0 leaves.",
+        "Expected value after a training as long as the run, for a quadratic loss with the measured spectrum, as a "
+        "fraction of the value at λ = 0.",
     )  # fmt: skip
     rows = [cells(one) for one in spectrum.directions(lam)]
     table = Table(("Eigenvalue h", "Bias, λ/(h + λ) of θ*", "Time to 1/e, in Ση·gain"), rows)
@@ -172,17 +172,17 @@ def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
     bests = Table(("Length", "Ση·gain", *(f"Best λ for the {words}" for words in QUESTIONS.values())), best_rows)
     answer = (
         f"The largest eigenvalue is {top[0]:.4g}, the sum of all {spectrum.trace.value:.4g} ± "
-        f"{spectrum.trace.error:.2g}. λ = {lam:.3g} (as in L2) is the stronger part of H + λ in {percent(share)} of "
-        f"{size:,} directions, and more than ten times the other in {percent(spectrum.share(lam / 10))}: there it "
-        "alone decides how fast and where weights go."
+        f"{spectrum.trace.error:.2g}. λ = {lam:.3g} (as in L2) is the larger part of H + λ in {percent(share)} of "
+        f"{size:,} directions, and more than ten times the other in {percent(spectrum.share(lam / 10))}. In these λ "
+        "alone determines where the weights go and how fast."
     )
     notes = [
         f"Weights: {of.note}.",
         *([wide(share)] if wide(share) else []),
-        "The network is in eval mode: its batch-norm statistics stand still, and nothing is dropped out.",
-        "A best λ here is that of a quadratic loss around the trained weights, whose minimum they are taken for, with "
-        "initial weights that know nothing of it. A network is no quadratic: examples/spectrum_predicts.py measures "
-        "how far off that is.",
+        "The network is in eval mode: its batch-norm statistics are fixed, and there is no dropout.",
+        "A best λ on this page is that of a quadratic loss whose minimum is at the trained weights, and whose initial "
+        "weights are independent of the minimum. A network is not a quadratic; examples/spectrum_predicts.py measures "
+        "the error of this assumption.",
     ]
     document = Document(
         title="weightdecay spectrum",
@@ -191,16 +191,18 @@ def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
         sections=(
             Section("The spectrum", (), (drawn,)),
             Section(
-                "The largest eigenvalues", ("What Corollaries 1 and 2 say in each of these directions.",), (table,)
+                "The largest eigenvalues",
+                ("Bias and time of each of these directions, by Corollaries 1 and 2.",),
+                (table,),
             ),
-            Section("The best λ for a training length", (PREDICTED,), (bests, curves)),
+            Section("The best λ for each length of training", (PREDICTED,), (bests, curves)),
         ),
         facts=(
             ("Run", str(of.run)),
             ("Data", f"{seen:,} of {of.examples:,} training {of.unit}, {AS_MEASURED[of.unit]}"),
             ("Matrix", f"{found.kind}, {size:,} × {size:,}, {found.products} products"),
             ("λ", f"{of.run.weight_decay:g} in the run’s own meaning, which is {found.per_l2:.3g} times L2’s"),
-            ("Ση·gain", f"{found.total_lr:.4g} over the training, {found.last_lr:.3g} a step at its end"),
+            ("Ση·gain", f"{found.total_lr:.4g} over the training, {found.last_lr:.3g} per step at its end"),
         ),
         command=command,
         downloads={"spectrum.csv": numbers(found)},
@@ -208,12 +210,12 @@ def page(found: Measured, of: Trained, out: Path, command: str) -> Path:
     return write(document, out, "spectrum")
 
 
-AS_MEASURED = {"images": "without augmentation", "tokens": "each step read as if nothing stood before it"}
+AS_MEASURED = {"images": "without augmentation", "tokens": "each step read without the text before it"}
 
 PREDICTED = (
-    "Three questions, because the answer depends on what is asked. The training loss does not care for flat "
-    "directions. The distance to the minimum counts all alike, so that initial weights have to be forgotten: that asks "
-    "for the less λ the longer one trains. What finitely many examples cost asks for the more, since decay then has to "
-    "do what stopping early did; which of the two is felt depends on the network. λ in the table is in the run’s own "
-    "meaning, in the figure as in L2."
+    "The best λ depends on the quantity that shall be small; the table has three of them. The training loss ignores "
+    "flat directions. The distance to the minimum counts all directions alike, so the initial weights must be "
+    "forgotten, and the best λ falls with the length of the training. For the cost of finitely many examples the best "
+    "λ rises with the length, since decay must then replace early stopping. It depends on the network which of the two "
+    "matters. λ in the table has the run’s own meaning, and in the figure that of L2."
 )

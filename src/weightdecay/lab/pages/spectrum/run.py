@@ -75,16 +75,16 @@ def find(name: str, store: Path) -> RunFolder:
     runs = store / "runs"
     if not runs.is_dir():
         raise SettingsError(
-            f"{name} is no folder of a run, and {store} holds no runs to look for it in. Name the folder "
-            "runs/ADDRESS itself, or the --out of weightdecay train, sweep or compare with --store."
+            f"{name} is not the folder of a run, and {store} contains no runs in which to look for it. Name the folder "
+            "runs/ADDRESS itself, or use --store to name the --out of weightdecay train, sweep or compare."
         )
     there = [each for each in sorted(runs.iterdir()) if (each / "run.json").is_file()]
     found = [each for each in there if each.name.startswith(name.lower())]
     if len(found) > 1:
-        raise SettingsError(f"{name!r} is the beginning of {len(found)} runs in {store}. Give more of the address.")
+        raise SettingsError(f"{name!r} is the beginning of {len(found)} runs in {store}. Write more of the address.")
     if not found:
         near = difflib.get_close_matches(name.lower(), [each.name for each in there], n=1)
-        hint = f"Did you mean {near[0]}?" if near else "Give an address, as its run.json's folder is named."
+        hint = f"Did you mean {near[0]}?" if near else "An address is the name of the folder that contains run.json."
         raise SettingsError(f"none of the {len(there)} runs in {store} is {name!r}. {hint}")
     return RunFolder(found[0])
 
@@ -113,7 +113,7 @@ def trained(
     try:
         task.check(run)
     except ValueError as error:
-        raise SettingsError(f"{error} Of a network of your own, call weightdecay.spectrum in Python.") from None
+        raise SettingsError(f"{error} For a network of your own, call weightdecay.spectrum in Python.") from None
     if result is not None and result.status == "diverged":
         raise SettingsError(f"{run}: it diverged. A network that is not finite has no spectrum.")
     plain = replace(run, augment=False, processes=1)
@@ -124,7 +124,7 @@ def trained(
     model = layout.laid_out(model, run, place)
     state, epochs, note = _state(folder, run, result, place, again, on_epoch)
     model.load_state_dict(state)
-    examples = task.load(replace(plain, batch_size=1, sequence=1), place).steps  # one a step
+    examples = task.load(replace(plain, batch_size=1, sequence=1), place).steps  # one per step
     if data.facts.channels:
         shown = task.load(replace(plain, batch_size=batch), place)
     else:
@@ -168,28 +168,29 @@ def _state(
         content = folder.load_checkpoint()
         if content is None:
             raise SettingsError(
-                f"{folder.path} has neither a result nor a checkpoint: the run was stopped before it kept one. "
-                "Train it first: the command that began it goes on."
+                f"{folder.path} has neither a result nor a checkpoint: the run was stopped before it wrote one. "
+                "Train it first; the command that started it continues it."
             )
         epochs = tuple(Epoch(**epoch) for epoch in content["epochs"])
-        where = f"the run's checkpoint, in epoch {content['epoch']} of {run.epochs}: it has not finished"
+        where = f"the run's checkpoint, in epoch {content['epoch']} of {run.epochs}; the run has not finished"
         return content["model"], epochs, where
     weights = folder.weights()
     if weights is not None:
-        return weights, result.epochs, f"{folder.kept}, by their hash those of the finished run"
+        return weights, result.epochs, f"{folder.kept}; their hash is that of the finished run"
     if not again:
         raise SettingsError(
-            f"{run} has finished, and its weights were not kept, as those of sweeps are not. Add --train-again to "
-            f"train it once more, which took {result.seconds:.0f} s: equal runs give equal weights, and the hash in "
-            "its result says whether they came out."
+            f"{run} has finished, and its weights were not kept; sweeps do not keep them. Add --train-again to "
+            f"train it once more, which took {result.seconds:.0f} s. Equal runs give equal weights, and the hash in "
+            "its result shows whether they are the same."
         )
     weights = _again(run, place, on_epoch)
     if digest(weights) == result.weights:
         folder.save_weights(weights)
-        return weights, result.epochs, f"trained again, by their hash those of the result; kept in {folder.kept}"
+        return weights, result.epochs, f"trained again; their hash is that of the result; kept in {folder.kept}"
     return weights, result.epochs, (
-        "trained again, but the weights differ from those of the result (another machine, number of threads or "
-        "version decides the last bits): the spectrum is of a run like it, not of it; they are not kept"
+        "trained again, but the weights differ from those of the result, because another machine, another number of "
+        "threads or another version changes the last bits. The spectrum is that of a similar run; these weights are "
+        "not kept"
     )  # fmt: skip
 
 

@@ -84,15 +84,15 @@ def answer_of(paths: Paths, answers: Sequence[Answer], moving: Sequence[Moving],
     adamw, adams = drifts
     return (
         f"The mean of {theory_paths.RUNS} simulated runs stays within {paths.scores.abs().max():.1f} standard errors "
-        f"of Theorem 2 at all {paths.scores.numel()} points looked at. The best λ on a network-like quadratic falls "
-        f"with the number of steps to the power {_list(_slope(answer) for answer in answers)} as simulated; the paper "
-        f"says −1. With gradient noise it stops falling so fast: from {noisy.lengths[-1]:,} to "
+        f"of Theorem 2 at all {paths.scores.numel()} points. In the simulation the best λ on a network-like quadratic "
+        f"falls with the number of steps to the power {_list(_slope(answer) for answer in answers)}; the paper says "
+        f"−1. With gradient noise it later falls more slowly: from {noisy.lengths[-1]:,} to "
         f"{list(noisy.beyond)[-1]:,} steps the predicted power is {number(noisy.beyond_slope)}. Along a schedule "
-        f"vanilla decay moves the minimum by {_list(spans)} of ‖θ*‖, lr-coupled decay not at all. On a real run the "
-        f"strength of AdamW's decay changes by a factor of {adamw.change:.1f} and that of AdamS by {adams.change:.1f} "
-        f"in the mean over elements, which moves the minimum by {100 * max(adamw.shift_of_mean):.0f} % and "
-        f"{100 * max(adams.shift_of_mean):.0f} % of ‖θ*‖; element by element both minima move, by "
-        f"{100 * max(adamw.shift):.0f} % and {100 * max(adams.shift):.0f} %."
+        f"vanilla decay moves the minimum by {_list(spans)} of ‖θ*‖, and lr-coupled decay does not move it. On a real "
+        f"run the strength of AdamW's decay changes by a factor of {adamw.change:.1f} and that of AdamS by "
+        f"{adams.change:.1f} on average over the elements, which moves the minimum by "
+        f"{100 * max(adamw.shift_of_mean):.0f} % and {100 * max(adams.shift_of_mean):.0f} % of ‖θ*‖. Element by "
+        f"element both minima move, by {100 * max(adamw.shift):.0f} % and {100 * max(adams.shift):.0f} %."
     )
 
 
@@ -100,15 +100,17 @@ def notes(paths: Paths, answers: Sequence[Answer]) -> list[str]:
     """Return what makes a number above less than it seems."""
     found = []
     if paths.scores.abs().max() > 5:
-        found.append("A simulated mean is more than 5 standard errors from Theorem 2. That should not be.")
+        found.append(
+            "Warning: a simulated mean deviates from Theorem 2 by more than 5 standard errors. Please report this."
+        )
     found += [
-        f"{answer.question.name}: a best λ lies at an end of what was searched (simulated: {theory_best.GRID[0]:.2g} "
-        f"to {theory_best.GRID[-1]:.2g}), so that its slope means nothing. Choose other --steps or another --lr."
+        f"{answer.question.name}: a best λ lies at an end of the searched range (simulated: {theory_best.GRID[0]:.2g} "
+        f"to {theory_best.GRID[-1]:.2g}), so the slope has no meaning. Choose other --steps or another --lr."
         for answer in answers
         if answer.at_edge
     ]
     found += [
-        f"{answer.question.name}: for {steps:,} steps no decay is predicted to be best, and there is no slope."
+        f"{answer.question.name}: for {steps:,} steps λ = 0 is predicted to be the best, so there is no slope."
         for answer in answers
         for steps, best in (*zip(answer.lengths, answer.predicted, strict=True), *answer.beyond.items())
         if best.weight_decay == 0

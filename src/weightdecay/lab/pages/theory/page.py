@@ -24,16 +24,17 @@ from weightdecay.lab.report.figures import draw
 def paths_section(found: Paths, asked: TheorySettings) -> Section:
     """Theorem 2 beside simulated runs."""
     caption = (
-        f"Weights of a quadratic that start at {theory_paths.START:g}, with their minimum θ* at 1. Lines: E[θ_t] of "
-        "Theorem 2; shaded: the predicted standard deviation of one run. Points: the mean of "
-        f"{theory_paths.RUNS} runs of the library’s SGD, bars 5 standard errors. Cosine from lr {found.lr:g}, λ = "
-        f"{theory_paths.WEIGHT_DECAY:g} (vanilla: λ₀ = ηλ at the first step), gradient noise {theory_paths.NOISE:g}."
+        f"Weights of a quadratic that start at {theory_paths.START:g}, with their minimum θ* at 1. The lines are "
+        "E[θ_t] of Theorem 2, and the shaded areas the predicted standard deviation of one run. The points are the "
+        f"mean of {theory_paths.RUNS} runs of the library’s SGD, with bars of 5 standard errors. The lr is a cosine "
+        f"from {found.lr:g}, λ = {theory_paths.WEIGHT_DECAY:g} (vanilla: λ₀ = ηλ at the first step), and the gradient "
+        f"noise is {theory_paths.NOISE:g}."
     )
     text = (
-        "A steep direction arrives in a few steps, whatever λ; a flat one takes about 1/(ηλ) steps, which λ alone "
-        "decides (Corollary 2), and is still on its way here. Both are drawn to θ* less λθ*/(H + λ) (Corollary 1): in "
-        "a flat direction next to nothing of θ* is left. Under vanilla decay, which no learning rate multiplies, the "
-        "pull goes on while the lr of the cosine goes to 0, and takes the steep weight away from its minimum.",
+        "A steep direction arrives in a few steps, whatever λ is. A flat one takes about 1/(ηλ) steps, which only λ "
+        "determines (Corollary 2), and has not arrived here. Both tend to θ* less λθ*/(H + λ) (Corollary 1); in a flat "
+        "direction almost nothing of θ* is left. Vanilla decay is not multiplied by the learning rate. Its pull "
+        "continues while the lr of the cosine goes to 0, and takes the steep weight away from its minimum.",
     )
     return Section(
         "Expected and simulated paths", text, (draw(theory_paths.figure(found), asked.out, "paths", caption),)
@@ -45,23 +46,24 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
     noisy = answers[-1]
     valleys = draw(
         theory_best_figures.valleys(answers), asked.out, "valleys",
-        "Expected loss above the minimum’s after training, as a part of what no decay leaves. Lines: predicted. "
-        f"Points: the mean over {asked.draws} quadratics trained by the library’s SGDW, bars one standard error. "
-        "Rings: the predicted best λ. All λ of a length see the same quadratics, so that their points err together; "
-        f"the one farthest from its line is {max(answer.farthest for answer in answers):.1f} standard errors away.",
+        "Expected loss after training above that of the minimum, as a fraction of its value without decay. The lines "
+        f"are predicted. The points are the mean over {asked.draws} quadratics trained by the library’s SGDW, with "
+        "bars of one standard error. The rings mark the predicted best λ. All λ of a length use the same quadratics, "
+        "so the errors of their points are correlated; the point farthest from its line is "
+        f"{max(answer.farthest for answer in answers):.1f} standard errors away.",
     )  # fmt: skip
     parts = draw(
         theory_best_figures.parts(noisy, asked.directions, asked.lr), asked.out, "parts",
-        f"What the loss is made of, for {noisy.question.name} after {noisy.lengths[-1]:,} steps. Decay forgets the "
-        "start faster and damps noise, and pays with bias. The ring is the best λ.",
+        f"The parts of the loss, for {noisy.question.name} after {noisy.lengths[-1]:,} steps. Decay forgets the "
+        "start faster and damps noise, at the cost of bias. The ring marks the best λ.",
     )  # fmt: skip
     floors = draw(
         theory_best_figures.floors(answers), asked.out, "best-decay",
-        "The best λ against the length of training. Points: simulated, bars 95 % over the quadratics drawn. The dashed "
-        "line falls as 1/steps.",
+        "The best λ against the length of training. The points are simulated, with 95 % intervals over the quadratics. "
+        "The dashed line falls as 1/steps.",
     )  # fmt: skip
     table = Table(
-        ("Question", "Steps", "Predicted best λ", "Simulated best λ", "95 %", "Loss there / at λ = 0, predicted"),
+        ("Loss", "Steps", "Predicted best λ", "Simulated best λ", "95 %", "Loss at best λ / at λ = 0, predicted"),
         [
             (answer.question.name, steps, best.weight_decay, there, f"{low:.3g}\xa0to\xa0{high:.3g}",
              best.excess.total / best.without.total)
@@ -72,7 +74,7 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
         ],
     )  # fmt: skip
     slopes = Table(
-        ("Slope of log λ* against log steps", "Simulated", "95 %", "Predicted, same lengths", "Its stretches",
+        ("Slope of log λ* against log steps", "Simulated", "95 %", "Predicted, same lengths", "Predicted, its parts",
          "Predicted, longer"),
         [
             (answer.question.name, answer.slope.value, between(answer.slope),
@@ -80,30 +82,31 @@ def best_section(answers: Sequence[Answer], asked: TheorySettings) -> Section:
              between(answer.predicted_slope), answer.beyond_slope)
             for answer in answers
         ],
-        caption=f"Longer: from {noisy.lengths[-1]:,} to {list(noisy.beyond)[-1]:,} steps. The paper says −1.",
+        caption=f"“Longer” is from {noisy.lengths[-1]:,} to {list(noisy.beyond)[-1]:,} steps. The paper says −1.",
     )  # fmt: skip
     text = (
-        "What is assumed: start and minimum of every direction are drawn independently with mean 0 and deviation 1, "
-        f"the lr is a cosine from {asked.lr:g}, and a best λ is one for the mean over these draws. “Training loss” "
-        f"weighs each direction by its eigenvalue; “test loss” adds {theory_best.TEST_CURVATURE:g} to each, a loss "
-        "with the same minimum that also bends where the training loss is flat. Gradient noise has the standard "
-        f"deviation {theory_best.NOISE:g} in every direction.",
-        "Why −1: a spectrum that is even in its logarithm looks the same after stretching. With c times the steps, "
-        "eigenvalues and λ a c-th as large give the same problem, so λ* falls exactly as 1/steps while the bulk "
-        "reaches far beyond both 1/Ση and λ*, and while nothing else sets a scale. The outliers and the edge of the "
-        "bulk do at short trainings, the curvature added for the test loss does, and gradient noise does at long ones: "
-        "its part, ησ²/(2H) a direction at a constant lr, goes away only as the cosine’s small last steps average it "
-        "out, more slowly than what is left of the start, and so does the λ that balances it against bias.",
+        "The assumptions: start and minimum of every direction are drawn independently with mean 0 and deviation 1, "
+        f"the lr is a cosine from {asked.lr:g}, and the best λ is that for the mean over these draws. “Training loss” "
+        f"weighs each direction by its eigenvalue. “Test loss” adds {theory_best.TEST_CURVATURE:g} to each eigenvalue; "
+        "it has the same minimum, but is also curved in directions in which the training loss is flat. Gradient noise "
+        f"has the standard deviation {theory_best.NOISE:g} in every direction.",
+        "The reason for −1: a spectrum that is even in its logarithm looks the same after stretching. With c times the "
+        "steps, and eigenvalues and λ divided by c, the problem is the same. So λ* falls exactly as 1/steps as long as "
+        "the bulk reaches far beyond both 1/Ση and λ*, and nothing else sets a scale. The outliers and the edge of the "
+        "bulk set one for short trainings, and the curvature that is added for the test loss sets one too. Gradient "
+        "noise sets one for long trainings. Its part of the loss, ησ²/(2H) per direction at a constant lr, falls only "
+        "because the small last steps of the cosine average it out. It falls more slowly than the part from the start, "
+        "and so does the λ that balances it against bias.",
     )
-    return Section("The best λ for a training length", text, (valleys, parts, floors, slopes, table))
+    return Section("The best λ for each length of training", text, (valleys, parts, floors, slopes, table))
 
 
 def minimum_section(found: Sequence[Moving], asked: TheorySettings) -> Section:
     """What moves along a schedule."""
     caption = (
-        "Norm of the minimum of the loss that each step descends (lines), and of the expected weights that follow it, "
-        f"started there (dots). λ = {theory_minimum.WEIGHT_DECAY:g}; vanilla: λ₀ = ηλ at the first step, so that both "
-        "begin alike. The cosine ends at a thousandth of its lr."
+        "Norm of the minimum of the loss that each step descends (lines), and of the expected weights that start there "
+        f"and follow it (dots). λ = {theory_minimum.WEIGHT_DECAY:g}; for vanilla decay λ₀ = ηλ at the first step, so "
+        "that both begin with the same decay. The cosine ends at a thousandth of its lr."
     )
     table = Table(
         ("Schedule", "Vanilla: minimum moves by", "lr-coupled", "Theorem 1’s hypothesis: share of steps", "to the end",
@@ -114,16 +117,17 @@ def minimum_section(found: Sequence[Moving], asked: TheorySettings) -> Section:
              one.hypothesis.at_most, one.largest_gap)
             for one in found
         ],
-        caption=f"Moves: as parts of ‖θ*‖. Hypothesis: |η − η′| ≥ δ for all steps after some, with δ = "
-                f"{theory_minimum.DELTA:g} of the lr; “at most” is how often a falling lr can satisfy it at all.",
+        caption=f"Moves are fractions of ‖θ*‖. The hypothesis is |η − η′| ≥ δ for all steps after some step, with δ = "
+                f"{theory_minimum.DELTA:g} of the lr; “at most” is the number of steps at which a falling lr can "
+                "satisfy it.",
     )  # fmt: skip
     text = (
-        "Under Eq. 1 (vanilla) step t descends L + λ₀/(2η_t)‖θ‖², so that its minimum goes towards 0 as the lr falls; "
-        "under Eq. 2 (lr-coupled) the loss is L + λ/2‖θ‖² at every step (Definitions 1 and 2). The expected weights "
-        "follow only in directions that have time to: a flat one needs 1/λ₀ steps.",
+        "Under Eq. 1 (vanilla) step t descends L + λ₀/(2η_t)‖θ‖², so its minimum goes towards 0 as the lr falls. "
+        "Under Eq. 2 (lr-coupled) the loss is L + λ/2‖θ‖² at every step (Definitions 1 and 2). The expected weights "
+        "follow the minimum only in directions that have enough time; a flat one needs 1/λ₀ steps.",
         "Theorem 1 says that under Eq. 1 nothing converges to a non-zero point if the lr changes by at least δ at "
-        "every step after some t₀. No schedule here satisfies that to the end, and a lr that only falls cannot for "
-        "ever: it motivates lr-coupled decay rather than covers practice.",
+        "every step after some t₀. No schedule here satisfies this to the end, and an lr that only falls cannot "
+        "satisfy it for ever. The theorem motivates lr-coupled decay, but does not cover the schedules in practice.",
     )
     return Section(
         "The moving minimum", text, (draw(theory_minimum.figure(list(found)), asked.out, "minimum", caption), table)
@@ -134,14 +138,14 @@ def drift_section(found: Sequence[Drift], asked: TheorySettings) -> Section:
     """Eq. 9 on a real run."""
     adamw, adams = found
     caption = (
-        "Above: the strength ℓ of the L2 loss whose minimum the optimizer is drawn to, over its value in the last "
-        "epoch: root mean square over elements, shaded from the 10th to the 90th percentile. Below: how far that "
-        "minimum is from where it is in the last epoch (Eq. 9), as a part of the norm of the trained weights; dotted: "
-        "with v̄ in the place of every element’s v, as the paper argues."
+        "The upper picture shows the strength ℓ of the L2 loss to whose minimum the optimizer tends, over its value in "
+        "the last epoch: the root mean square over elements, shaded from the 10th to the 90th percentile. The lower "
+        "one shows the distance of that minimum from its place in the last epoch (Eq. 9), as a fraction of the norm of "
+        "the trained weights; the dotted line has v̄ in the place of every element’s v, as the paper argues."
     )
     table = Table(
-        ("", "λ", "Parameters", "tr(H)/n at the end", "ℓ, first epoch", "ℓ, last", "Minimum moves: by element", "by v̄",
-         "Test error, %"),
+        ("", "λ", "Parameters", "tr(H)/n at the end", "ℓ, first epoch", "ℓ, last epoch", "Minimum moves, by element",
+         "by v̄", "Test error, %"),
         [
             (one.title, one.weight_decay, one.parameters, one.curvature, one.strength[0], one.strength[-1],
              max(one.shift), max(one.shift_of_mean), one.test_error)
@@ -149,16 +153,16 @@ def drift_section(found: Sequence[Drift], asked: TheorySettings) -> Section:
         ],
     )  # fmt: skip
     text = (
-        f"smallcnn of width 8 on the handwritten digits, {asked.epochs} epochs, lr {adamw.lr:g} on a cosine, trained "
-        "by the lab’s own loop. After each epoch v̂ of every element is read. AdamW’s ℓ is λ√v̂ of the element, that "
-        "of AdamS λ√(v̂/v̄); element-wise stable decay would have λ, and no drift. Eq. 9 needs a Hessian: one number "
-        f"for all directions is used, tr(H)/n of the trained network by {theory_drift.PROBES} random probes on "
-        f"{theory_drift.SCANS} scans, and the trained weights as θ*. So the strengths are measured, and the distances "
-        "are an estimate of their order.",
-        f"A common factor of all v moves AdamW’s minimum and not that of AdamS, whose strength stays at λ in the mean "
-        f"({adams.change:.1f} ×, against {adamw.change:.1f} ×). But elements also change places among each other, and "
-        f"that moves both: by {100 * max(adams.shift):.0f} % for AdamS here, beside {100 * max(adamw.shift):.0f} % for "
-        "AdamW.",
+        f"The lab trains smallcnn of width 8 on the handwritten digits, for {asked.epochs} epochs with lr "
+        f"{adamw.lr:g} on a cosine. After each epoch v̂ of every element is read. AdamW’s ℓ is λ√v̂ of the element, and "
+        "that of AdamS is λ√(v̂/v̄); element-wise stable decay would have λ, and no drift. Eq. 9 needs a Hessian. One "
+        f"number for all directions takes its place: tr(H)/n of the trained network, by {theory_drift.PROBES} random "
+        f"probes on {theory_drift.SCANS} scans. The trained weights take the place of θ*. So the strengths are "
+        "measured, and the distances are estimates of the order of magnitude.",
+        f"A common factor of all v moves AdamW’s minimum and not that of AdamS, whose strength stays at λ on average "
+        f"({adams.change:.1f} ×, against {adamw.change:.1f} ×). But the ratios between elements change too, and this "
+        f"moves both minima: by {100 * max(adams.shift):.0f} % for AdamS here, and by {100 * max(adamw.shift):.0f} % "
+        "for AdamW.",
     )
     return Section(
         "AdamW’s drift on a real run",
@@ -170,25 +174,25 @@ def drift_section(found: Sequence[Drift], asked: TheorySettings) -> Section:
 def equilibrium_section(found: Sequence[Balance], asked: TheorySettings) -> Section:
     """Norms and angles beside the closed forms."""
     caption = (
-        f"Norm of {theory_equilibrium.TENSORS} tensors of {theory_equilibrium.SIZE:,} weights over the closed form’s, "
-        f"started at {theory_equilibrium.START:g} times it; random gradients at right angles to the weights, of norm "
-        f"{theory_equilibrium.GRAD_NORM:g}/‖w‖."
+        f"Norm of {theory_equilibrium.TENSORS} tensors of {theory_equilibrium.SIZE:,} weights over that of the closed "
+        f"form. They start at {theory_equilibrium.START:g} times this norm; the random gradients are at right angles "
+        f"to the weights and have the norm {theory_equilibrium.GRAD_NORM:g}/‖w‖."
     )
     table = Table(
-        ("Optimizer", "Norm, predicted", "simulated", "standard error", "Degrees a step, predicted", "simulated",
+        ("Optimizer", "Norm, predicted", "simulated", "standard error", "Degrees per step, predicted", "simulated",
          "standard error"),
         [
             (one.name, one.predicted.norm, *one.norm, math.degrees(one.predicted.angle), *map(math.degrees, one.angle))
             for one in found
         ],
-        caption=f"Over the last {theory_equilibrium.MEASURED} of {theory_equilibrium.STEPS:,} steps. The forms take v̂ "
-                "for the mean square of the gradient and tensors for large: a shift of some tenths of a percent is "
-                "expected of Adam’s β₂ = 0.99 here, and was not tuned away.",
+        caption=f"Measured over the last {theory_equilibrium.MEASURED} of {theory_equilibrium.STEPS:,} steps. The "
+                "closed forms assume that v̂ is the mean square of the gradient and that tensors are large. Adam’s "
+                "β₂ = 0.99 here shifts the numbers by some tenths of a percent.",
     )  # fmt: skip
     text = (
-        "A layer before a normalisation does not change its output when its weights are multiplied, so a loss gives it "
-        "no best norm. Gradients, at right angles to the weights, make them longer, and decay makes them shorter: they "
-        "settle where both balance. From then on λ sets, with the lr, how far the weights turn a step.",
+        "A normalisation layer cancels any factor of the weights before it, so the loss gives these weights no best "
+        "norm. Their gradients, at right angles to them, make them longer, and decay makes them shorter. They settle "
+        "where both balance. From then on λ and the lr set the angle by which the weights turn per step.",
     )
     return Section(
         "Norms before a normalisation layer",

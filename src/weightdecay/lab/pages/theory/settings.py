@@ -26,7 +26,7 @@ class TheorySettings:
     out: Path = Path("weightdecay-theory")
     """Folder for the page, the figures and the numbers."""
     seed: int = 0
-    """Of all that is drawn: starts, minima, noise, the order of the data."""
+    """Seed of all random numbers: starts, minima, noise, the order of the data."""
     steps: int = 3000
     """Longest training that is simulated; the others have 1/3, 1/10 and 1/30 of it."""
     lr: float = 0.1
@@ -34,7 +34,7 @@ class TheorySettings:
     directions: int = 400
     """Directions of the quadratic: ten outliers, and a bulk even in its logarithm from 0.1 down to 1e-6."""
     draws: int = 24
-    """Quadratics of that spectrum, each with its own start and minimum, that every λ is simulated on."""
+    """Quadratics of that spectrum on which every λ is simulated, each with its own start and minimum."""
     epochs: int = 20
     """Epochs of the real run."""
 
@@ -42,18 +42,18 @@ class TheorySettings:
         """Refuse what cannot be computed. Raises: SettingsError, which names the option."""
         for option, value, least, why in (
             ("steps", self.steps, 300, "the shortest training, a thirtieth of it, would have fewer than ten steps"),
-            ("directions", self.directions, 20, "ten are outliers, and a bulk needs some"),
-            ("draws", self.draws, 8, "an error bar needs several"),
+            ("directions", self.directions, 20, "ten are outliers, and the bulk needs some too"),
+            ("draws", self.draws, 8, "an error bar needs several quadratics"),
             ("epochs", self.epochs, 2, "a drift needs a first and a last epoch"),
         ):
             if value < least:
                 raise SettingsError(f"--{option} {value}: {why}. Use {least} or more.")
         if not 0 <= self.seed < SEEDS:
-            raise SettingsError(f"--seed {self.seed}: a seed is 0 or above, and fits into 64 bits.")
+            raise SettingsError(f"--seed {self.seed}: a seed must be at least 0 and fit into 64 bits.")
         if not 0.001 <= self.lr <= 0.15:
             raise SettingsError(
-                f"--lr {self.lr:g}: with a largest eigenvalue of 10 and a largest λ of 2.5 more than 0.15 diverges, "
-                "and less than 0.001 learns nothing in these steps. Use 0.1."
+                f"--lr {self.lr:g}: with a largest eigenvalue of 10 and a largest λ of 2.5, an lr above 0.15 diverges, "
+                "and one below 0.001 learns nothing in these steps. Use 0.1."
             )
 
     @property

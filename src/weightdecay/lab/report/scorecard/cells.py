@@ -100,7 +100,7 @@ def listed(view: PaperView) -> list[Listed]:
 
 
 def runs_csv(experiment: str, panels: Sequence[PaperView]) -> str:
-    """Return one row a run: where it stands and what it came to by each measure, empty where there is no number."""
+    """Return one row per run: where it stands and what it came to by each measure, empty where there is no number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = ("best epoch", "last epoch", "validation")

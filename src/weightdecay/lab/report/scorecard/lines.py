@@ -83,7 +83,7 @@ def lines_of(reproduction: Reproduction, panels: Sequence[PaperView]) -> list[Li
 
 
 def rows(reproductions: Sequence[Reproduction]) -> list[dict[str, str]]:
-    """Return the scorecard as plain text: one row a claim and panel; for terminals.
+    """Return the scorecard as plain text: one row per claim and panel; for terminals.
 
     A verdict is that of the paper's measure; ``†`` behind it says that another measure comes to another one.
     """

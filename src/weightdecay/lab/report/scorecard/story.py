@@ -100,7 +100,7 @@ class Story:
 
     @property
     def runs(self) -> str:
-        """One row a run, as comma-separated values."""
+        """One row per run, as comma-separated values."""
         return runs_csv(self.reproduction.experiment.name, self.views)
 
 
