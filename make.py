@@ -6,7 +6,7 @@
     python3.11 make.py test --fast    the same for what differs from main, without the docs (under three minutes)
     python3.11 make.py docs           install, then build the documentation into docs/_build
 
-What stands behind the command goes to the program it runs:  python3.11 make.py demo --seeds 5
+Extra arguments are passed on to the program:  python3.11 make.py demo --seeds 5
 """
 
 import json
