@@ -252,3 +252,18 @@ def test_sharded_parameters(tmp_path):
         assert_close([p.to_local().detach() for p in sharded], [q.detach() for q in mirror])
     finally:
         torch.distributed.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore:group 0 holds bfloat16 weights:UserWarning")
+def test_weights_of_several_types_shrink_in_one_group():
+    """Each by the same pull, rounded once in its own type."""
+    kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+    params = [torch.nn.Parameter(torch.linspace(1, 2, 64, dtype=torch.float64).to(kind)) for kind in kinds]
+    expected = [(p.detach().double() * (1 - 0.1 * 0.25)).to(p.dtype) for p in params]
+    optimizer = torch.optim.SGD(params, lr=0.1, weight_decay=0.25, fused=True)
+    wd.attach(optimizer, wd.Decoupled())
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for p, should in zip(params, expected, strict=True):
+        torch.testing.assert_close(p.detach(), should)

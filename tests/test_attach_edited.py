@@ -11,6 +11,7 @@ from edits import EDITS, GRADIENTS, STEPS, drive, flat, tensors, weights
 
 import weightdecay as wd
 from weightdecay.attaching import Handle
+from weightdecay.engine.mean_square import Norms
 
 ADAM = {"lr": 1e-2, "betas": (0.8, 0.99)}
 OURS_ONLY = (
@@ -81,6 +82,42 @@ def test_the_mean_is_over_the_moments_that_are_there(cls, edit):
     states = [(optimizer.state[p], group["betas"][1]) for group in optimizer.param_groups for p in group["params"]]
     corrected = [(s["exp_avg_sq"] / (1 - beta2 ** s["step"].item())).flatten() for s, beta2 in states]
     assert handle.mean_square == pytest.approx(torch.cat(corrected).mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("edits", [1, 2, 3])
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_edit_is_seen_although_the_optimizer_writes_less_often_from_then_on(fused, edits):
+    """How often a step writes to v is taken from one tensor of a group; an edit of another must not make up for it."""
+    optimizer, handle = attached(weights(), fused=not fused, foreach=False)
+    drive(optimizer, range(4))
+    for group in optimizer.param_groups:
+        group["fused"] = fused
+    drive(optimizer, range(4, 5))
+    param = optimizer.param_groups[0]["params"][1]
+    for _ in range(edits):
+        optimizer.state[param]["exp_avg_sq"].mul_(4)
+    drive(optimizer, range(5, 6))
+    states = [
+        (optimizer.state[p], group["betas"][1])
+        for group in optimizer.param_groups
+        for p in group["params"]
+        if p.grad is not None
+    ]
+    corrected = [(s["exp_avg_sq"] / (1 - beta2 ** s["step"].item())).flatten() for s, beta2 in states]
+    assert handle.mean_square == pytest.approx(torch.cat(corrected).mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(8,), (4, 2), (2, 2, 2), (8, 1)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("which", [slice(0, 1), slice(0, 4), slice(0, 6)], ids=["one", "those alike", "all"])
+def test_norms_are_right_whatever_became_of_the_gradients(which, dtype, shape):
+    """Other shapes of as many elements, and other types, which nobody has told."""
+    norms, cpu = Norms(), torch.device("cpu")
+    grads = [torch.arange(8.0).reshape(2, 4) + i for i in range(4)] + [torch.ones(8) * i for i in range(2)]
+    norms.squares(grads, cpu, 1)
+    grads[which] = [grad.reshape(shape).to(dtype) for grad in grads[which]]
+    expected = [grad.double().square().sum().item() for grad in grads]
+    assert norms.squares(grads, cpu, 1).tolist() == pytest.approx(expected, rel=1e-12)
 
 
 # ---------------------------------------------------------------- copies

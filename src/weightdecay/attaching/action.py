@@ -6,7 +6,6 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ from weightdecay.optim.reference import largest
 from weightdecay.optim.scalars import clip
 from weightdecay.optim.sharding import Spread
 
-_DTYPE = attrgetter("dtype")
 UNDECLARED: Any = Undeclared()
 SMALL = 1 << 14
 """Elements of a tensor up to which the host's time of a call counts for more than that of the memory."""
@@ -298,12 +296,19 @@ def shrink(weights: Sequence[Tensor], pull: Number, fused: bool = False) -> None
             weight.copy_(weight.float() * keep) if low_precision(weight) else weight.mul_(keep)
 
 
+def large(weights: list[Tensor]) -> bool:
+    """Whether the tensors are large on average, judged by a few of very many: only time depends on it."""
+    some = weights[:: 1 + len(weights) // 64]
+    return sum(map(Tensor.numel, some)) > SMALL * len(some)
+
+
 def _shrink_by(weights: list[Tensor], pull: float, fused: bool) -> None:
     """Do it in the way that costs the host least: of many small tensors on the CPU the calls count, not the memory."""
-    if weights[0].device.type != "cpu" or sum(map(Tensor.numel, weights)) > SMALL * len(weights):
+    if weights[0].device.type != "cpu" or large(weights):
         torch._foreach_mul_(weights, 1 - pull)
-    elif fused and all(map(Tensor.is_contiguous, weights)) and len(set(map(_DTYPE, weights))) == 1:
-        # θ ← θ − pull θ: SGD whose gradient is the weight. Like the step itself, it does not count as a write.
+    elif fused and all(map(Tensor.is_contiguous, weights)):
+        # θ ← θ − pull θ: SGD whose gradient is the weight. Like the step itself, it does not count as a write. The
+        # kernel takes each tensor by itself, whatever the types of the others.
         torch._fused_sgd_(
             weights,
             weights,

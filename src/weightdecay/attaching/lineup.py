@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -12,14 +11,12 @@ from torch import Tensor
 from weightdecay.engine.buckets import BARE, Attendance
 from weightdecay.optim.sharding import gradient_piece, piece
 
-_DTYPE = attrgetter("dtype")
-
 
 class Lineup:
     """The tensors with a gradient, in the order of the groups.
 
     What may change between two steps is looked at in every one: which tensors the groups hold; which of them have a
-    gradient, of what kind, size and type. No gradient is kept.
+    gradient, of what kind, and of how many elements. No gradient is kept.
     """
 
     def __init__(self) -> None:
@@ -40,7 +37,7 @@ class Lineup:
     def follow(self, optimizer: torch.optim.Optimizer, forms: bool = True) -> list[Tensor]:
         """Return this process's pieces of the gradients, complex numbers as pairs of reals.
 
-        ``forms``: whether another size or type of a gradient matters, as it does to who reads their norms.
+        ``forms``: whether another size of a gradient matters, as it does to who reads their norms.
         """
         grads = self._unchanged(optimizer, forms)
         if grads is None:
@@ -82,8 +79,8 @@ class Lineup:
 
     @staticmethod
     def _form(grads: list[Tensor]) -> tuple[list[Any], ...]:
-        """Return size and type of every gradient, and the device of the first."""
-        return list(map(Tensor.size, grads)), list(map(_DTYPE, grads)), [grad.device for grad in grads[:1]]
+        """Return the number of elements of every gradient, and the device of the first."""
+        return list(map(Tensor.numel, grads)), [grad.device for grad in grads[:1]]
 
 
 def real(tensor: Tensor) -> Tensor:

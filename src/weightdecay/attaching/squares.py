@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from weightdecay.engine.mean_square import Norms, V, marks_of
 from weightdecay.optim.member import Group
 from weightdecay.optim.sharding import Spread, is_sharded, piece
 
+Written = tuple[list[Any], list[Any]]
+"""How often v and the step count of every tensor have been written."""
 Row = list[float | None] | None
 """S, t and the optimizer's own step count of a tensor, in a checkpoint."""
 NOTHING: dict[str, Any] = {}
@@ -51,7 +54,9 @@ class Squares:
         self._all_visible = self._counted = False
         self._in_place = False
         """Whether v and step count of every tensor are tensors that the optimizer writes into, and does not replace."""
-        self._written: tuple[list[Any], list[Any]] = [], []
+        self._written: Written = [], []
+        self._groups: list[slice] = []
+        self._alike: list[slice] | None = None
 
     def use(self, second: Second) -> None:
         """Let v be kept in this way from now on."""
@@ -104,16 +109,17 @@ class Squares:
         self.after = None
         self.account.commit(values, counted)
         if self._in_place:
-            self._written = self._versions()
+            self._written = self._versions() if self._alike is None else self._versions_by_group(self._alike)
             return
         if not self._same_entries(optimizer):
             self._note_entries(optimizer)
-        before = self._vs, self._steps
+        before, written = (self._vs, self._steps), self._written
         self._vs, self._steps = self._seen()
         self.account.owners = self._owners()
         self._note_marks()
         kept = same(before[0], self._vs) and same(before[1], self._steps)
         self._in_place = kept and self._all_visible and self._counted
+        self._alike = self._written_alike(optimizer, written) if self._in_place else None
 
     def take(self, param: Tensor, memory: Any, options: Options, row: Row, name: str) -> None:
         """Take S and t of a checkpoint where it is of the very step that the moments are at.
@@ -215,8 +221,13 @@ class Squares:
             return False
         if not self._in_place and list(map(len, self._memories)) != self._lengths:
             return False
-        vs, steps = self._seen()
-        return same(vs, self._vs) and same(steps, self._steps) and self._versions() == self._written
+        try:
+            in_state = [map(itemgetter(key), self._memories) for key in (self.second.key, "step")]
+            there = same(in_state[0], self._vs) and same(in_state[1], self._steps)
+        except KeyError:
+            vs, steps = self._seen()
+            there = same(vs, self._vs) and same(steps, self._steps)
+        return there and self._versions() == self._written
 
     def _same_entries(self, optimizer: torch.optim.Optimizer) -> bool:
         state = optimizer.state
@@ -225,7 +236,7 @@ class Squares:
     def _note_entries(self, optimizer: torch.optim.Optimizer, lineup: Lineup | None = None) -> None:
         state = optimizer.state
         if lineup is not None:
-            self._live = lineup.live
+            self._live, self._groups = lineup.live, lineup.groups
         self._states = list(state.values())
         self._memories = [NOTHING if (memory := state.get(p)) is None else memory for p in self._live]
 
@@ -240,11 +251,37 @@ class Squares:
         self._all_visible = len(self._visible) == len(self._live)
         return self._owned
 
-    def _versions(self) -> tuple[list[Any], list[Any]]:
+    def _versions(self) -> Written:
         """Return how often every v that can be seen, and every step count that is a tensor, has been written."""
         vs = self._owned if self._all_visible else [self._owned[i] for i in self._visible]
         steps = self._steps if self._counted else [s for s in self._steps if isinstance(s, Tensor)]
         return versions(vs), versions(steps)
+
+    def _written_alike(self, optimizer: torch.optim.Optimizer, before: Written) -> list[slice] | None:
+        """Return the tensors of each group, if a step writes as often to one as to another; None where it may not.
+
+        torch's own Adams do, which step by lists. How often then follows from the first of each group.
+        """
+        if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+            return None
+        groups = [group for group in self._groups if group.stop > group.start]
+        for then, now in zip(before, self._written, strict=True):
+            if len(then) != len(now) or not all(isinstance(version, int) for version in (*then, *now)):
+                return None
+            if any(len({b - a for a, b in zip(then[group], now[group], strict=True)}) > 1 for group in groups):
+                return None
+        return groups
+
+    def _versions_by_group(self, groups: list[slice]) -> Written:
+        """Return what :meth:`_versions` would after a step, from the first tensor of each group."""
+        columns: list[list[Any]] = []
+        for tensors, before in zip((self._owned, self._steps), self._written, strict=True):
+            firsts = versions([tensors[group.start] for group in groups])
+            columns.append([])
+            for group, now in zip(groups, firsts, strict=True):
+                more = now - before[group.start]
+                columns[-1] += [version + more for version in before[group]]
+        return columns[0], columns[1]
 
     def _note_marks(self) -> None:
         self._counted = all(isinstance(s, Tensor) for s in self._steps)

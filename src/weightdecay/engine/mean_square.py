@@ -401,12 +401,19 @@ class Norms:
         return self.squares(grads, plan.device, plan.stamp)
 
     def squares(self, grads: list[Tensor], device: torch.device, stamp: int) -> Tensor:
-        """Return ‖g‖² of each gradient, float64, on the device. ``stamp`` changes with their number, sizes or types."""
+        """Return ‖g‖² of each gradient, float64, on the device. ``stamp`` changes with their number and sizes."""
         if not grads:
             return torch.zeros(0, dtype=torch.float64, device=device)
-        if stamp != self.stamp:
-            self._sort(grads)
-            self.stamp = stamp
+        if stamp == self.stamp:
+            try:
+                return self._squares(grads, device)
+            except RuntimeError:  # another shape of as many elements, or another device: they do not join any more
+                self.stamp = -1
+        self._sort(grads)
+        self.stamp = stamp
+        return self._squares(grads, device)
+
+    def _squares(self, grads: list[Tensor], device: torch.device) -> Tensor:
         if not self.alike or not scalars.readable(device):
             return squares(grads, device)
         parts = []
@@ -438,7 +445,7 @@ class Norms:
 
 def _join(tensors: list[Tensor]) -> Tensor:
     """Return all elements of tensors that differ at most in their first dimension, one tensor after the other."""
-    return torch.cat(tensors).reshape(-1) if tensors[0].dim() else torch.stack(tensors)
+    return (torch.cat(tensors) if tensors[0].dim() else torch.stack(tensors)).reshape(-1)
 
 
 def squares(tensors: Sequence[Tensor], device: torch.device) -> Tensor:
