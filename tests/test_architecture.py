@@ -80,10 +80,11 @@ LAB = {
     "executors": {"run"},
     "sweeps": {"executors", "training", "data", "run"},
     "study": {"sweeps", "executors", "run"},
+    "referee": {"study", "sweeps", "executors", "run"},
     "paper": {"study", "run"},
-    "report": {"paper", "study", "training", "run"},
+    "report": {"paper", "referee", "study", "training", "run"},
     "pages": {"report", "training", "data", "run"},
-    "cli": {"pages", "report", "paper", "study", "sweeps", "training", "executors", "data", "run"},
+    "cli": {"pages", "report", "paper", "referee", "study", "sweeps", "training", "executors", "data", "run"},
 }
 # Arrows that point up: a method that a user calls on what stands below imports, when it is called, who does the work.
 LATE = {"own/own.py": {"study", "report", "executors"}}

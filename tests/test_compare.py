@@ -97,7 +97,6 @@ def test_named_decays_share_the_runs_of_the_optimizer_that_has_them():
     [
         ("adam", "stable", "adams"),
         ("adam", "elementwise", "adams"),
-        ("adam", "independent", "adamw"),
         ("adam", "cautious(stable)", "adams"),
         ("adam", "cautious", "adamw"),
         ("sgd", "corrected", "sgdw"),
@@ -107,8 +106,12 @@ def test_named_decays_share_the_runs_of_the_optimizer_that_has_them():
 def test_lambda_is_expected_where_a_decay_of_the_same_meaning_has_it(optimizer, decay, best):
     lr = method(optimizer).lr
     assert Member(optimizer, decay).centre(lr, 0.9) == Member(best).centre(lr, 0.9)
-    vanilla = Member("adam", "vanilla").centre(1e-3, 0.9)
-    assert vanilla == pytest.approx(1e-3 * Member("adamw").centre(1e-3, 0.9))
+
+
+@pytest.mark.parametrize("decay", ["vanilla", "independent", "logtime", "cautious(independent)"])
+def test_a_lambda_that_is_a_fraction_per_step_is_expected_there_whatever_the_lr_is(decay):
+    for lr in (1e-3, 1e-2):
+        assert Member("adam", decay).centre(lr, 0.9) == pytest.approx(lr * Member("adamw").centre(lr, 0.9))
 
 
 def test_lambdas_are_given_to_a_decay_by_its_name():

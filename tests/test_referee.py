@@ -1,128 +1,285 @@
-"""The referee is wrong about any arm at most as often as it says, and only if tuning and judging are kept apart."""
+"""The referee: every arm has the same budget, is judged on seeds that chose nothing, and is told what was not tried."""
 
+from __future__ import annotations
+
+import json
 import math
+import random
 
-import numpy as np
 import pytest
-from scipy import stats
+from browser import browsing
+from legible import assert_legible, needs_chromium
 
-from weightdecay.lab.run.settings import SettingsError
-from weightdecay.lab.study.referee import chosen, ruled
+from weightdecay.lab.cli import main
+from weightdecay.lab.referee.answer import answered
+from weightdecay.lab.referee.arm import Cell, arms, usual_gain
+from weightdecay.lab.referee.hearing import _within
+from weightdecay.lab.referee.ladder import AT_MOST, JUDGING, TUNING, Ladder
+from weightdecay.lab.referee.task import TASKS, on_scale
+from weightdecay.lab.run import ERROR, PERPLEXITY
+from weightdecay.lab.run.recorded import read_runs
+from weightdecay.lab.run.store import Store
 
-TRUTH = {"better": lambda d, m: d < 0, "worse": lambda d, m: d > 0, "practically equal": lambda d, m: abs(d) < m}
-
-
-def table(values):
-    """Rows are arms, columns are seeds."""
-    return {str(arm): dict(enumerate(map(float, row))) for arm, row in enumerate(values)}
-
-
-def drawn(draw, differences, seeds, shared=1.0):
-    """Seeds move all arms together, and each arm by itself."""
-    own = draw.normal(size=(len(differences), seeds))
-    return np.asarray(differences)[:, None] + shared * draw.normal(size=seeds) + own
+DECAYS = ("none", "l2", "decoupled", "stable", "cautious(decoupled)", "corrected", "hyperball")
+TASK = TASKS["noisy-digits"]
+SEEDS = tuple(range(JUDGING, JUDGING + 5))
 
 
-# At d = 0 "better" and "worse" are at their worst, at d = ±margin "equal" is.
-@pytest.mark.parametrize(
-    ("differences", "margin", "seeds"),
-    [
-        ([0, 0], 0.1, 3),
-        ([0, 0, 0, 0, 0], 0.1, 5),
-        ([0, 3, 3, -3], 3.0, 8),
-        ([0, 1, 0, -1, 2], 1.0, 5),
-    ],
-)
-def test_any_ruling_is_wrong_at_most_as_often_as_the_level(differences, margin, seeds):
-    draw, rounds = np.random.default_rng(1), 600
-    wrong = 0
-    for _ in range(rounds):
-        rulings = ruled(table(drawn(draw, differences, seeds)), "0", margin)
-        wrong += any(
-            one.verdict != "undecided" and not TRUTH[one.verdict](differences[int(arm)], margin)
-            for arm, one in rulings.items()
-        )
+def climbed(arm, error, gain=lambda run: None, seeds=SEEDS, task=TASK):
+    """Return a finished ladder of an arm whose runs have errors that a function gives, and the runs it asked for."""
+    known = {}
+    ladder = Ladder(arm, task, known.get, gain, seeds)
+    while (step := ladder.asked())[0] != "done":
+        assert not set(step[1]) & set(known), "a run is asked for twice"
+        known |= {run: error(run) for run in step[1]}
+    return ladder, known
+
+
+def valley(lr, weight_decay):
+    """Errors that grow with the distance, in decades, from one best cell."""
+
+    def error(run):
+        distance = math.log10(run.lr / lr) ** 2
+        return 10 + distance + math.log10((run.weight_decay or 1e-9) / weight_decay) ** 2
+
+    return error
+
+
+def test_every_arm_has_the_same_number_of_tries():
+    for arm in arms(("adam", "sgd", "lion", "muon"), DECAYS):
+        ladder, known = climbed(arm, lambda run: random.Random(run.address).random())
+        tuning = [run for run in known if run.seed in TUNING]
+        judging = [run for run in known if run.seed not in TUNING]
+        assert sorted(run.seed for run in judging) == list(SEEDS)
+        assert {(run.lr, run.weight_decay) for run in judging} == {tuple(ladder.chosen())}
+        assert 24 <= len(tuning) <= AT_MOST + 1, arm.title  # the run that shows the gain is one more
+        assert 15 <= len(ladder.tried()) <= 20
+        assert {run.seed for run in tuning} == set(TUNING)
+
+
+@pytest.mark.parametrize("times", [(1, 1), (5, 1), (1 / 5, 10), (1, 1 / 10), (3, 3), (1 / 8, 0.03)])
+def test_the_best_cell_is_found_where_the_guess_is_wrong_by_several_times(times):
+    for arm in arms(("adam",), ("l2", "decoupled", "stable", "corrected")):
+        guess = arm.guess(TASK, None)
+        lr, weight_decay = guess.lr * times[0], guess.weight_decay * times[1]
+        ladder, _ = climbed(arm, valley(lr, weight_decay))
+        found = ladder.chosen()
+        assert abs(math.log10(found.lr / lr)) < 0.5, arm.title
+        assert abs(math.log10(found.weight_decay / weight_decay)) < 0.5, arm.title
+
+
+def test_an_arm_without_a_weight_decay_tries_as_many_learning_rates():
+    none, ball = arms(("adam",), ("none", "hyperball"))
+    for arm, weight_decay in ((none, 0.0), (ball, 1.0)):
+        ladder, known = climbed(arm, lambda run: abs(math.log10(run.lr / 4e-3)))
+        assert {run.weight_decay for run in known} == {weight_decay}
+        assert ladder.chosen().lr == pytest.approx(4e-3, rel=0.3)
+
+
+def test_hopeless_cells_get_one_seed_and_the_best_get_four():
+    (arm,) = arms(("adam",), ("decoupled",))
+    ladder, known = climbed(arm, valley(1e-3, 10.0))
+    seeds = {}
+    for run in known:
+        if run.seed in TUNING:
+            seeds.setdefault(Cell(run.lr, run.weight_decay), set()).add(run.seed)
+    counts = sorted(map(len, seeds.values()), reverse=True)
+    assert counts[:6] == [4, 4, 2, 2, 2, 1]
+    assert seeds[ladder.chosen()] == set(TUNING)
+
+
+def test_a_cell_that_diverges_is_not_chosen_and_all_that_diverge_are_said():
+    (arm,) = arms(("adam",), ("stable",))
+    ladder, _ = climbed(arm, lambda run: math.inf if run.lr > 5e-4 else 20 - run.lr)
+    assert ladder.chosen().lr <= 5e-4
+    everything, _ = climbed(arm, lambda run: math.inf)
+    answer = answered(TASK, [everything], lambda run: math.inf, 1.0, 0.0)
+    assert answer.standings[0].mean == math.inf
+
+
+def test_the_guess_of_a_stable_decay_follows_the_measured_gain():
+    """Where gradients are a hundred times smaller, the same pull ηλḡ takes a λ a hundred times smaller."""
+    (arm,) = arms(("adam",), ("stable",))
+    usual = usual_gain("adam")
+    assert arm.guess(TASK, usual).weight_decay == pytest.approx(arm.guess(TASK, None).weight_decay, rel=0.05)
+    assert arm.guess(TASK, 100 * usual).weight_decay == pytest.approx(
+        arm.guess(TASK, None).weight_decay / 100, rel=0.05
+    )
+    _, known = climbed(arm, lambda run: 1.0, gain=lambda run: 100 * usual)
+    first = next(iter(known))
+    assert (first.optimizer, first.weight_decay, first.seed) == ("adam", 0.0, 0)
+
+
+def test_pairs_without_a_meaning_are_left_out_and_none_is_the_base_at_0():
+    found = arms(("lion", "muon", "sgd"), DECAYS)
+    assert not [arm for arm in found if arm.optimizer == "lion" and arm.decay == "stable"]
+    assert {arm.optimizer for arm in found} == {"lion", "muonadamw", "sgd"}
+    run = next(arm for arm in found if (arm.optimizer, arm.decay) == ("sgd", "none")).run(TASK, Cell(0.1, 0.0), 3)
+    assert (run.optimizer, run.weight_decay, dict(run.optimizer_options)) == ("sgd", 0.0, {"momentum": 0.9})
+
+
+def drawn(arm, effect, draw):
+    """Errors of an arm whose best cell is better by an effect, with noise that seeds share and noise of their own."""
+
+    def error(run):
+        shared = random.Random(f"{draw} {run.seed}").gauss(0, 1)
+        own = random.Random(f"{draw} {run.address}").gauss(0, 0.4)
+        return 20 - effect + valley(arm.lr, 10.0)(run) + shared + own
+
+    return error
+
+
+def test_where_all_arms_are_equal_hardly_ever_is_any_called_better_or_worse():
+    """The whole procedure, tuning included: in 60 rounds with two arms beside the reference."""
+    wrong = rounds = 0
+    own = arms(("adam",), ("decoupled", "corrected", "cautious(decoupled)"))
+    for draw in range(60):
+        ladders, tests = [], {}
+        for arm in own:
+            error = drawn(arm, 0.0, draw)
+            ladder, known = climbed(arm, error)
+            ladders.append(ladder)
+            flat = drawn(arm, 0.0, f"test {draw}")
+            best = valley(arm.lr, 10.0)
+            tests |= {run: flat(run) - best(run) for run in known}  # equally good wherever it was tuned to
+        answer = answered(TASK, ladders, tests.get, 0.5, 0.0)
+        rounds += 1
+        wrong += any(one.ruling and one.ruling.verdict in ("better", "worse") for one in answer.standings)
     assert wrong / rounds <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
 
 
-def test_all_intervals_cover_together():
-    draw, rounds, differences = np.random.default_rng(2), 600, [0, 1, -2, 0.5]
-    covered = sum(
-        all(
-            one.interval[0] <= differences[int(arm)] <= one.interval[1]
-            for arm, one in ruled(table(drawn(draw, differences, 4)), "0", 1.0).items()
-        )
-        for _ in range(rounds)
-    )
-    assert covered / rounds >= 0.95 - 3 * math.sqrt(0.05 * 0.95 / rounds)
+def test_a_decay_that_is_better_by_three_points_is_found():
+    own = arms(("adam",), ("decoupled", "corrected"))
+    ladders, tests = [], {}
+    for arm in own:
+        error = drawn(arm, 3.0 if arm.decay == "corrected" else 0.0, 1)
+        ladder, known = climbed(arm, error)
+        ladders.append(ladder)
+        tests |= known
+    answer = answered(TASK, ladders, tests.get, 1.0, 0.0)
+    assert [(one.arm.decay, one.ruling and one.ruling.verdict) for one in answer.standings] == [
+        ("corrected", "better"),
+        ("decoupled", None),
+    ]
 
 
-def test_with_one_arm_the_interval_is_scipys_and_equality_is_two_one_sided_tests():
-    draw = np.random.default_rng(3)
-    for shift in (-2.0, 0.0, 0.7, 2.0):
-        values = drawn(draw, [0, shift], 9, shared=5.0)
-        one = ruled(table(values), "0", 1.0)["1"]
-        test = stats.ttest_rel(values[1], values[0])
-        interval = test.confidence_interval(0.95)
-        assert one.interval == pytest.approx((interval.low, interval.high), rel=1e-9)
-        equal = max(
-            stats.ttest_rel(values[1], values[0] - 1.0, alternative="greater").pvalue,
-            stats.ttest_rel(values[1], values[0] + 1.0, alternative="less").pvalue,
-        )
-        assert (one.verdict == "practically equal") == (equal < 0.05)
+def test_basin_and_the_cost_of_keeping_the_weight_decay_are_what_they_say():
+    """In a valley along ηλ = const. the best λ moves with the lr; in one along λ = const. it stays."""
+    (arm,) = arms(("adam",), ("decoupled",))
+    guess = arm.guess(TASK, None)
+
+    def standing(error):
+        ladder, known = climbed(arm, error)
+        return answered(TASK, [ladder], lambda run: known[run], 1.0, 0.0).standings[0]
+
+    still = standing(lambda run: 10 * math.log10(run.weight_decay / guess.weight_decay) ** 2)
+    moving = standing(lambda run: 10 * math.log10(run.weight_decay * run.lr / (guess.weight_decay * guess.lr)) ** 2)
+    assert still.carry == pytest.approx(0.0, abs=1e-9)
+    assert moving.carry == pytest.approx(10 * math.log10(3) ** 2, rel=0.2)
+    assert still.basin == pytest.approx(3 / 15)  # of the five λ's only the best is within 2: half a decade costs 2.5
+    flat = standing(lambda run: 10.0)
+    assert flat.basin == 1.0
 
 
-def test_what_is_clear_is_ruled():
-    noise = np.array([0.0, 0.01, -0.01, 0.02, 0.0])
-    rulings = ruled(table([10 + noise, 8 + noise[::-1], 12 + noise[::-1], 10.05 + noise[::-1]]), "0", 0.5)
-    assert [one.verdict for one in rulings.values()] == ["better", "worse", "practically equal"]
-    wide = ruled(table([10 + 100 * noise, 9 - 100 * noise]), "0", 0.5)
-    assert wide["1"].verdict == "undecided"
+def test_perplexities_are_compared_by_their_logarithm():
+    assert on_scale(PERPLEXITY, 110.0) - on_scale(PERPLEXITY, 100.0) == pytest.approx(100 * math.log(1.1))
+    assert on_scale(ERROR, 3.5) == 3.5
+    assert on_scale(PERPLEXITY, math.inf) == math.inf
 
 
-def test_runs_that_diverged_decide_only_what_is_beyond_doubt():
-    rulings = ruled(table([[1, 2, 3], [math.inf] * 3, [1, math.inf, 3], [1, 2, 3]]), "0", 0.5)
-    assert [one.verdict for one in rulings.values()] == ["worse", "undecided", "practically equal"]
-    assert ruled(table([[1.0], [0.0]]), "0", 0.5)["1"].verdict == "undecided"
+def test_the_hours_are_kept_by_what_runs_took_so_far():
+    (arm,) = arms(("adam",), ("decoupled",))
+    runs = {arm.run(TASK, Cell(1e-3, 1.0), seed): "noisy-digits" for seed in range(10)}
+    assert len(_within(runs, 35.0, {"noisy-digits": [10.0, 10.0]})) == 3
+    assert len(_within(runs, math.inf, {"noisy-digits": []})) == 10
+    assert not _within(runs, 0.0, {"noisy-digits": []})
 
 
-def test_tuning_on_the_judging_seeds_finds_differences_that_are_not_there_and_own_seeds_do_not():
-    """All arms and choices are equal; an arm that is chosen and judged on one and the same noise "wins"."""
-    draw, rounds, choices, seeds = np.random.default_rng(4), 500, 12, 4
-    found = {"the same": 0, "own": 0}
-    for _ in range(rounds):
-        noise = draw.normal(size=(2, choices, 2 * seeds))
-        tuned = {
-            str(arm): {choice: dict(enumerate(noise[arm, choice, :seeds])) for choice in range(choices)}
-            for arm in range(2)
-        }
-        best = chosen(tuned)
-        reference = {"0": noise[0, 0]}  # taken as it comes: not chosen by its luck
-        for name, part in (("the same", slice(0, seeds)), ("own", slice(seeds, None))):
-            numbers = {"0": reference["0"][part], "1": noise[1, best["1"], part]}
-            verdict = ruled({arm: dict(enumerate(row)) for arm, row in numbers.items()}, "0", 0.01)["1"].verdict
-            found[name] += verdict != "undecided"
-    assert found["own"] / rounds <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
-    assert found["the same"] / rounds > 0.09
+# ---------------------------------------------------------------- the command
+
+SMOKE = ("referee", "smoke", "--seeds", "3", "--executor", "here", "--device", "cpu")
+FEW = ("--decays", "none", "decoupled", "stable")
 
 
-def test_each_arm_gets_the_choice_with_the_lowest_mean():
-    tuned = {"sgd": {(0.1, 0.0): {0: 5.0, 1: 7.0}, (0.1, 0.1): {0: 5.5, 1: 5.5}},
-             "adam": {1: {0: 1.0, 1: math.inf}, 2: {0: 9.0, 1: 9.0}}}  # fmt: skip
-    assert chosen(tuned) == {"sgd": (0.1, 0.1), "adam": 2}
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A hearing, every run trained."""
+    folder = tmp_path_factory.mktemp("referee")
+    assert main([*SMOKE, *FEW, "--out", str(folder), "--evidence", str(folder / "all.csv")]) == 0
+    return folder
+
+
+def rows(folder):
+    (answer,) = json.loads((folder / "referee.json").read_text())
+    return answer | {"hours": 0}
+
+
+def test_the_same_command_trains_nothing_and_says_the_same(whole, capsys):
+    before, kept = rows(whole), len(Store(whole).results())
+    assert main([*SMOKE, *FEW, "--out", str(whole)]) == 0
+    assert rows(whole) == before
+    assert len(Store(whole).results()) == kept
+    said = capsys.readouterr().out
+    assert "Adam, stable" in said
+    assert "Against decoupled decay of Adam" in said
+
+
+def test_from_a_table_nothing_is_trained_and_the_answer_is_the_same(whole, tmp_path):
+    table = str(whole / "all.csv")
+    assert main([*SMOKE, *FEW, "--out", str(tmp_path), "--from", table]) == 0
+    assert Store(tmp_path).results() == []
+    assert rows(tmp_path) == rows(whole)
+
+
+def test_from_half_a_table_the_other_half_is_trained(whole, tmp_path):
+    lines = (whole / "all.csv").read_text().splitlines(keepends=True)
+    half = tmp_path / "half.csv"
+    half.write_text("".join([lines[0], *lines[1::2]]))
+    out = tmp_path / "out"
+    assert main([*SMOKE, *FEW, "--out", str(out), "--from", str(half), "--evidence", str(tmp_path / "new.csv")]) == 0
+    assert rows(out) == rows(whole)
+    assert len(Store(out).results()) == len(lines[2::2])
+    assert {one.run for one in read_runs(tmp_path / "new.csv")} == {one.run for one in read_runs(whole / "all.csv")}
+
+
+def test_when_the_hours_are_over_it_says_what_waits_and_goes_on_later(whole, tmp_path, capsys):
+    assert main([*SMOKE, *FEW, "--out", str(tmp_path), "--hours", "1e-5"]) == 0
+    said = capsys.readouterr().out
+    assert "the hours are over" in said
+    assert "Waiting: Adam, none (" in said
+    assert rows(tmp_path)["waiting"]
+    assert main([*SMOKE, *FEW, "--out", str(tmp_path)]) == 0
+    assert rows(tmp_path) == rows(whole)
+
+
+@needs_chromium
+def test_in_a_browser_the_page_is_legible(whole):
+    with browsing() as tab:
+        assert_legible(tab, whole / "referee.html")
+
+
+def test_the_tasks_are_listed(capsys):
+    assert main(["referee", "list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in TASKS)
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("words", "said"),
     [
-        (lambda: chosen({"a": {1: {0: 1.0}}, "b": {1: {0: 1.0}, 2: {0: 2.0}}}), "'b' was tuned over 2 choices"),
-        (lambda: chosen({"a": {1: {0: 1.0}}, "b": {1: {1: 1.0}}}), r"\[1\], and 'a' over 1 choices with seeds \[0\]"),
-        (lambda: ruled(table([[1, 2], [1, 2]]), "0", 1.0, frozenset({1, 7})), r"the seeds \[1\] were tuned on"),
-        (lambda: ruled({"a": {0: 1.0}, "b": {1: 1.0}}, "a", 1.0), r"'b' has the seeds \[1\], and 'a' \[0\]"),
-        (lambda: ruled(table([[1], [2]]), "sgd", 1.0), "reference='sgd' is none of the arms: '0', '1'"),
-        (lambda: ruled(table([[1], [2]]), "0", 0.0), "margin=0: write the largest difference that does not matter"),
+        ((), "name at least one task"),
+        (("noisy-digit",), "'noisy-digits'"),
+        (("smoke", "--decays", "none", "l2"), "'decoupled' is what the others are judged against"),
+        (("smoke", "--decays", "decoupled", "stabel"), "'stable'"),
+        (("smoke", "--optimizers", "admw"), "'adamw'"),
+        (("smoke", "--seeds", "1"), "--seeds 1: 2 or more"),
+        (("smoke", "--margin", "0"), "--margin 0: write the largest difference that does not matter"),
+        (("smoke", "--hours", "-1"), "--hours -1: 0 or more"),
+        (("smoke", "--data", "cifar10=images:x"), "no task reads 'cifar10'. Read: digits"),
+        (("photos", "--data", "cifar10"), "write NAME=OTHER"),
     ],
-)  # fmt: skip
-def test_an_unfair_comparison_is_refused(call, words):
-    with pytest.raises(SettingsError, match=words):
-        call()
+)
+def test_what_cannot_be_judged_is_refused(words, said, capsys, tmp_path):
+    assert main(["referee", *words, "--out", str(tmp_path / "new")]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "new").exists()

@@ -341,6 +341,17 @@ def test_a_changed_optimizer_is_refused(tmp_path, monkeypatch):
         train(SMALL, store)
 
 
+@pytest.mark.parametrize("decay", ["hyperball", "radialbrake(0.5)", "cautious(hyperball)"])
+def test_a_constraint_on_norms_acts_on_the_matrices_of_a_network_and_leaves_its_vectors(decay):
+    run = dataclasses.replace(SMALL, optimizer="adam", weight_decay=1.0, optimizer_options=options(decay=decay))
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    matrices, rest = training.optimizer_of(run, model).param_groups
+    assert [p.ndim for p in matrices["params"]] == [2]
+    assert [p.ndim for p in rest["params"]] == [1, 1, 1]
+    assert (matrices["weight_decay"], rest["weight_decay"]) == (1.0, 0.0)
+    assert train(run).status == "finished"
+
+
 KILLED = """
 import json, sys
 from pathlib import Path

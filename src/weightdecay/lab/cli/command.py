@@ -19,6 +19,7 @@ from weightdecay.lab.cli.audit import AuditSettings, run_audit
 from weightdecay.lab.cli.compare import run_compare
 from weightdecay.lab.cli.measure import MeasureSettings, run_measure
 from weightdecay.lab.cli.nested import nested
+from weightdecay.lab.cli.referee import RefereeSettings, run_referee
 from weightdecay.lab.cli.report import ReportSettings, run_report
 from weightdecay.lab.cli.reproduce import ReproduceSettings, run_reproduce
 from weightdecay.lab.cli.say import DONE, FAILED, MISUSED, STOPPED, UNHEARD, fail, open_missing, say, turn_away
@@ -36,6 +37,7 @@ COMMANDS: dict[str, tuple[type, Callable[[Any], int], str]] = {
     "sweep": (SweepSettings, run_sweep, "Train a grid of runs from a TOML file: plan, cost, runs, report."),
     "report": (ReportSettings, run_report, "Draw table, figures and page from the finished runs in a folder."),
     "reproduce": (ReproduceSettings, run_reproduce, "Put the paper's claims to the test, with a verdict for each."),
+    "referee": (RefereeSettings, run_referee, "Judge decays: each tuned with the same budget, on seeds of its own."),
     "advise": (AdviseSettings, run_advise, "Which λ to try next for another batch, length, optimizer, width."),
     "audit": (AuditSettings, run_audit, "Which tensors an optimizer decays, by how much, and what is odd."),
     "measure": (MeasureSettings, run_measure, "What the weight_decay of any optimizer does, by experiment."),

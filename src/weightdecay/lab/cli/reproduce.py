@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from weightdecay.lab.cli.conducted import conducted, executor_of
+from weightdecay.lab.cli.evidence import keep, other_data
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
 from weightdecay.lab.cli.words import read_options
@@ -116,18 +117,7 @@ def run_reproduce(settings: ReproduceSettings) -> int:
         return conducted(study, settings.dry_run)
     finally:
         if settings.evidence:
-            _keep(settings, settings.evidence)
-
-
-def _keep(settings: ReproduceSettings, path: Path) -> None:
-    """Write every run of the tables and of the folder, each once, by address: what has an end counts, judged or not."""
-    from weightdecay.lab.run.recorded import read_runs, runs_csv
-    from weightdecay.lab.run.store import Store
-
-    rows = [*(row for table in settings.known for row in read_runs(table)), *Store(settings.out).results()]
-    by_address = {row.run.address: row for row in rows}  # epochs, where they are known, before a row
-    write_whole(path, runs_csv(by_address[address] for address in sorted(by_address)))
-    say(f"runs    {path}, {len(by_address)} of them")
+            keep(settings.known, settings.out, settings.evidence)
 
 
 def _list() -> int:
@@ -158,13 +148,7 @@ def _scale(settings: ReproduceSettings) -> Scale:
         raise SettingsError(
             f"--validation-size {settings.validation_size}: a number of training examples; 0 holds out none."
         )
-    given = {}
-    for word in settings.data:
-        name, equals, other = word.partition("=")
-        if not (name and equals and other):
-            raise SettingsError(f"--data {word}: write NAME=OTHER, as in cifar10=images:FOLDER.")
-        given[name] = other
-    scale = paper.scale(settings.scale).with_data(given)
+    scale = paper.scale(settings.scale).with_data(other_data(settings.data))
     if settings.validation_size:
         scale = scale.held_out(settings.validation_size)
     return replace(scale, seeds=settings.seeds) if settings.seeds else scale

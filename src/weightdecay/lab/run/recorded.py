@@ -32,6 +32,7 @@ NUMBERS: Mapping[str, Callable[[Result], float | None]] = {
     "late_train_loss": lambda result: result.late("train_loss", LATE),
     "first_gain": lambda result: result.gain(0),
     "last_gain": lambda result: result.gain(-1),
+    "last_validated": lambda result: result.last_validated,
 }
 """What a row per run says of its epochs: all that a claim about the run reads. Empty: the run has no such number."""
 
@@ -51,8 +52,7 @@ class Recorded(Result):
     """A result of which one row is known, and not its epochs: ``epochs`` is empty.
 
     Every property is the number of the row. A number whose column the file lacks raises :class:`UnrecordedError`; files
-    of the first version have neither ``validated`` nor the columns that begin with ``late``, ``first_gain``,
-    ``last_gain``.
+    of the first version have neither ``validated`` nor any column after it.
     """
 
     numbers: Mapping[str, float | None] = field(default_factory=dict)
@@ -80,6 +80,11 @@ class Recorded(Result):
     def validated(self) -> float | None:
         """See :attr:`Result.validated`."""
         return self._number("validated")
+
+    @property
+    def last_validated(self) -> float | None:
+        """See :attr:`Result.last_validated`."""
+        return self._number("last_validated")
 
     def late(self, quantity: str, part: float) -> float:
         """See :meth:`Result.late`. ``part`` is 0 or :data:`LATE`."""

@@ -225,6 +225,12 @@ class Result:
         return _number(min(judged, key=lambda epoch: _number(epoch.validation)).test) if judged else None
 
     @property
+    def last_validated(self) -> float | None:
+        """The metric on the validation set at the last epoch; None without one. Infinite if not finite."""
+        held_out = any(epoch.validation is not None or epoch.validation_loss for epoch in self.epochs)
+        return _number(self.epochs[-1].validation) if held_out else None
+
+    @property
     def validated(self) -> float | None:
         """The lowest metric on the validation set over epochs; None without one. Infinite if never finite."""
         judged = [epoch.validation for epoch in self.epochs if epoch.validation is not None]

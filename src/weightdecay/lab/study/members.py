@@ -14,7 +14,10 @@ from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.study.asked import without_module
 
 LIKE_STABLE = ("stable", "elementwise")
-"""Decays whose λ means what L2's means; that of the others but L2 and vanilla is multiplied by the lr."""
+"""Decays whose λ means what L2's means; that of the others but L2 and the next is multiplied by the lr."""
+
+LIKE_VANILLA = ("vanilla", "independent", "logtime")
+"""Decays whose λ is a fraction per step, whatever the peak of the lr."""
 
 GAINLESS = ("sign", "orthogonal")
 """Families of optimizers whose update multiplies no gradient, so that a decay which reads the gain has no meaning."""
@@ -42,6 +45,12 @@ class Member:
         """Of the optimizer's constructor."""
         return options(decay=self.decay) if self.decay else ()
 
+    @property
+    def kind(self) -> str:
+        """What λ means: "l2", "stable", "decoupled" (times the lr), or "vanilla" (times the lr over its peak)."""
+        own = method(self.optimizer)
+        return _meaning(self.decay, own.family) if self.decay else own.decay
+
     def centre(self, lr: float, momentum: float) -> float:
         """Return where the best λ is expected, times the number of steps; see :class:`catalog.OptimizerRow`.
 
@@ -49,8 +58,7 @@ class Member:
         Of a decay of a user's own nothing is known: it is taken for stable decay, or, on an optimizer without a gain,
         for a decoupled one, unless it is derived from one of ours.
         """
-        own = method(self.optimizer)
-        kind = _meaning(self.decay, own.family) if self.decay else own.decay
+        own, kind = method(self.optimizer), self.kind
         row = _relative(own, "decoupled" if kind == "vanilla" else kind) if self.decay else own
         if kind not in ("decoupled", "vanilla"):
             return row.centre
@@ -98,14 +106,14 @@ def remarks(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[str, ...]
 def _meant(optimizers: Iterable[str], decays: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Return the pairs that have a meaning; all, where none has: then the first is refused with its reason."""
     pairs = tuple(dict.fromkeys((_whole(portable(word)), decay) for word in optimizers for decay in decays))
-    return tuple(pair for pair in pairs if _has_meaning(*pair)) or pairs
+    return tuple(pair for pair in pairs if has_meaning(*pair)) or pairs
 
 
 def _whole(optimizer: str) -> str:
     return MATRICES_ONLY.get(optimizer, optimizer)
 
 
-def _has_meaning(optimizer: str, decay: str) -> bool:
+def has_meaning(optimizer: str, decay: str) -> bool:
     """Whether the optimizer has what the decay reads. Of a user's own, which may have a gain, its class says it."""
     if not decay or optimizer not in catalog.BUILT_IN or method(optimizer).family not in GAINLESS:
         return True
@@ -161,4 +169,6 @@ def _meaning(decay: str, family: str) -> str:
         return "decoupled" if family in GAINLESS else "stable"
     if name in LIKE_STABLE:
         return "stable"
-    return name if name in ("l2", "vanilla") else "decoupled"
+    if name in LIKE_VANILLA:
+        return "vanilla"
+    return name if name == "l2" else "decoupled"

@@ -17,6 +17,7 @@ from torch import nn
 
 import weightdecay
 from weightdecay import catalog, monitor
+from weightdecay.decay import parse
 from weightdecay.lab.data import layout
 from weightdecay.lab.data.base import Batch, Carried, DataError
 from weightdecay.lab.run import Epoch, Place, Result, Run
@@ -77,7 +78,7 @@ def train(
 def check(run: Run) -> None:
     """Refuse a run that cannot be computed anywhere. Raises: ValueError, which names the field."""
     sound.check(run)
-    optimizer_of(run, nn.ParameterList([torch.zeros(1)]))
+    optimizer_of(run, nn.ParameterList([torch.eye(2), torch.zeros(1)]))  # a matrix, and what is none
 
 
 def can_be_computed(run: Run, model: nn.Module, device: torch.device) -> None:
@@ -102,7 +103,10 @@ def lstm_in_bfloat16() -> bool:
 
 
 def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
-    """Return the run's optimizer over the model. Raises: ValueError, for one that cannot be made."""
+    """Return the run's optimizer over the model. Raises: ValueError, for one that cannot be made.
+
+    A decay that keeps the norms of matrices acts on the matrices: the other parameters are a group without decay.
+    """
     options = dict(run.optimizer_options)
     if run.max_grad_norm:
         options["max_grad_norm"] = run.max_grad_norm
@@ -110,9 +114,18 @@ def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
     try:
         if catalog.optimizer(run.optimizer).cls.takes_model:
             named = model
+        elif _of_matrices(options.get("decay")):
+            matrices = [pair for pair in named if pair[1].ndim > 1]
+            rest = {"params": [pair for pair in named if pair[1].ndim < 2], "weight_decay": 0.0, "name": REST}
+            named = [{"params": matrices}, rest]
         return weightdecay.create(run.optimizer, named, lr=run.lr, weight_decay=run.weight_decay, **options)
     except TypeError as error:  # an option that its constructor does not know
         raise ValueError(str(error)) from error
+
+
+def _of_matrices(decay: object) -> bool:
+    """Whether a decay, as a text, is one that λ switches on for matrices."""
+    return isinstance(decay, str) and parse(decay).switched
 
 
 @dataclass

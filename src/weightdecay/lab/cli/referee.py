@@ -1,0 +1,164 @@
+"""``weightdecay referee``: which decay, on what evidence?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from weightdecay.lab.cli.conducted import Terminal, executor_of
+from weightdecay.lab.cli.evidence import keep, other_data
+from weightdecay.lab.cli.outcome import wide_enough
+from weightdecay.lab.cli.say import DONE, fail, modules_from_here, say, status_of
+from weightdecay.lab.cli.words import read_options
+from weightdecay.lab.run import Place
+from weightdecay.lab.run.settings import SettingsError, command_line, left_out
+
+if TYPE_CHECKING:
+    from weightdecay.lab.referee.hearing import Case, Heard
+    from weightdecay.lab.report.referee import Written
+
+
+@dataclass(frozen=True)
+class RefereeSettings:
+    """Judge decays: each tuned in lr and λ with the same budget, then judged on seeds that chose nothing.
+
+    Every decay is ruled better, worse, practically equal or undecided against decoupled decay of the same optimizer.
+    What has been trained is kept; the same command continues.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "weightdecay referee list",
+        "weightdecay referee noisy-digits",
+        "weightdecay referee noisy-digits --optimizers sgd --decays none l2 decoupled stable my_rules:Mine",
+        "weightdecay referee photos --data cifar10=images:photos/cifar --hours 2",
+        "weightdecay referee noisy-digits --from runs.csv --evidence runs.csv",
+    )
+    what: Annotated[tuple[str, ...], left_out()]
+    """Tasks: list, photos, noisy-digits, lstm, transformer."""
+    optimizers: tuple[str, ...] = ("adam",)
+    """Optimizers: names, as weightdecay.available() lists them, or paths of your own, package.module:Class."""
+    decays: tuple[str, ...] = ("none", "l2", "decoupled", "stable", "cautious(decoupled)", "corrected")
+    """Decays for every optimizer: none, names, calls as "toward(0.0)", or paths of your own. One must be decoupled."""
+    seeds: int = 8
+    """Number of seeds that judge, beside those that tune."""
+    margin: float = 1.0
+    """The difference that does not matter: points of error, or percent of the perplexity."""
+    hours: float = 0.0
+    """Hours of computing, over all cores, after which no run is begun; 0 has no end."""
+    data: Annotated[tuple[str, ...], left_out("those of the task")] = ()
+    """Other data in place of those of the tasks, written NAME=OTHER, as in cifar10=images:FOLDER."""
+    known: Annotated[tuple[Path, ...], left_out(name="from")] = ()
+    """Tables of runs that were trained before, as runs.csv; what they answer is not trained again."""
+    evidence: Annotated[Path | None, left_out()] = None
+    """File for all runs that are known, those of --out and of --from, as one table for a later --from."""
+    executor: str = "local"
+    """Where runs are computed: local (the cores), here (this process), gpus, ray or slurm."""
+    executor_options: Annotated[tuple[str, ...], left_out()] = ()
+    """Settings of the executor, written NAME=VALUE, as in jobs=2."""
+    place: Place = Place(device="auto")
+    """Device, data and checkpoints of every run."""
+    dry_run: bool = False
+    """Print the first round with its cost, and train nothing."""
+    out: Path = Path("weightdecay-referee")
+    """Folder for runs and report."""
+
+
+NOT_AGAIN = ("known", "evidence", "dry_run", "data_folder", "download", "hours")
+"""Options that decide nothing of the answer."""
+
+
+def run_referee(settings: RefereeSettings) -> int:
+    """Tune, judge, report."""
+    from weightdecay.lab.referee.task import TASKS
+
+    if "list" in settings.what:
+        for task in TASKS.values():
+            say(f"{task.name:<13} {task.words}")
+        return DONE
+    case = _case(settings)
+    from weightdecay.lab.referee.hearing import hear
+    from weightdecay.lab.report.referee import write
+    from weightdecay.lab.run.store import Store
+
+    say(f"{len(case.arms)} arms on {len(case.tasks)} tasks, at most {case.most:,} runs in rounds")
+    try:
+        heard = hear(case, Terminal(settings.dry_run))
+    except KeyboardInterrupt as stopped:
+        kept = len(Store(case.out).results())
+        return fail(f"stopped: {kept} runs are finished in {case.out}; the same command continues.",
+                    status_of(stopped), label="")  # fmt: skip
+    finally:
+        if settings.evidence:
+            keep(settings.known, settings.out, settings.evidence)
+    if heard is None:
+        return DONE
+    show(heard, write(heard, case))
+    if heard.left_out:
+        say(f"the hours are over, {heard.left_out} runs of this round are left; the same command goes on.")
+    return DONE
+
+
+def show(heard: Heard, written: Written) -> None:
+    """Print a table and the answer of each task, and where the files are."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from weightdecay.lab.report.referee import notes, said, table
+
+    styles = {"better": "green", "worse": "red", "undecided": "yellow"}
+    for answer in heard.answers:
+        shown = table(answer)
+        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=Text(answer.task.name),
+                      title_justify="left", title_style="bold")  # fmt: skip
+        for head, number in zip(shown.head, shown.numeric, strict=True):
+            drawn.add_column(Text(head), justify="right" if number else "left", no_wrap=number)
+        for row, one in zip(shown.rows, answer.standings, strict=True):
+            style = styles.get(one.ruling.verdict, "") if one.ruling else ""
+            drawn.add_row(*(Text(str(cell)) for cell in row), style=style)
+        console = wide_enough(drawn)
+        if answer.standings:
+            console.print(drawn)
+        for line in (said(answer), *(f"note: {note}" for note in notes(answer))):
+            console.print(line, markup=False, highlight=False)
+    for name, path in (("page", written.page), ("rows", written.rows), ("runs", written.runs)):
+        console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"figures {written.page.parent / 'figures'}, {len(written.figures)} files", markup=False,
+                  highlight=False, soft_wrap=True)  # fmt: skip
+
+
+def _case(settings: RefereeSettings) -> Case:
+    from weightdecay.lab.referee.answer import REFERENCE
+    from weightdecay.lab.referee.arm import arms
+    from weightdecay.lab.referee.hearing import Case, named
+    from weightdecay.lab.referee.task import tasks
+    from weightdecay.lab.run.recorded import read_runs
+
+    if not settings.what:
+        raise SettingsError(
+            "name at least one task, as in weightdecay referee noisy-digits. See weightdecay referee list."
+        )
+    if REFERENCE not in settings.decays:
+        raise SettingsError(
+            f"--decays {' '.join(settings.decays)}: {REFERENCE!r} is what the others are judged against. Add it."
+        )
+    for name, value, least in (("seeds", settings.seeds, 2), ("hours", settings.hours, 0)):
+        if value < least:
+            raise SettingsError(f"--{name} {value:g}: {least} or more.")
+    if not settings.margin > 0:
+        raise SettingsError(
+            f"--margin {settings.margin:g}: write the largest difference that does not matter, above 0."
+        )
+    asked = tasks(settings.what, other_data(settings.data))
+    modules_from_here()
+    compared = arms(settings.optimizers, settings.decays)
+    options = dict(read_options("--executor-options", settings.executor_options))
+    on = executor_of(settings.executor, options, settings.out)
+    return Case(
+        tasks=named(asked, settings.place), arms=compared, out=settings.out,
+        seeds=settings.seeds, margin=settings.margin,
+        command=command_line(settings, ["referee", *settings.what], NOT_AGAIN),
+        hours=settings.hours or float("inf"), on=on, place=settings.place,
+        known=[row for path in settings.known for row in read_runs(path)],
+    )  # fmt: skip

@@ -1,0 +1,119 @@
+"""What the runs of a task say: each arm at its best cell against the reference, its basin, how its λ carries over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from weightdecay.lab.referee.arm import Arm, Cell
+from weightdecay.lab.referee.ladder import LRS, TUNING, WEIGHT_DECAYS, Ladder
+from weightdecay.lab.referee.rulings import Ruling, ruled
+from weightdecay.lab.referee.task import Task
+from weightdecay.lab.run import Run
+from weightdecay.lab.study.difference import LEVEL
+
+REFERENCE = "decoupled"
+"""The decay that the others of an optimizer are judged against: decoupled decay that follows the lr, as in AdamW."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An arm on a task. Numbers are on the scale of :func:`task.on_scale`; lower is better.
+
+    ``basin``: the share of the grid's cells (lr, λ) whose validation error is within the margin × 2 of the grid's best.
+    ``carry``: what keeping the λ that is best at the middle lr costs at a third and at three times that lr, on average.
+    Both are of one seed, and None for an arm without a λ to tune. ``edge`` names what lies at an end of what was tried.
+    """
+
+    arm: Arm
+    cell: Cell
+    tuned: float  # on the validation set, over the tuning seeds
+    judged: Mapping[int, float]  # on the test set, by seed
+    ruling: Ruling | None  # None: the reference, and arms of an optimizer that has none
+    basin: float | None
+    carry: float | None
+    edge: tuple[str, ...]
+    tries: int
+
+    @property
+    def mean(self) -> float:
+        """On the test set, over the judging seeds."""
+        return fmean(self.judged.values())
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A task, answered: the arms, best first; ``waiting`` are those whose runs are not all there, with their stage."""
+
+    task: Task
+    standings: tuple[Standing, ...]
+    waiting: Mapping[str, str]
+    margin: float
+    rulings: int  # that are right together with probability 1 − LEVEL
+    seconds: float  # of all runs
+
+
+def answered(
+    task: Task, ladders: Sequence[Ladder], test: Callable[[Run], float], margin: float, seconds: float
+) -> Answer:
+    """Return what the finished ladders say. ``test`` is the error of a run on the test set."""
+    stages = {ladder.arm.title: ladder.asked()[0] for ladder in ladders}
+    ready = [ladder for ladder in ladders if stages[ladder.arm.title] == "done"]
+    judged = {ladder.arm: {run.seed: test(run) for run in ladder.judged()} for ladder in ready}
+    rulings = _rulings(judged, margin)
+    standings = [_standing(ladder, judged[ladder.arm], rulings.get(ladder.arm), margin) for ladder in ready]
+    return Answer(
+        task,
+        tuple(sorted(standings, key=lambda one: one.mean)),
+        {title: stage for title, stage in stages.items() if stage != "done"},
+        margin,
+        len(rulings),
+        seconds,
+    )
+
+
+def _rulings(judged: Mapping[Arm, Mapping[int, float]], margin: float) -> dict[Arm, Ruling]:
+    """Return the ruling on each arm against the reference of its optimizer; all are right together, at LEVEL."""
+    references = {arm.optimizer: arm for arm in judged if arm.decay == REFERENCE}
+    others = [arm for arm in judged if arm.decay != REFERENCE and arm.optimizer in references]
+    found: dict[Arm, Ruling] = {}
+    for optimizer in references:
+        own = {arm.decay: numbers for arm, numbers in judged.items() if arm.optimizer == optimizer}
+        count = len(own) - 1
+        if not count:
+            continue
+        by_decay = ruled(own, REFERENCE, margin, frozenset(TUNING), LEVEL * count / len(others))
+        found |= {arm: by_decay[arm.decay] for arm in others if arm.optimizer == optimizer}
+    return found
+
+
+def _standing(ladder: Ladder, judged: Mapping[int, float], ruling: Ruling | None, margin: float) -> Standing:
+    cell = ladder.chosen()
+    tried = ladder.tried()
+    edge = [
+        name
+        for name, values in (("lr", {one.lr for one in tried}), ("λ", {one.weight_decay for one in tried}))
+        if len(values) > 1 and getattr(cell, "lr" if name == "lr" else "weight_decay") in (min(values), max(values))
+    ]
+    tuned = ladder.mean(cell, len(TUNING))
+    tunes = ladder.arm.has_weight_decay
+    basin, carry = (_basin(ladder, margin), _carry(ladder)) if tunes else (None, None)
+    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, tuple(edge), len(tried))
+
+
+def _basin(ladder: Ladder, margin: float) -> float:
+    scores = [ladder.mean(cell, 1) for cell in ladder.grid()]
+    return sum(score <= min(scores) + 2 * margin for score in scores) / len(scores)
+
+
+def _carry(ladder: Ladder) -> float:
+    """Return the mean regret of λ, chosen at the middle lr, at the others."""
+    scores = [ladder.mean(cell, 1) for cell in ladder.grid()]
+    width = len(WEIGHT_DECAYS)
+    rows = [scores[k * width : (k + 1) * width] for k in range(len(LRS))]
+    middle = LRS.index(1.0)
+    best = rows[middle].index(min(rows[middle]))
+    regrets = [row[best] - min(row) for k, row in enumerate(rows) if k != middle and math.isfinite(min(row))]
+    return fmean(regrets) if regrets else math.inf

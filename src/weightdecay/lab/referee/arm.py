@@ -1,0 +1,127 @@
+"""What is judged: an optimizer with a decay, and the cells (lr, λ) at which it may be tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from weightdecay import catalog
+from weightdecay.lab.referee.task import Task
+from weightdecay.lab.run import Run, options
+from weightdecay.lab.run.methods import method, takes_momentum, with_code
+from weightdecay.lab.study.members import Member, has_meaning, members
+
+NONE = "none"
+"""In place of a decay: the optimizer at λ = 0."""
+
+MOMENTUM = 0.9
+"""Of SGD and its variants."""
+
+
+class Cell(NamedTuple):
+    """Where an arm is tried."""
+
+    lr: float
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Arm:
+    """``decay`` is the word it was asked for by, ``member`` how it is run."""
+
+    optimizer: str
+    decay: str
+    member: Member
+
+    @property
+    def title(self) -> str:
+        """For a table."""
+        return f"{method(self.member.base).title}, {self.decay}"
+
+    @property
+    def lr(self) -> float:
+        """Where its lr is looked for first."""
+        return method(self.member.base).lr
+
+    @property
+    def has_weight_decay(self) -> bool:
+        """Whether λ is a number to be tuned: of "none" it is 0, and of a constraint on a norm it is a switch."""
+        if self.decay == NONE:
+            return False
+        if self.decay in catalog.BUILT_IN and self.decay not in ("hyperball", "cautious"):
+            return True
+        from weightdecay.decay import parse
+
+        return not parse(self.decay).switched
+
+    @property
+    def by_gain(self) -> bool:
+        """Whether the size of λ depends on that of the gradients: through the gain of an adaptive optimizer."""
+        return method(self.member.base).family == "adam" and self.member.kind in ("l2", "stable")
+
+    def without_decay(self) -> Arm:
+        """Return the same optimizer at λ = 0."""
+        return Arm(self.optimizer, NONE, Member(self.member.base))
+
+    def guess(self, task: Task, gain: float | None) -> Cell:
+        """Return where the best cell is expected. ``gain``: that of the optimizer on the task, after an epoch."""
+        if not self.has_weight_decay:
+            return Cell(self.lr, 0.0 if self.decay == NONE else 1.0)
+        weight_decay = self.member.centre(self.lr, MOMENTUM) / task.steps
+        if self.by_gain and gain:
+            weight_decay *= usual_gain(self.member.base) / gain
+        return Cell(self.lr, rounded(weight_decay))
+
+    def run(self, task: Task, cell: Cell, seed: int) -> Run:
+        """Return the run at a cell."""
+        none = self.decay == NONE
+        name = self.member.base if none else self.member.optimizer
+        own = {} if none else dict(self.member.options)
+        if takes_momentum(name):
+            own["momentum"] = MOMENTUM
+        return with_code(
+            task.base(
+                optimizer=name, lr=cell.lr, weight_decay=cell.weight_decay, seed=seed, optimizer_options=options(own)
+            )
+        )
+
+
+def usual_gain(base: str) -> float:
+    """Return the gain at which an optimizer's guesses of a stable and of a decoupled λ agree: ηλ_W = ηλ_S ḡ."""
+    rows = [row for row in catalog.OPTIMIZERS.values() if row.base == base]
+    centre = {row.decay: row.centre for row in rows}
+    if {"decoupled", "stable"} <= set(centre):
+        return centre["decoupled"] / (centre["stable"] * method(base).lr)
+    return usual_gain("adam")
+
+
+def rounded(number: float) -> float:
+    """Return the number in two digits, so that what is printed is what was run.
+
+    >>> rounded(0.0123456)
+    0.012
+    """
+    return float(f"{number:.1e}")
+
+
+def arms(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[Arm, ...]:
+    """Return every optimizer with every decay that has a meaning for it, each once.
+
+    Raises: SettingsError, for an unknown name, with the nearest.
+    """
+    found: dict[tuple[str, str, float], Arm] = {}
+    for optimizer in dict.fromkeys(optimizers):
+        for decay in dict.fromkeys(decays):
+            for member in _member(optimizer, decay):
+                arm = Arm(member.base, decay, member)
+                found.setdefault((member.optimizer, member.decay, decay == NONE), arm)
+    return tuple(found.values())
+
+
+def _member(optimizer: str, decay: str) -> tuple[Member, ...]:
+    """Return the one member, or none where the pair has no meaning."""
+    (own,) = members((optimizer,), ())  # raises for an unknown one; Muon is run as MuonAdamW
+    if decay == NONE:
+        return (Member(own.base),)
+    return members((own.base,), (decay,)) if has_meaning(own.base, decay) else ()

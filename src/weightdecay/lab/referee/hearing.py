@@ -1,0 +1,204 @@
+"""From a question to a ruling: round by round, each with the runs that what is known makes worth training.
+
+Everything is kept: the same command goes on where it was, and after the last round trains nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from weightdecay.lab.referee.answer import Answer, answered
+from weightdecay.lab.referee.arm import Arm
+from weightdecay.lab.referee.ladder import AT_MOST, JUDGING, Ladder
+from weightdecay.lab.referee.task import Task, on_scale
+from weightdecay.lab.run import Place, Result, Run
+from weightdecay.lab.run.store import Store
+from weightdecay.lab.study.conduct import Audience, Planned, Study, Watcher, conduct
+from weightdecay.lab.study.question import Point, Question
+
+if TYPE_CHECKING:
+    from weightdecay.lab.executors import Executor
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked of the referee."""
+
+    tasks: tuple[Task, ...]
+    arms: tuple[Arm, ...]
+    out: Path
+    command: str
+    seeds: int = 8
+    margin: float = 1.0
+    hours: float = math.inf  # of computing, for what is trained now
+    on: Executor | None = None
+    place: Place = field(default_factory=lambda: Place(device="auto"))
+    known: Sequence[Result] = ()
+
+    @property
+    def most(self) -> int:
+        """The runs of all rounds, at most."""
+        return len(self.tasks) * len(self.arms) * (AT_MOST + self.seeds)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """The answers, by task; ``left_out``: runs that the next round wants, and that the hours did not allow."""
+
+    answers: tuple[Answer, ...]
+    results: tuple[Result, ...]
+    left_out: int
+    rounds: int
+
+
+class Book:
+    """What is known of runs: from the folder, from tables, and those that raised."""
+
+    def __init__(self, store: Store, known: Iterable[Result]) -> None:
+        self.store = store
+        self.results = {result.run.address: result for result in known}
+        self.failed: set[str] = set()
+
+    def result(self, run: Run) -> Result | None:
+        """Return what came of a run."""
+        if run.address not in self.results and (found := self.store.result(run)) is not None:
+            self.results[run.address] = found
+        return self.results.get(run.address)
+
+    def score(self, run: Run) -> float | None:
+        """Return the error on the validation set at the last epoch."""
+        return self._number(run, lambda result: result.last_validated)
+
+    def test(self, run: Run) -> float:
+        """Return the error on the test set at the last epoch."""
+        number = self._number(run, lambda result: result.last)
+        assert number is not None
+        return number
+
+    def gain(self, run: Run) -> float | None:
+        """Return the gain after the first epoch; None where there is none."""
+        result = self.result(run)
+        return result.gain(0) if result is not None else None
+
+    def _number(self, run: Run, of: Callable[[Result], float | None]) -> float | None:
+        if run.address in self.failed:
+            return math.inf
+        if (result := self.result(run)) is None:
+            return None
+        value = of(result)
+        diverged = result.status == "diverged" or value is None
+        return math.inf if diverged or value is None else on_scale(result.metric, value)
+
+
+def hear(case: Case, audience: Audience | None = None) -> Heard | None:
+    """Train round by round until every arm is judged, or the hours are over. None: no further than the plan."""
+    audience = audience or Audience()
+    book = Book(Store(case.out), case.known)
+    seeds = tuple(range(JUDGING, JUDGING + case.seeds))
+    ladders = {task.name: [Ladder(arm, task, book.score, book.gain, seeds) for arm in case.arms] for task in case.tasks}
+    spent, rounds, left_out = 0.0, 0, 0
+    costs: dict[str, list[float]] = {name: [] for name in ladders}
+    while wanted := _wanted(ladders):
+        taken = _within(wanted, case.hours * HOUR - spent, costs)
+        left_out = len(wanted) - len(taken)
+        if not taken:
+            break
+        rounds += 1
+        study = _study(case, taken, rounds)
+        answer = conduct(study, audience if rounds == 1 else _Later(audience))
+        if answer is None:
+            return None
+        book.failed |= {run.address for run in answer.failures}
+        for result in answer.verdicts:
+            book.results[result.run.address] = result
+            spent += result.seconds
+            costs[taken[result.run]].append(result.seconds)
+        if left_out:
+            break
+    answers = tuple(
+        answered(task, ladders[task.name], book.test, case.margin, _seconds(book, task)) for task in case.tasks
+    )
+    return Heard(answers, tuple(book.results.values()), left_out, rounds)
+
+
+def _seconds(book: Book, task: Task) -> float:
+    return math.fsum(one.seconds for one in book.results.values() if _is_of(one.run, task))
+
+
+def _is_of(run: Run, task: Task) -> bool:
+    return task.base(
+        optimizer=run.optimizer, lr=run.lr, weight_decay=run.weight_decay, seed=run.seed,
+        optimizer_options=run.optimizer_options, optimizer_digest=run.optimizer_digest,
+    ) == run  # fmt: skip
+
+
+def _wanted(ladders: Mapping[str, Sequence[Ladder]]) -> dict[Run, str]:
+    """Return the runs that the next round wants: all arms with the first seed, then all with the second."""
+    found = {run: name for name, own in ladders.items() for ladder in own for run in ladder.asked()[1]}
+    return dict(sorted(found.items(), key=lambda pair: pair[0].seed))
+
+
+def _within(wanted: Mapping[Run, str], seconds: float, costs: Mapping[str, Sequence[float]]) -> dict[Run, str]:
+    """Return the first of the runs that fit into the time; a run costs what those of its task did, 0 where unknown."""
+    taken: dict[Run, str] = {}
+    for run, task in wanted.items():
+        seconds -= fmean(costs[task]) if costs[task] else 0.0
+        if seconds <= 0:
+            break
+        taken[run] = task
+    return taken
+
+
+def _study(case: Case, taken: Mapping[Run, str], rounds: int) -> Study[Sequence[Result]]:
+    questions = {}
+    words = {task.name: task.words for task in case.tasks}
+    for task in dict.fromkeys(taken.values()):
+        points: dict[Point, list[Run]] = {}
+        for run in (run for run, of in taken.items() if of == task):
+            decay = str(dict(run.optimizer_options).get("decay", ""))
+            points.setdefault(Point(run.optimizer, run.lr, run.weight_decay, decay), []).append(run)
+        questions[task] = Question(
+            {point: tuple(runs) for point, runs in points.items()}, words[task], case.command, name="referee"
+        )
+    return Study(
+        title=f"referee, round {rounds}",
+        questions=questions,
+        out=case.out,
+        judge=lambda results: results,
+        report=lambda results: None,
+        on=case.on,
+        place=case.place,
+        estimate=rounds == 1,
+    )
+
+
+@dataclass(frozen=True)
+class _Later(Audience):
+    """Hears of the rounds after the first, whose plans nobody need confirm."""
+
+    first: Audience
+
+    def plan(self, planned: Planned) -> bool:
+        return True
+
+    @contextmanager
+    def watch(self, everything: Question, store: Store) -> Iterator[Watcher | None]:
+        with self.first.watch(everything, store) as watcher:
+            yield watcher
+
+
+def named(tasks: Sequence[Task], place: Place) -> tuple[Task, ...]:
+    """Return the tasks with the digest of their data. Raises: SettingsError, DataError, for data that are not there."""
+    from weightdecay.lab.sweeps.ready import with_content
+
+    bases = [task.base(optimizer="sgd", lr=0.1, weight_decay=0.0, seed=0) for task in tasks]
+    trained = with_content(bases, place)
+    return tuple(replace(task, digest=trained[base].data_digest) for task, base in zip(tasks, bases, strict=True))

@@ -1,0 +1,102 @@
+"""What the arms are tried on: a network, its data and the length of its training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from weightdecay.checks import unknown
+from weightdecay.lab.run import Metric, Run, options
+from weightdecay.lab.run.settings import SettingsError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A name, the words for it, and the fields of a run that are the same for every arm."""
+
+    name: str
+    words: str
+    run: Mapping[str, Any]
+    digest: str = ""  # of the data's content
+
+    def base(self, **changes: Any) -> Run:
+        """Return a run of the task; optimizer, lr, λ and seed must be among the changes."""
+        return Run(**{**self.run, "data_digest": self.digest, **changes})
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a run."""
+        one = self.base(optimizer="sgd", lr=0.1, weight_decay=0.0, seed=0)
+        examples = one.batch_size * (one.sequence if self.of_text else 1)
+        return one.epochs * math.ceil(one.train_size / examples)
+
+    @property
+    def of_text(self) -> bool:
+        """Whether it reads words or characters, and is judged by a perplexity."""
+        return self.run["network"] in ("lstm", "transformer")
+
+
+def on_scale(metric: Metric, value: float) -> float:
+    """Return the number on a scale where differences mean the same everywhere: errors in percent; 100 ln(perplexity).
+
+    A difference of 1 is a point of error, or a perplexity that is 1 % higher.
+    """
+    if metric.unit == "%":
+        return value
+    return 100 * math.log(value) if 0 < value < math.inf else math.inf
+
+
+_PHOTOS = {
+    "data": "cifar10", "image_size": 16, "augment": False, "train_size": 2000, "validation_size": 2000,
+    "test_size": 4000, "batch_size": 50, "epochs": 15, "network": "smallcnn", "network_options": options(width=16),
+}  # fmt: skip
+_DIGITS = {
+    "data": "mnist", "image_size": 14, "augment": False, "train_size": 1000, "validation_size": 2000,
+    "test_size": 4000, "batch_size": 64, "epochs": 24, "label_noise": 0.2, "network": "smallcnn",
+    "network_options": options(width=16),
+}  # fmt: skip
+_LETTERS = {
+    "data": "text:ptb-characters", "train_size": 50_000, "test_size": 10_000, "batch_size": 10, "sequence": 50,
+    "epochs": 15, "max_grad_norm": 1.0, "milestones": (0.5, 0.75),
+}  # fmt: skip
+_CNN = "three convolutions with batch norm (width 16)"
+_LINES = "50,000 characters of Penn Treebank, 15 epochs of batches of 10 × 50"
+
+TASKS: Mapping[str, Task] = {
+    one.name: one
+    for one in (
+        Task("photos", f"{_CNN} on 2,000 images of CIFAR-10, averaged to 16 × 16 pixels, 15 epochs of batches of 50",
+             _PHOTOS),
+        Task("noisy-digits", f"{_CNN} on 1,000 images of MNIST, averaged to 14 × 14 pixels, 20 % of the training "
+             "labels wrong, 24 epochs of batches of 64", _DIGITS),
+        Task("lstm", f"an LSTM (2 layers of 64) on {_LINES}",
+             {**_LETTERS, "network": "lstm", "network_options": options(embedding=32, hidden=64)}),
+        Task("transformer", f"a Transformer (2 blocks of 32) on {_LINES}",
+             {**_LETTERS, "network": "transformer", "network_options": options(embedding=32, heads=2, layers=2)}),
+        Task("smoke", "three convolutions (width 4) on 64 of scikit-learn’s digits, which only shows that it runs",
+             {"data": "digits", "train_size": 64, "validation_size": 32, "test_size": 50, "batch_size": 32,
+              "epochs": 2, "network": "smallcnn", "network_options": options(width=4)}),
+    )
+}  # fmt: skip
+"""The tasks that have a name."""
+
+
+def tasks(names: tuple[str, ...], data: Mapping[str, str]) -> tuple[Task, ...]:
+    """Return the tasks of those names, with other data in place of some, as in ``{"cifar10": "images:FOLDER"}``.
+
+    Raises: SettingsError, for an unknown name, with the nearest; for data that none of them reads.
+    """
+    found = {}
+    for name in names:
+        if name not in TASKS:
+            raise SettingsError(unknown("task", name, TASKS))
+        found[name] = TASKS[name]
+    read = {task.run["data"] for task in found.values()}
+    for name, other in data.items():
+        if name not in read:
+            raise SettingsError(f"--data {name}={other}: no task reads {name!r}. Read: {', '.join(sorted(read))}.")
+    return tuple(
+        replace(task, run={**task.run, "data": data.get(task.run["data"], task.run["data"])}) for task in found.values()
+    )

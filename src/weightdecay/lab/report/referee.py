@@ -1,0 +1,247 @@
+"""The referee's answers: one page with a table and a figure for each task, the numbers as JSON and the runs as CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import stdev
+from typing import TYPE_CHECKING, Any
+
+from weightdecay import document
+from weightdecay.document import Column, Document, Mark, Section, Table
+from weightdecay.document.parts import Look, Part
+from weightdecay.lab.referee.answer import REFERENCE, Answer, Standing
+from weightdecay.lab.referee.ladder import AT_MOST, TUNING
+from weightdecay.lab.report.numbers import decay
+from weightdecay.lab.run.recorded import runs_csv
+from weightdecay.lab.study.difference import CONFIDENCE
+from weightdecay.whole import write_whole
+
+if TYPE_CHECKING:
+    from weightdecay.lab.referee.hearing import Case, Heard
+    from weightdecay.lab.report.drawn.canvas import Picture
+
+PAGE, ROWS, RUNS = "referee", "referee.json", "runs.csv"
+
+LOOKS: Mapping[str, Look] = {"better": "good", "worse": "bad", "undecided": "open", "practically equal": ""}
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files of a report."""
+
+    page: Path
+    rows: Path
+    runs: Path
+    figures: tuple[Path, ...]
+
+
+def write(heard: Heard, case: Case) -> Written:
+    """Write page, figures (PNG and SVG), referee.json and runs.csv into the folder of the case.
+
+    Raises: OSError, where the folder cannot be written.
+    """
+    from weightdecay.lab.report.drawn import forest
+
+    ready = [answer for answer in heard.answers if any(one.ruling for one in answer.standings)]
+    pictures = {answer.task.name: forest.draw(answer) for answer in ready}
+    folder = case.out / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [path for name, picture in pictures.items() for path in picture.save(folder, name)]
+    page = document.write(document_of(heard, case, pictures), case.out, PAGE)
+    rows = write_whole(case.out / ROWS, json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n")
+    return Written(page, rows, case.out / RUNS, tuple(files))
+
+
+def document_of(heard: Heard, case: Case, pictures: Mapping[str, Picture]) -> Document:
+    """Return the page; ``pictures`` are by the name of their task."""
+    sections = []
+    for answer in heard.answers:
+        picture = pictures.get(answer.task.name)
+        parts: list[Part] = [table(answer)] if answer.standings else []
+        parts += [picture.drawing(f"forest-{answer.task.name}")] if picture else []
+        sections.append(
+            Section(f"{answer.task.name}: {answer.task.words}", (said(answer),), (*parts, *reading(answer)))
+        )
+    return Document(
+        title="weightdecay referee",
+        answer=" ".join(said(answer) for answer in heard.answers),
+        notes=[note for answer in heard.answers for note in notes(answer)],
+        sections=sections,
+        facts=facts(heard, case),
+        command=case.command,
+        downloads={ROWS: json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n",
+                   RUNS: runs_csv(sorted(heard.results, key=lambda one: one.run.address))},
+    )  # fmt: skip
+
+
+def columns(answer: Answer) -> tuple[Column[Standing], ...]:
+    """Return the columns of a task's table."""
+    text = answer.task.of_text
+    unit = "%" if text else "points"
+    return (
+        Column("optimizer, decay", lambda one: Mark(one.arm.title, "strong")),
+        Column("lr", lambda one: f"{one.cell.lr:g}", number=True),
+        Column("λ", lambda one: decay(one.cell.weight_decay) if one.arm.has_weight_decay else "", number=True),
+        Column("test perplexity" if text else "test error, %", lambda one: over_seeds(one, text), number=True),
+        Column(f"minus {REFERENCE}, {unit} [95 %]", difference, number=True),
+        Column("verdict", verdict),
+        Column("basin", lambda one: share(one.basin), number=True),
+        Column(f"kept λ costs, {unit}", lambda one: "" if one.carry is None else plain(one.carry), number=True),
+    )
+
+
+def table(answer: Answer) -> Table:
+    """Return the arms, best first."""
+    return Table.of(answer.standings, columns(answer))
+
+
+def over_seeds(one: Standing, text: bool) -> str:
+    """Return mean ± standard deviation over the judging seeds; of a perplexity, by its logarithm."""
+    values = list(one.judged.values())
+    if not all(map(math.isfinite, values)):
+        return "∞"
+    if text:
+        return f"{math.exp(one.mean / 100):.3f} ± {stdev(values):.1f} %"
+    return f"{one.mean:.2f} ± {stdev(values):.2f}"
+
+
+def difference(one: Standing) -> str:
+    """Return ``−0.31 [−0.9, +0.28]``; an en dash for the reference."""
+    if one.ruling is None:
+        return "–"
+    if one.ruling.interval is None:
+        return plain(one.ruling.mean, sign=True)
+    low, high = one.ruling.interval
+    return f"{plain(one.ruling.mean, sign=True)} [{plain(low, sign=True)}, {plain(high, sign=True)}]"
+
+
+def plain(value: float, sign: bool = False) -> str:
+    """Return a number to two decimals, with a minus that is one.
+
+    >>> plain(-0.5), plain(0.25, sign=True), plain(float("inf"))
+    ('−0.50', '+0.25', '∞')
+    """
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return (f"{value:+.2f}" if sign else f"{value:.2f}").replace("-", "−")
+
+
+def share(value: float | None) -> str:
+    """Return a share in percent."""
+    return "" if value is None else f"{100 * value:.0f} %"
+
+
+def verdict(one: Standing) -> Mark:
+    """Return the ruling in a word."""
+    if one.ruling is None:
+        return Mark("reference" if one.arm.decay == REFERENCE else "no reference", "soft")
+    return Mark(one.ruling.verdict, LOOKS[one.ruling.verdict])
+
+
+def said(answer: Answer) -> str:
+    """Return what a task's runs say, in words; every number is computed."""
+    if not answer.standings:
+        return f"{answer.task.name}: no arm is judged yet."
+    best = answer.standings[0]
+    number = over_seeds(best, answer.task.of_text)
+    text = f"{answer.task.name}: {best.arm.title} has the lowest mean, {number}"
+    text += f" ({'test perplexity' if answer.task.of_text else '% test error'})."
+    for optimizer in dict.fromkeys(one.arm.optimizer for one in answer.standings):
+        own = [one for one in answer.standings if one.arm.optimizer == optimizer and one.ruling is not None]
+        found = [
+            f"{_listed(names)} {'is' if len(names) == 1 else 'are'} {word}"
+            for word in ("better", "practically equal", "worse", "undecided")
+            if (names := [one.arm.decay for one in own if one.ruling is not None and one.ruling.verdict == word])
+        ]
+        if found:
+            title = own[0].arm.title.partition(",")[0]
+            text += f" Against decoupled decay of {title}: {'; '.join(found)}."
+    return text
+
+
+def _listed(names: Sequence[str]) -> str:
+    *head, last = names
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def reading(answer: Answer) -> tuple[str, ...]:
+    """Return what the numbers of the table are."""
+    if not answer.standings:
+        return ()
+    seeds = len(answer.standings[0].judged)
+    what = "100 times the logarithm of the perplexity, so that 1 is one percent" if answer.task.of_text else "points"
+    return (
+        f"Differences are paired over {seeds} seeds that chose nothing, in {what}. The {answer.rulings} intervals are "
+        f"wide enough that all rulings of this table are right together with probability {CONFIDENCE:.0%}; "
+        f"“practically equal” means that the difference lies within ±{answer.margin:g}.",
+        "The basin is the share of the 15 cells of the grid (lr by 3, λ by half decades) whose validation error is "
+        f"within {2 * answer.margin:g} of the best of them. The last column is what it costs on average to keep the λ "
+        "that is best at the middle lr when the lr is a third or three times that. Both are of one seed.",
+    )
+
+
+def notes(answer: Answer) -> list[str]:
+    """Return what a careful reader must know, in whole sentences."""
+    found = [
+        f"{answer.task.name}: {one.arm.title} is best at the edge of what was tried ({' and '.join(one.edge)}); a "
+        "better value may lie beyond."
+        for one in answer.standings
+        if one.edge
+    ]
+    if answer.waiting:
+        arms = ", ".join(f"{title} ({stage})" for title, stage in answer.waiting.items())
+        found.append(f"{answer.task.name}: not all runs are there. Waiting: {arms}.")
+    return found
+
+
+def facts(heard: Heard, case: Case) -> list[tuple[str, str]]:
+    """Return how the arms were tuned and judged, and what it took."""
+    seconds = math.fsum(answer.seconds for answer in heard.answers)
+    versions = dict.fromkeys(
+        f"{name} {version}" for result in heard.results for name, version in result.versions.items()
+    )
+    where = dict.fromkeys(result.where for result in heard.results if result.where)
+    return [
+        ("Tuning", f"each arm {AT_MOST} runs at most on the seeds {', '.join(map(str, TUNING))}: 5 cells around a "
+                   "guess, 15 around the best of them, the best 5 with a second seed, the best 2 with two more; chosen "
+                   "by the validation error of the last epoch"),
+        ("Judging", f"the best cell of each arm with {case.seeds} other seeds, by the test error of the last epoch"),
+        ("Margin", f"{case.margin:g}"),
+        ("Computing", f"{seconds / 3600:.2f} hours on {', '.join(where) or 'nothing yet'}"),
+        ("Versions", ", ".join(versions)),
+    ]  # fmt: skip
+
+
+def numbers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    """Return every number as plain values, for JSON; None stands for what is not finite."""
+    return [
+        {
+            "task": answer.task.name, "words": answer.task.words, "margin": answer.margin, "rulings": answer.rulings,
+            "hours": round(answer.seconds / 3600, 3), "waiting": dict(answer.waiting),
+            "arms": [
+                {
+                    "optimizer": one.arm.optimizer, "decay": one.arm.decay, "lr": one.cell.lr,
+                    "weight_decay": one.cell.weight_decay, "tuned": finite(one.tuned), "mean": finite(one.mean),
+                    "judged": {str(seed): finite(value) for seed, value in one.judged.items()},
+                    "difference": finite(one.ruling.mean) if one.ruling else None,
+                    "interval": [finite(end) for end in one.ruling.interval]
+                    if one.ruling and one.ruling.interval else None,
+                    "verdict": one.ruling.verdict if one.ruling else None,
+                    "basin": one.basin, "carry": finite(one.carry), "edge": list(one.edge), "tries": one.tries,
+                }
+                for one in answer.standings
+            ],
+        }
+        for answer in answers
+    ]  # fmt: skip
+
+
+def finite(value: float | None) -> float | None:
+    """Return the number rounded for a file, or None for what JSON cannot hold."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None
