@@ -42,14 +42,31 @@ class Forked(subprocess.Popen):
         self._close_pipe_fds(*(asked[name] for name in PIPES))
 
 
+def finished(code, *arguments, timeout=600):
+    """Run a program to its end, or kill it with what it started; return its status and what it said."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with Forked(code, *arguments, start_new_session=True, **pipes) as process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
 def output(code):
     """Return what a program prints that imports the package as if nobody had."""
-    with Forked(ANEW + code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
+    done = finished(ANEW + code, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
+SCRIPT = """
+import runpy, sys
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs the file that its first argument names, with the arguments behind it."""
 ANEW = """
 import sys
 for name in [name for name in sys.modules if name.split(".")[0] == "weightdecay"]:
