@@ -16,17 +16,29 @@ import traceback
 import types
 import warnings
 
+import torch
+
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
 
 
 class Forked(subprocess.Popen):
-    """``Popen([sys.executable, "-c", code, *arguments])``, but for what the program finds imported."""
+    """``Popen([sys.executable, "-c", code, *arguments])``, but for what the program finds imported.
+
+    What Python and libraries read of ``env`` when they are imported they have read before. Where torch sees an
+    accelerator it is an interpreter of its own: after a backward pass here, no forked process could make one.
+    """
 
     def __init__(self, code, *arguments, **how):
-        self.code = code
-        super().__init__(["-c", *map(str, arguments)], **how)
+        self.code, self.forks, words = code, not torch.accelerator.is_available(), ["-c", *map(str, arguments)]
+        if not self.forks:
+            words = [sys.executable, "-c", code, *words[1:]]
+            how["env"] = {**(how.get("env") or os.environ), "PYTHONPATH": os.pathsep.join(sys.path)}
+        super().__init__(words, **how)
 
     def _execute_child(self, *given):
+        if not self.forks:
+            super()._execute_child(*given)
+            return
         asked = inspect.signature(subprocess.Popen._execute_child).bind(self, *given).arguments
         sys.stdout.flush()
         sys.stderr.flush()
@@ -42,10 +54,10 @@ class Forked(subprocess.Popen):
         self._close_pipe_fds(*(asked[name] for name in PIPES))
 
 
-def finished(code, *arguments, timeout=600):
+def finished(code, *arguments, timeout=600, **how):
     """Run a program to its end, or kill it with what it started; return its status and what it said."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with Forked(code, *arguments, start_new_session=True, **pipes) as process:
+    with Forked(code, *arguments, start_new_session=True, **pipes, **how) as process:
         try:
             out, err = process.communicate(timeout=timeout)
         finally:
@@ -67,6 +79,12 @@ del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 """Runs the file that its first argument names, with the arguments behind it."""
+MODULE = """
+import runpy, sys
+del sys.argv[0]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+"""The same of a module: ``python -m``."""
 ANEW = """
 import sys
 for name in [name for name in sys.modules if name.split(".")[0] == "weightdecay"]:
@@ -76,9 +94,14 @@ PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
 
 
 def begin(asked):
-    """Have the streams, the signals and the warnings of a program that has just begun."""
+    """Have the place, the streams, the signals and the warnings of a program that has just begun."""
     if asked["start_new_session"]:
         os.setsid()
+    if asked["cwd"] is not None:
+        os.chdir(asked["cwd"])
+    if asked["env"] is not None:
+        os.environ.clear()
+        os.environ.update(asked["env"])
     for place, name in enumerate(("p2cread", "c2pwrite", "errwrite")):
         if asked[name] != -1:
             os.dup2(asked[name], place)

@@ -251,17 +251,17 @@ def test_no_worker_outlives_the_driver(number, status, tmp_path):
 
 LOADER = """
 import os, pathlib, signal, sys, time
-from torch.utils.data import DataLoader, Dataset
 from weightdecay.lab.executors import executor
 signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = pathlib.Path(sys.argv[1])
-class Slow(Dataset):
+class Slow:
     def __len__(self): return 10_000
     def __getitem__(self, index):
         (folder / f"{index}.{os.getpid()}").touch()
         time.sleep(0.05)
         return index
 def read(x):
+    from torch.utils.data import DataLoader  # the driver needs no torch, whose import takes seconds
     (folder / f"{-x}.{os.getpid()}").touch()
     for _ in DataLoader(Slow(), batch_size=1, num_workers=1): pass
 list(executor("local", jobs=1).map(read, [1]))

@@ -1,7 +1,6 @@
 """What is published: the two archives, what a wheel runs without the repository, and what type checkers see."""
 
 import ast
-import os
 import subprocess
 import sys
 import tarfile
@@ -10,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from forked import ANEW, finished
 
 import weightdecay
 
@@ -57,16 +57,14 @@ def site(archives, tmp_path_factory):
 
 def installed(folder, code, *arguments):
     """Run code with the wheel in the place of the repository, which it must not see."""
-    environment = {**os.environ, "PYTHONPATH": str(folder / "site")}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, str(folder), *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    done = finished(ANEW + INSTALLED + code, folder, *arguments, cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+INSTALLED = """
+sys.path[:] = [f"{sys.argv[1]}/site", *(path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix)))]
+"""
 
 
 def test_a_wheel_runs_without_the_repository(site):

@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import processes_worker as worker
 import pytest
 import torch
+from forked import MODULE, Forked
 
 from weightdecay.lab.run import Place, Result
 from weightdecay.lab.run.store import Store
@@ -59,11 +59,11 @@ class Job:
 
     def __init__(self, folder, *words):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+        command = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
         self.paths = folder / "out.txt", folder / "err.txt"
         with self.paths[0].open("w") as out, self.paths[1].open("w") as err:
-            self.process = subprocess.Popen(
-                [*command, *map(str, words)], stdout=out, stderr=err, env=environment, start_new_session=True
+            self.process = Forked(
+                MODULE, *command, *words, stdout=out, stderr=err, env=environment, start_new_session=True
             )
 
     def __enter__(self):
