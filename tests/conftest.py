@@ -1,5 +1,6 @@
 """What every test stands on: a fixed seed, one thread, and where the cases are."""
 
+import gc
 import os
 import signal
 
@@ -33,6 +34,15 @@ def pytest_collection_modifyitems(config, items):
         return  # what matters most was named first
     rank = {f"test_{name}.py": place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+def pytest_collection():
+    gc.disable()  # nothing of what is collected is garbage: a sixth of the time, in every worker
+
+
+def pytest_collection_finish():
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config):
