@@ -240,18 +240,18 @@ def _medium() -> dict[str, Setting]:
 def _smoke() -> dict[str, Setting]:
     """Choose what is learned in a tenth of a second, on data that is part of what is installed."""
     tiny = {
-        "data": "digits", "train_size": 64, "validation_size": 32, "test_size": 50, "batch_size": 16,
+        "data": "digits", "train_size": 32, "validation_size": 32, "test_size": 50, "batch_size": 8,
         "network": "smallcnn",
     }  # fmt: skip
     stretch = 200 * math.ceil(50_000 / 128) / 8
     plain = Setting(
-        "a small network", "digits", "three convolutions (width 4) on 64 digits",
-        {**tiny, "network_options": options(width=4)}, 2, stretch, 10, 50, 64, 1,
+        "a small network", "digits", "three convolutions (width 4) on 32 digits",
+        {**tiny, "network_options": options(width=4)}, 2, stretch, 10, 50, 32, 1,
     )  # fmt: skip
     bare = replace(
         plain,
         network="a small network without norm",
-        words="three convolutions without norm (width 4) on 64 digits",
+        words="three convolutions without norm (width 4) on 32 digits",
         run={**tiny, "network_options": options(width=4, norm=False)},
     )
     text = {
