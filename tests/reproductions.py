@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from weightdecay.lab.paper.claims import fixed, lowest
-from weightdecay.lab.paper.experiment import Claim, Experiment, Panel, judge
+from weightdecay.lab.paper.experiment import Claim, Experiment, judge, panel_of
 from weightdecay.lab.paper.measure import MEASURES
 from weightdecay.lab.paper.numbers import Number
 from weightdecay.lab.paper.optima import optimum_at
@@ -72,13 +72,13 @@ def reproduction(
     fixed_at = weight_decays[min(1, len(weight_decays) - 1)]
     at = {point.curve: point for point in points if point.weight_decay == fixed_at and point.lr == lrs[0]}
     shown = tuple(
-        Panel(
+        panel_of(
             setting,
             points,
             {point: point.weight_decay for point in points},
-            at,
-            {point.curve: (PAPER,) for point in points if point.optimizer == "adam"},
             panel,
+            fixed=at,
+            paper={point.curve: (PAPER,) for point in points if point.optimizer == "adam"},
         )
         for panel in panels
     )

@@ -244,7 +244,7 @@ def test_the_best_cell_has_the_lowest_mean_and_the_best_optimizer_the_lowest_of_
     settings = Settings()
     comparison = compare(question(settings), fake_results(settings))
     for standing in comparison.standings:
-        assert standing.best.mean == min(cell.mean for cell in comparison.cells_of(standing.optimizer))
+        assert standing.best.mean == min(cell.mean for cell in comparison.of(standing.optimizer))
     means = [standing.best.mean for standing in comparison.standings]
     assert means == sorted(means)
     assert [one.difference is None for one in comparison.standings] == [True] + [False] * 4
@@ -355,9 +355,10 @@ def test_a_mean_is_said_to_be_over_the_seeds_that_it_has():
 
 def test_decoupled_decays_are_drawn_at_what_they_take_in_a_step():
     settings = Settings(optimizers=("adamw", "adams"))
-    for cell in compare(question(settings), fake_results(settings)).cells:
+    asked = question(settings)
+    for cell in compare(asked, fake_results(settings)).cells:
         factor = 1e-3 if cell.point.optimizer == "adamw" else 1
-        assert cell.drawn_at == pytest.approx(cell.point.weight_decay * factor)
+        assert asked.place(cell.point) == pytest.approx(cell.point.weight_decay * factor)
 
 
 def test_a_row_and_a_place_are_those_of_the_decay_that_the_arm_was_given():
@@ -372,7 +373,7 @@ def test_a_row_and_a_place_are_those_of_the_decay_that_the_arm_was_given():
     assert words["AdamS"] == "stable: effective lr × λ"
     for cell in compared.cells:
         factor = 1e-3 if cell.point.title in ("AdamW", "Adam, corrected") else 1
-        assert cell.drawn_at == pytest.approx(cell.point.weight_decay * factor)
+        assert compared.question.place(cell.point) == pytest.approx(cell.point.weight_decay * factor)
 
 
 def test_a_curve_of_one_epoch_is_seen():

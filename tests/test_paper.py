@@ -9,14 +9,14 @@ from scipy import stats
 
 from weightdecay.lab import paper
 from weightdecay.lab.paper import arms, claims, numbers, optima, ordering
-from weightdecay.lab.paper.experiment import Answer, Claim, Experiment, Panel, judge
+from weightdecay.lab.paper.experiment import Claim, Experiment, judge, panel_of
 from weightdecay.lab.paper.experiments import large_batch
 from weightdecay.lab.paper.measure import BEST, LAST, MEASURES, SELECTED
 from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.study.difference import paired, seeds_for
 from weightdecay.lab.study.question import Point
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.statistics import Answer, Cell
 from weightdecay.lab.training.train import check
 
 SMALL = paper.scale("small")
@@ -111,7 +111,8 @@ def answer(table, losses=None):
         fixed.setdefault(name, point)
         loss = (losses or {}).get(name, 1.0)
         cells[point] = Cell(point, tuple(result(run, [error], [loss]) for run, error in zip(runs, errors, strict=True)))
-    return Answer(Panel(SMALL.setting("ResNet18, CIFAR-10"), points, drawn, fixed), cells)
+    asked = panel_of(SMALL.setting("ResNet18, CIFAR-10"), points, drawn, fixed=fixed)
+    return Answer(asked, tuple(cells.values()))
 
 
 CLEAR = answer({
@@ -185,8 +186,8 @@ def test_adamw_at_the_papers_lambda_is_judged_only_where_a_weight_can_live(predi
 def test_adamw_is_judged_in_the_papers_own_training_and_where_its_weights_have_room():
     claim = claims.lowest("adams", ["adamw"], claims.fixed)
     known = answer(COLLAPSED)
-    whole = replace(known.panel, setting=paper.scale("paper").setting("ResNet18, CIFAR-10"))
-    assert claim(replace(known, panel=whole), BEST).verdict == "holds"
+    whole = replace(known.question, task=paper.scale("paper").setting("ResNet18, CIFAR-10"))
+    assert claim(replace(known, question=whole), BEST).verdict == "holds"
     roomy = {("adams", 0.1): (5.0, 5.1, 5.2), ("adamw", 8.0): (89.0, 89.1, 89.2)}
     assert claim(answer(roomy), BEST).verdict == "holds"
 
@@ -218,7 +219,7 @@ def test_a_measure_without_a_number_gives_no_verdict_and_smoke_gives_none_at_all
     table = {("adams", 1.0): (5.0, 5.1), ("sgd", 1.0): (6.0, 6.1)}
     known = answer(table)
     experiment = Experiment(
-        "figX", "", "", (), lambda scale: (known.panel,),
+        "figX", "", "", (), lambda scale: (known.question,),
         lambda scale: (Claim("lower", "", claims.lowest("adams", ["sgd"])),),
     )  # fmt: skip
     (row,) = judge(experiment, SMALL, known.results, MEASURES, "").rows
@@ -256,7 +257,7 @@ def runs_of(name, scale, words=None):
     return {
         run
         for panel in panels
-        if words in (None, f"{panel.setting.network}, {panel.setting.data}")
+        if words in (None, f"{panel.task.network}, {panel.task.data}")
         for several in panel.points.values()
         for run in several
     }
@@ -269,7 +270,7 @@ def test_table_1_at_the_papers_scale_is_section_5():
     }  # fmt: skip
     places = {"CIFAR-10": ("cifar10", (0.4, 0.8)), "CIFAR-100": ("cifar100", (0.5, 0.75))}
     for panel in paper.EXPERIMENTS["table1"].panels(paper.scale("paper")):
-        data, milestones = places[panel.setting.data]
+        data, milestones = places[panel.task.data]
         assert set(panel.fixed) == set(settings)
         for name, (lr, weight_decay) in settings.items():
             point = panel.fixed[name]
@@ -280,7 +281,7 @@ def test_table_1_at_the_papers_scale_is_section_5():
                 assert (run.epochs, run.batch_size, run.augment, run.train_size, run.validation_size) == (
                     200, 128, True, 0, 0,
                 )  # fmt: skip
-                assert run.network.replace("-", "") == panel.setting.network.lower()
+                assert run.network.replace("-", "") == panel.task.network.lower()
             assert panel.paper[name][0].source == "table1"
 
 
@@ -362,7 +363,7 @@ def test_other_data_and_held_out_examples_are_put_in_place():
     (panel,) = paper.EXPERIMENTS["fig1"].panels(scale)
     runs = [run for several in panel.points.values() for run in several]
     assert {(run.data, run.validation_size) for run in runs} == {("images:x", 5000)}
-    assert "images:x" in panel.setting.words
+    assert "images:x" in panel.task.words
     with pytest.raises(SettingsError, match=r"'cifar11' is not used at scale paper. Used: cifar10, cifar100, imagenet"):
         paper.scale("paper").with_data({"cifar11": "digits"})
     with pytest.raises(SettingsError, match=r"Did you mean 'small'\?"):

@@ -143,7 +143,7 @@ def test_an_experiment_is_judged_with_the_seeds_that_it_has_whatever_others_have
     def seeds_of(runs):
         results = [result(run, 4.0 + run.seed + math.log10(2 + points[run].weight_decay)) for run in runs]
         again = judged_again(results, paper.experiments(("fig7", "norms")))
-        return {one.experiment.name: max(len(cell.results) for cell in one.answers[0].cells.values()) for one in again}
+        return {one.experiment.name: max(len(cell.results) for cell in one.answers[0].cells) for one in again}
 
     assert seeds_of(points) == {"fig7": 4, "norms": 5}
     largest = max(run.weight_decay for run in points if run.optimizer == "adams")

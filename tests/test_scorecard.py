@@ -109,7 +109,7 @@ def test_the_file_of_rows_has_all_that_a_row_has(told, written):
 def test_the_tables_hold_the_numbers_of_the_cells(told, page):
     for one in told:
         for answer in one.answers:
-            for cell in answer.cells.values():
+            for cell in answer.cells:
                 each = [result.best for result in cell.results]
                 assert ", ".join(f"{value:.2f}" for value in each) in page.words
                 assert f"{statistics.fmean(each):.2f} ± {statistics.stdev(each):.2f}" in page.words

@@ -58,7 +58,7 @@ def test_error_against_decay_is_drawn_as_measured():
             for ring in rings
         )
         squares = [line.get_xdata()[0] for line in axes.lines if line.get_markersize() == 17]
-        assert squares == [shown.answer.panel.fixed[curve].weight_decay] * 3
+        assert squares == [shown.answer.question.fixed[curve].weight_decay] * 3
 
 
 def test_the_curves_are_means_over_seeds_at_the_best_λ():

@@ -207,12 +207,12 @@ def _questions(
     from weightdecay.lab.study.question import Question
 
     return {
-        f"{experiment.name}, {panel.title}": Question(
+        f"{experiment.name}, {panel.setting}": Question(
             points={
                 point: tuple(known[run] for run in runs if known[run] not in before)
                 for point, runs in panel.points.items()
             },
-            setting=panel.title,
+            setting=panel.setting,
             command=settings.command(),
             name="reproduce",
         )

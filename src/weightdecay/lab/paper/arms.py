@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from weightdecay.lab.paper import numbers
-from weightdecay.lab.paper.experiment import Panel
+from weightdecay.lab.paper.experiment import Panel, panel_of
 from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Option, Run, options
 from weightdecay.lab.study.question import Point
@@ -122,7 +122,7 @@ def panel(
                 if extra and place == setting.at(fixed or 0.0):
                     at_fixed[arm.curve] = point
     paper = {arm.curve: numbers.of(source, setting.network, arm.title) for arm in arms} if source else {}
-    return Panel(setting, points, drawn, at_fixed, paper, name)
+    return panel_of(setting, points, drawn, name, fixed=at_fixed, paper=paper)
 
 
 def panels(scale: Scale, several: Sequence[str], arms: Sequence[Arm], *args: Any, **kwargs: Any) -> tuple[Panel, ...]:

@@ -6,24 +6,23 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from weightdecay.lab.paper.experiment import Answer, mean
+from weightdecay.lab.paper.experiment import Judge, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, all_of
 from weightdecay.lab.paper.premise import judged_without, unmet
 from weightdecay.lab.study.difference import Difference, paired
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.statistics import Answer, Cell, mean
 
-Judge = Callable[[Answer, Measure], Judgement]
-Chosen = Callable[[Answer, str, Measure], Cell]
+Chosen = Callable[[Answer[Panel], str, Measure], Cell]
 """(answer, curve, measure) → the cell of the curve that is compared."""
 
 
-def tuned(answer: Answer, curve: str, measure: Measure) -> Cell:
+def tuned(answer: Answer[Panel], curve: str, measure: Measure) -> Cell:
     """Compare each curve at the lr and λ that are best for it."""
-    return answer.best(curve, measure)
+    return answer.best(curve, measure.chosen_by)
 
 
-def fixed(answer: Answer, curve: str, measure: Measure) -> Cell:
+def fixed(answer: Answer[Panel], curve: str, measure: Measure) -> Cell:
     """Compare each curve at the paper's lr and λ."""
     return answer.at_fixed(curve)
 
@@ -34,7 +33,7 @@ def lowest(curve: str, others: Sequence[str], at: Chosen = tuned) -> Judge:
     At the paper's λ, AdamW is judged where its premise holds: see :mod:`premise`.
     """
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         mine = at(answer, curve, measure)
         against, reasons = _parted(answer, [at(answer, other, measure) for other in others], at)
         if not against:
@@ -52,7 +51,7 @@ def lowest(curve: str, others: Sequence[str], at: Chosen = tuned) -> Judge:
     return judge
 
 
-def _parted(answer: Answer, cells: Sequence[Cell], at: Chosen) -> tuple[list[Cell], list[str]]:
+def _parted(answer: Answer[Panel], cells: Sequence[Cell], at: Chosen) -> tuple[list[Cell], list[str]]:
     """Return the cells that are judged, and the reasons of those that are not."""
     reasons = [unmet(answer, cell) if at is fixed else "" for cell in cells]
     judged = [cell for cell, reason in zip(cells, reasons, strict=True) if not reason]
@@ -62,8 +61,8 @@ def _parted(answer: Answer, cells: Sequence[Cell], at: Chosen) -> tuple[list[Cel
 def lower_everywhere(curve: str, others: Sequence[str]) -> Judge:
     """The curve is lower than each of the others wherever both are drawn: at every λ, at the same lr."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
-        drawn = answer.panel.drawn
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
+        drawn = answer.question.drawn
         pairs: list[tuple[str, float, Difference]] = []
         for other in others:
             theirs = {(cell.point.lr, drawn[cell.point]): cell for cell in answer.of(other)}
@@ -91,7 +90,7 @@ def _paired(a: Cell, b: Cell, measure: Measure) -> Difference:
 def decreasing(along: Sequence[tuple[str, float]]) -> Judge:
     """The metric falls from each (curve, place) to the next."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         cells = [cell_at(answer, curve, place) for curve, place in along]
         steps = [_paired(later, earlier, measure) for earlier, later in pairwise(cells)]
         verdict, seeds = all_of(steps)
@@ -104,7 +103,7 @@ def decreasing(along: Sequence[tuple[str, float]]) -> Judge:
 def lower_at(first: tuple[str, float], second: tuple[str, float]) -> Judge:
     """The first (curve, place) is lower than the second."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         a, b = (cell_at(answer, curve, place) for curve, place in (first, second))
         one = _paired(a, b, measure)
         means = [mean(cell.results, measure.of) for cell in (a, b)]
@@ -114,10 +113,10 @@ def lower_at(first: tuple[str, float], second: tuple[str, float]) -> Judge:
     return judge
 
 
-def cell_at(answer: Answer, curve: str, place: float) -> Cell:
+def cell_at(answer: Answer[Panel], curve: str, place: float) -> Cell:
     """Return the cell of a curve that is drawn at a place. Raises: KeyError, where there is none."""
     for cell in answer.of(curve):
-        if math.isclose(answer.panel.drawn[cell.point], place, rel_tol=1e-9):
+        if math.isclose(answer.question.drawn[cell.point], place, rel_tol=1e-9):
             return cell
     raise KeyError(f"{curve!r} has no run at {place:g}")
 
@@ -129,7 +128,7 @@ def lower_error_at_no_lower_loss(curve: str, others: Sequence[str], at: Chosen =
     none is left nothing is decided.
     """
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         mine = at(answer, curve, measure)
         against, reasons = _parted(answer, [at(answer, other, measure) for other in others], at)
         if not against:
@@ -151,7 +150,7 @@ def lower_error_at_no_lower_loss(curve: str, others: Sequence[str], at: Chosen =
 def lowest_training_loss(curve: str, others: Sequence[str], at: Chosen = fixed) -> Judge:
     """The curve's training loss at the last epoch is lower than each of the others'."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         mine = at(answer, curve, measure)
         against, reasons = _parted(answer, [at(answer, other, measure) for other in others], at)
         if not against:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.numbers import Number
@@ -12,71 +12,40 @@ from weightdecay.lab.paper.ordering import Judgement, not_judged
 from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.run.recorded import UnrecordedError
-from weightdecay.lab.study.question import Point
-from weightdecay.lab.study.statistics import Cell, answers, lowest
+from weightdecay.lab.study.question import Point, Question
+from weightdecay.lab.study.statistics import Answer, answered, every_result
 
 Figure = Literal["curves", "decay", "heat", "scatter", "batch", "norms"]
 """Kinds of figure: error and loss by epoch; error against λ; against lr and λ; training loss against test error in the
 last fifth of the epochs; rules for a larger batch; gradient norm and v̄ by epoch."""
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One network on one data set: the points, where they are drawn, and what the paper measured there.
+@dataclass(frozen=True, kw_only=True)
+class Panel(Question):
+    """A question of the paper about one network on one data set: where its points are drawn, what the paper measured.
 
     ``drawn`` is the place of a point on a λ axis: λ·η for AdamW, as in the paper. ``fixed`` is each curve's point at
     the lr and λ of the paper. ``paper`` are its numbers by curve.
     """
 
-    setting: Setting
-    points: Mapping[Point, tuple[Run, ...]]
+    task: Setting
     drawn: Mapping[Point, float]
-    fixed: Mapping[str, Point] = field(default_factory=dict)
     paper: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
-    name: str = ""  # what sets the panel apart from others of one setting
 
-    @property
-    def title(self) -> str:
-        """For a heading: the setting, with what sets the panel apart."""
-        return f"{self.setting.name}, {self.name}" if self.name else self.setting.name
-
-    @property
-    def curves(self) -> tuple[str, ...]:
-        """The curves, in the order of the points."""
-        return tuple(dict.fromkeys(point.curve for point in self.points))
+    def place(self, point: Point) -> float:
+        """Return where the paper draws it."""
+        return self.drawn[point]
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A panel with the results of its runs."""
-
-    panel: Panel
-    cells: Mapping[Point, Cell]
-
-    @property
-    def results(self) -> tuple[Result, ...]:
-        """Every result once."""
-        return tuple({result.run: result for cell in self.cells.values() for result in cell.results}.values())
-
-    def of(self, curve: str) -> tuple[Cell, ...]:
-        """Return the cells of a curve, by lr and by where they are drawn. Raises: KeyError, for an unknown one."""
-        found = [cell for point, cell in self.cells.items() if point.curve == curve]
-        if not found:
-            raise KeyError(f"{curve!r} is none of {', '.join(self.panel.curves)}")
-        return tuple(sorted(found, key=lambda cell: (cell.point.lr, self.panel.drawn[cell.point])))
-
-    def best(self, curve: str, measure: Measure) -> Cell:
-        """Return the cell of a curve that the measure chooses: of the lowest mean over seeds."""
-        return lowest(self.of(curve), lambda cell: mean(cell.results, measure.chosen_by))
-
-    def at_fixed(self, curve: str) -> Cell:
-        """Return the cell at the paper's own lr and λ."""
-        return self.cells[self.panel.fixed[curve]]
+def panel_of(
+    task: Setting, points: Mapping[Point, tuple[Run, ...]], drawn: Mapping[Point, float], name: str = "", **more: Any
+) -> Panel:
+    """Return a panel; ``name`` is what sets it apart from others of one task."""
+    setting = f"{task.name}, {name}" if name else task.name
+    return Panel(points, setting, name="reproduce", task=task, drawn=drawn, **more)
 
 
-def mean(results: Sequence[Result], of: Callable[[Result], float]) -> float:
-    """Return the mean over seeds."""
-    return sum(map(of, results)) / len(results)
+Judge = Callable[[Answer[Panel], Measure], Judgement]
 
 
 @dataclass(frozen=True)
@@ -85,7 +54,7 @@ class Claim:
 
     text: str
     paper: str  # the numbers that the paper gives for it, or where it shows it
-    judge: Callable[[Answer, Measure], Judgement]
+    judge: Judge
     own: bool = False
 
 
@@ -132,14 +101,14 @@ class Reproduction:
 
     experiment: Experiment
     scale: Scale
-    answers: tuple[Answer, ...]
+    answers: tuple[Answer[Panel], ...]
     rows: tuple[Row, ...]
     command: str
 
     @property
     def results(self) -> tuple[Result, ...]:
         """Every result once."""
-        return tuple({result.run: result for answer in self.answers for result in answer.results}.values())
+        return every_result(cell for answer in self.answers for cell in answer.cells)
 
 
 def judge(
@@ -147,19 +116,19 @@ def judge(
 ) -> Reproduction:
     """Judge every claim of an experiment on every panel."""
     kept = tuple(results)
-    answered = tuple(Answer(panel, answers(panel.points, kept)) for panel in experiment.panels(scale))
+    answers = tuple(answered(panel, kept) for panel in experiment.panels(scale))
     rows = []
     for claim in experiment.claims(scale):
-        for answer in answered:
+        for answer in answers:
             there = [one for one in measures if one.reads(answer.results)]
             judged = {one.name: _judged(claim, answer, one) for one in there}
             if scale.thin:
                 judged = {name: not_judged(one) for name, one in judged.items()}
-            rows.append(Row(experiment.name, answer.panel.title, claim, judged))
-    return Reproduction(experiment, scale, answered, tuple(rows), command)
+            rows.append(Row(experiment.name, answer.question.setting, claim, judged))
+    return Reproduction(experiment, scale, answers, tuple(rows), command)
 
 
-def _judged(claim: Claim, answer: Answer, measure: Measure) -> Judgement:
+def _judged(claim: Claim, answer: Answer[Panel], measure: Measure) -> Judgement:
     """Judge, where what the claim is about is recorded of the runs."""
     try:
         return claim.judge(answer, measure)

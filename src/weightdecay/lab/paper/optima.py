@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from weightdecay.lab.paper.claims import Judge
-from weightdecay.lab.paper.experiment import Answer
+from weightdecay.lab.paper.experiment import Judge, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, bootstrap
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.statistics import Answer, Cell
 
 Places = Sequence[float]
 """Where each curve is best, as drawn, in the order of the curves."""
@@ -60,11 +59,11 @@ def _about_places(
 ) -> Judge:
     """Judge a claim about where curves are best: a bootstrap over seeds. ``say`` puts what was found into words."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         families = [answer.of(curve) for curve in curves]
 
         def places(seeds: Sequence[int]) -> Places:
-            return [answer.panel.drawn[cells[_argmin(cells, seeds, measure)].point] for cells in families]
+            return [answer.question.drawn[cells[_argmin(cells, seeds, measure)].point] for cells in families]
 
         count = _seeds(families)
         verdict, share = bootstrap(count, lambda seeds: holds(places(seeds)))
@@ -85,7 +84,7 @@ def _seeds(families: Sequence[Sequence[Cell]]) -> int:
 def wider(curve: str, others: Sequence[str], within: float = 1.1) -> Judge:
     """More cells of the curve's map are within a factor of the lowest of all maps; a bootstrap over seeds."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         families = [answer.of(name) for name in (curve, *others)]
 
         def counts(seeds: Sequence[int]) -> list[int]:

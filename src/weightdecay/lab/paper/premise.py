@@ -13,20 +13,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from weightdecay.lab.paper.experiment import Answer
+from weightdecay.lab.paper.experiment import Panel
 from weightdecay.lab.paper.ordering import Judgement, Verdict
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.statistics import Answer, Cell
 
 BEGINS = 0.125
 """The size that weights begin with: PyTorch draws them from ±1/√inputs, and the last layers here have 64 inputs."""
 
 
-def unmet(answer: Answer, cell: Cell) -> str:
+def unmet(answer: Answer[Panel], cell: Cell) -> str:
     """Say why AdamW is not judged in a cell at the paper's λ; empty for other optimizers, and where it is.
 
     The paper's own trainings are always judged.
     """
-    setting, point, run = answer.panel.setting, cell.point, cell.results[0].run
+    setting, point, run = answer.question.task, cell.point, cell.results[0].run
     if setting.stretch == 1 or point.optimizer != "adamw" or point.weight_decay * BEGINS <= 1:
         return ""
     pull = point.lr * point.weight_decay

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from weightdecay.document import Column, Mark, Table
-from weightdecay.lab.paper.experiment import Answer, Panel
 from weightdecay.lab.paper.measure import LAST, Measure
-from weightdecay.lab.paper.scale import Setting
 from weightdecay.lab.report.drawn.view import View
 from weightdecay.lab.report.figures import axis_title, look
 from weightdecay.lab.report.numbers import Numbers, decay, digits
@@ -22,7 +20,7 @@ DECAY_IN_WORDS = "What λ does"
 class ComparedView(View):
     """The curves of a comparison, drawn and judged by the last epoch."""
 
-    comparison: Comparison
+    answer: Comparison
 
     @property
     def measure(self) -> Measure:
@@ -32,22 +30,16 @@ class ComparedView(View):
     @cached_property
     def say(self) -> Numbers:
         """As the whole comparison is written."""
-        return Numbers.of(self.comparison)
+        return Numbers.of(self.answer)
 
     def best(self, curve: str) -> Cell:
         """The one that the table shows."""
-        return next(one.best for one in self.comparison.standings if one.optimizer == curve)
+        return next(one.best for one in self.answer.standings if one.optimizer == curve)
 
 
 def view(comparison: Comparison) -> ComparedView:
     """Return what the figures draw. A look goes by an optimizer's place in the question: it is that of all figures."""
-    cells = {cell.point: cell for cell in comparison.cells}
-    asked = comparison.question
-    setting = Setting("", asked.setting, asked.setting, {}, asked.epochs, 1.0, asked.classes, asked.test_size)
-    drawn = {cell.point: cell.drawn_at for cell in comparison.cells}
-    panel = Panel(setting, {point: tuple(r.run for r in cell.results) for point, cell in cells.items()}, drawn)
-    looks = {curve: look(position) for position, curve in enumerate(panel.curves)}
-    return ComparedView(Answer(panel, cells), looks, comparison)
+    return ComparedView(comparison, {curve: look(i) for i, curve in enumerate(comparison.question.curves)})
 
 
 def standings(comparison: Comparison) -> Table:

@@ -15,7 +15,8 @@ from weightdecay.lab.report.drawn.canvas import Picture
 from weightdecay.lab.report.numbers import Numbers, decay, digits
 from weightdecay.lab.run import ERROR, Result
 from weightdecay.lab.run.recorded import results_csv
-from weightdecay.lab.study.statistics import TIMES_LR, Comparison, Standing
+from weightdecay.lab.study.question import TIMES_LR
+from weightdecay.lab.study.statistics import Comparison, Standing
 
 PAPER_STEPS = 78_200
 PAPER_WEIGHT_DECAY = 5e-4
@@ -91,9 +92,7 @@ def document_of(comparison: Comparison, drawn: Mapping[str, Picture]) -> Documen
 def read(comparison: Comparison) -> list[str]:
     """Return what the numbers of the table are, in paragraphs."""
     question, metric, count = comparison.question, comparison.metric, len(comparison.question.seeds)
-    lrs_chosen = any(
-        len({cell.point.lr for cell in comparison.cells_of(one.optimizer)}) > 1 for one in comparison.standings
-    )
+    lrs_chosen = any(len({cell.point.lr for cell in comparison.of(one.optimizer)}) > 1 for one in comparison.standings)
     over = f", mean ± standard deviation over {seeds_of(comparison)}" if count > 1 else ""
     said = [f"{metric.name.capitalize()} is that of the last epoch{over}."]
     if question.test_size:

@@ -6,19 +6,15 @@ import math
 import statistics as plain
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from weightdecay.catalog import DECAYS
-from weightdecay.lab.run import Metric, Result, Run
+from weightdecay.lab.run import Metric, Result
 from weightdecay.lab.run.methods import Method, method
 from weightdecay.lab.study.difference import Difference, paired
-from weightdecay.lab.study.question import Point, Question
+from weightdecay.lab.study.question import Point, Question, decay_of
 
 Verdict = Literal["best", "the same runs", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
-
-
-TIMES_LR = ("decoupled", "corrected")
-"""Decays whose pull at the peak is λ·η."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +52,74 @@ class Cell:
     @property
     def decay(self) -> str:
         """The decay of its runs, as a name or a text; at λ = 0 the runs of all decays are one, and have none."""
-        run = self.results[0].run if self.results else None
-        given = dict(run.optimizer_options).get("decay") if run is not None else None
-        return str(given or method(self.point.optimizer).decay)
+        return decay_of(self.point, self.results[0].run if self.results else None)
+
+
+Asked = TypeVar("Asked", bound=Question, covariant=True)
+ToAsk = TypeVar("ToAsk", bound=Question)
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Asked]):
+    """A question with the results of its runs: a cell for each point, in their order."""
+
+    question: Asked
+    cells: tuple[Cell, ...]
 
     @property
-    def drawn_at(self) -> float:
-        """Where the figures put this λ: at λ·η where the lr multiplies λ and no gain does, as in the paper, else λ."""
-        return self.point.weight_decay * (self.point.lr if self.decay in TIMES_LR else 1.0)
+    def results(self) -> tuple[Result, ...]:
+        """Every result once."""
+        return every_result(self.cells)
+
+    @property
+    def metric(self) -> Metric:
+        """What all results are judged by."""
+        return self.cells[0].results[0].metric
+
+    def of(self, curve: str) -> tuple[Cell, ...]:
+        """Return the cells of a curve, by lr and by where they are drawn. Raises: KeyError, for an unknown one."""
+        found = [cell for cell in self.cells if cell.point.curve == curve]
+        if not found:
+            raise KeyError(f"{curve!r} is none of {', '.join(self.question.curves)}")
+        return tuple(sorted(found, key=lambda cell: (cell.point.lr, self.question.place(cell.point))))
+
+    def best(self, curve: str, by: Callable[[Result], float] = lambda result: result.last) -> Cell:
+        """Return the cell of a curve that has the lowest mean over seeds of a number."""
+        return lowest(self.of(curve), lambda cell: mean(cell.results, by))
+
+    def at_fixed(self, curve: str) -> Cell:
+        """Return the cell of the point that was singled out. Raises: KeyError, where none was."""
+        point = self.question.fixed[curve]
+        return next(cell for cell in self.cells if cell.point == point)
+
+
+def every_result(cells: Iterable[Cell]) -> tuple[Result, ...]:
+    """Return the results of the cells, each once: points may share runs."""
+    return tuple({result.run: result for cell in cells for result in cell.results}.values())
+
+
+def mean(results: Sequence[Result], of: Callable[[Result], float]) -> float:
+    """Return the mean over seeds."""
+    return sum(map(of, results)) / len(results)
+
+
+def lowest(cells: Iterable[Cell], of: Callable[[Cell], float] = lambda cell: cell.mean) -> Cell:
+    """Return the cell of the lowest number. Of equals it is the one of the lowest lr, then λ, then the first by name.
+
+    So the answer does not depend on the order in which runs are named or found.
+    """
+    return min(cells, key=lambda cell: _rank(cell, of(cell)))
+
+
+def _rank(cell: Cell, number: float) -> tuple[float, float, float, str]:
+    return number, cell.point.lr, cell.point.weight_decay, cell.point.curve
+
+
+def answered(question: ToAsk, results: Iterable[Result]) -> Answer[ToAsk]:
+    """Return the cells that answer a question. Raises: KeyError, where a run is missing."""
+    by_run = {result.run: result for result in results}
+    cells = (Cell(point, tuple(by_run[run] for run in runs)) for point, runs in question.points.items())
+    return Answer(question, tuple(cells))
 
 
 @dataclass(frozen=True)
@@ -103,22 +159,10 @@ class Standing:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Everything a report needs: the question, every cell, and the optimizers from best to worst."""
+class Comparison(Answer[Question]):
+    """An answer with the optimizers from best to worst, which is what a report needs."""
 
-    question: Question
-    cells: tuple[Cell, ...]
     standings: tuple[Standing, ...]
-
-    @property
-    def results(self) -> tuple[Result, ...]:
-        """Every result once."""
-        return tuple({result.run: result for cell in self.cells for result in cell.results}.values())
-
-    @property
-    def metric(self) -> Metric:
-        """What all results are judged by."""
-        return self.cells[0].results[0].metric
 
     def __str__(self) -> str:
         """A line for each optimizer, from best to worst: at which λ, the metric's mean and spread, the verdict."""
@@ -132,32 +176,10 @@ class Comparison:
         padded = ("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
         return "\n".join(line.rstrip() for line in padded)
 
-    def cells_of(self, curve: str) -> list[Cell]:
-        """Return the cells of a curve, by lr and λ."""
-        return [cell for cell in self.cells if cell.point.curve == curve]
-
-
-def answers(points: Mapping[Point, tuple[Run, ...]], results: Iterable[Result]) -> dict[Point, Cell]:
-    """Return the cell that answers each point of a question. A KeyError means that a run is missing."""
-    by_run = {result.run: result for result in results}
-    return {point: Cell(point, tuple(by_run[run] for run in runs)) for point, runs in points.items()}
-
-
-def lowest(cells: Iterable[Cell], of: Callable[[Cell], float] = lambda cell: cell.mean) -> Cell:
-    """Return the cell of the lowest number. Of equals it is the one of the lowest lr, then λ, then the first by name.
-
-    So the answer does not depend on the order in which runs are named or found.
-    """
-    return min(cells, key=lambda cell: _rank(cell, of(cell)))
-
-
-def _rank(cell: Cell, number: float) -> tuple[float, float, float, str]:
-    return number, cell.point.lr, cell.point.weight_decay, cell.point.curve
-
 
 def compare(question: Question, results: Iterable[Result]) -> Comparison:
     """Arrange the results of the question's runs. A KeyError means that a run is missing."""
-    cells = tuple(answers(question.points, results).values())
+    cells = answered(question, results).cells
     by_curve: dict[str, list[Cell]] = {}
     for cell in cells:
         by_curve.setdefault(cell.point.curve, []).append(cell)

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from weightdecay.lab.paper import numbers
 from weightdecay.lab.paper.arms import FIXED, GRID, SGD, Arm, panel
-from weightdecay.lab.paper.claims import Judge, decreasing
-from weightdecay.lab.paper.experiment import Claim, Experiment, Panel
+from weightdecay.lab.paper.claims import decreasing
+from weightdecay.lab.paper.experiment import Claim, Experiment, Judge, Panel
 from weightdecay.lab.paper.optima import optimum_at, optimum_follows
 from weightdecay.lab.paper.scale import Scale, Setting
 

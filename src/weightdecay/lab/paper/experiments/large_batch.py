@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weightdecay.lab.paper.arms import ADAM, ADAMS, ADAMS_THREE, GRID, TUNE, Arm
 from weightdecay.lab.paper.claims import lower_at, lowest
-from weightdecay.lab.paper.experiment import Claim, Experiment, Panel
+from weightdecay.lab.paper.experiment import Claim, Experiment, Panel, panel_of
 from weightdecay.lab.paper.optima import optimum_at, optimum_follows
 from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Run
@@ -35,7 +35,7 @@ def _fig3(scale: Scale) -> tuple[Panel, ...]:
         point = Point(ADAM.optimizer, ADAM.lr, base * k, BY_DECAY.variant)
         points[point] = BY_DECAY.runs(setting, base * k, scale.seeds, batch_size=setting.large_batch)
         drawn[point] = float(k)
-    return (Panel(setting, points, drawn, name=f"batch {setting.large_batch}"),)
+    return (panel_of(setting, points, drawn, f"batch {setting.large_batch}"),)
 
 
 def _fig3_claims(scale: Scale) -> tuple[Claim, ...]:
@@ -72,7 +72,7 @@ def _rule2(scale: Scale, *several: str) -> tuple[Panel, ...]:
                     point = Point(arm.optimizer, arm.lr, arm.weight_decay(at), arm.variant)
                     points[point] = arm.runs(setting, at, scale.seeds, batch_size=size)
                     drawn[point] = at
-        found.setdefault(setting.words, Panel(setting, points, drawn))
+        found.setdefault(setting.words, panel_of(setting, points, drawn))
     return tuple(found.values())
 
 

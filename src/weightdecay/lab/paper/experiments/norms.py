@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 
 from weightdecay.lab.paper.arms import ADAMS_THREE, FIXED, Arm, panel
-from weightdecay.lab.paper.claims import Judge
-from weightdecay.lab.paper.experiment import Answer, Claim, Experiment, Panel
+from weightdecay.lab.paper.experiment import Claim, Experiment, Judge, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, all_of
 from weightdecay.lab.paper.premise import unmet
 from weightdecay.lab.paper.scale import Scale
 from weightdecay.lab.run import Result
 from weightdecay.lab.study.difference import paired
+from weightdecay.lab.study.statistics import Answer
 
 
 def _falls(arm: Arm) -> Judge:
     """v̄ is lower at the last epoch than at the first: log v̄ is compared, seed by seed."""
 
-    def judge(answer: Answer, measure: Measure) -> Judgement:
+    def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         cell = answer.at_fixed(arm.curve)
         if reason := unmet(answer, cell):
             return Judgement("not judged", reason)

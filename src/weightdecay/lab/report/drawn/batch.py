@@ -40,7 +40,7 @@ def draw(view: View) -> Picture:
                     text = f"× {view.place(cell):g}: lr {cell.point.lr:g}, {view.said(cell)}"
                     canvas.spot(axes, view.place(cell), finite[view.place(cell)][0], text, position)
         paper = paper_numbers(canvas, axes, view)
-        multiples = sorted({view.place(cell) for cell in view.answer.cells.values()})
+        multiples = sorted({view.place(cell) for cell in view.answer.cells})
         names = {place: f"× {place:g}" for place in multiples}
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(FixedLocator(multiples))

@@ -23,7 +23,7 @@ def draw(view: View) -> Picture:
     with styled():
         canvas = Canvas(Figure(figsize=(7.0, 4.6), layout="constrained"))
         axes = canvas.figure.subplots()
-        places = {view.place(cell) for cell in view.answer.cells.values()}
+        places = {view.place(cell) for cell in view.answer.cells}
         positive = sorted(place for place in places if place > 0)
         # λ = 0 has no place on a logarithmic axis: it gets its own, most of a decade before the first.
         zero = positive[0] / 5 if positive else 0.2
@@ -90,7 +90,7 @@ def _marks(axes: Axes, view: View, curve: str, zero: float) -> None:
     mean, _ = mean_and_std(values(best, view.measure))
     if math.isfinite(mean):
         ring(axes, view.place(best) or zero, mean, colour)
-    if curve in view.answer.panel.fixed:
+    if curve in view.answer.question.fixed:
         fixed = view.answer.at_fixed(curve)
         mean, _ = mean_and_std(values(fixed, view.measure))
         if math.isfinite(mean):
@@ -125,7 +125,7 @@ def coupled(view: View, curve: str) -> bool:
 
 def _explained(view: View) -> list[Any]:
     found = [mark("best λ", "o", 10)]
-    if view.answer.panel.fixed:
+    if view.answer.question.fixed:
         found.append(mark("the paper’s λ", "s", 11))
     if view.selects:
         found.append(mark("thin: validation selects", "", line="-", width=0.9))
@@ -135,9 +135,9 @@ def _explained(view: View) -> list[Any]:
 def _caption(view: View) -> str:
     which = "Lowest over epochs, as the paper has it" if view.measure is BEST else f"{view.measure.name.capitalize()}"
     text = f"{which}: mean over seeds, bars one standard deviation, the best ringed"
-    text += ", a square about the paper’s own λ." if view.answer.panel.fixed else "."
+    text += ", a square about the paper’s own λ." if view.answer.question.fixed else "."
     if view.selects:
         text += " The thin lines are the error at the epoch that held-out examples select."
-    if any(cell.diverged == len(cell.results) for cell in view.answer.cells.values()):
+    if any(cell.diverged == len(cell.results) for cell in view.answer.cells):
         text += " A cross at the top: no finite number."
     return text

@@ -58,7 +58,7 @@ def draw(view: View) -> Picture:
 
 
 def _norm(view: View) -> Normalize:
-    means = [mean_and_std(values(cell, view.measure))[0] for cell in view.answer.cells.values()]
+    means = [mean_and_std(values(cell, view.measure))[0] for cell in view.answer.cells]
     finite = [mean for mean in means if math.isfinite(mean)] or [1.0]
     low, high = min(finite), max(finite)
     if low > 0 and high > 3 * low:

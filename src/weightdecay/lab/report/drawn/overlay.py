@@ -19,7 +19,7 @@ def paper_numbers(canvas: Canvas, axes: Axes, view: View) -> list[Line2D]:
     drawn = False
     through = axes.get_yaxis_transform()
     for position, curve in enumerate(view.curves):
-        for number in view.answer.panel.paper.get(curve, ()):
+        for number in view.of_paper(curve):
             drawn = True
             colour = view.looks[curve]["color"]
             with canvas.curve(axes, position):

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from weightdecay.lab.paper.experiment import Answer, Experiment, Reproduction
+from weightdecay.lab.paper.experiment import Experiment, Panel, Reproduction
 from weightdecay.lab.paper.measure import BEST, MEASURES, Measure
+from weightdecay.lab.paper.numbers import Number
 from weightdecay.lab.paper.scale import SCALES, Scale
 from weightdecay.lab.report.figures import COLOURS, DASHES, look, plain
 from weightdecay.lab.report.numbers import Numbers, decay
 from weightdecay.lab.run import Metric, Result
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.question import Question
+from weightdecay.lab.study.statistics import Answer, Cell
 
 PLACES = (
     *("adams", "adamw", "adam", "sgd", "sgds", "sgdw", "amsgrad", "adais", "adai", "yogi", "radam", "padam"),
@@ -31,7 +33,7 @@ PLACES = (
 class View:
     """Curves with their cells, as figures need them. ``looks`` are colour, marker and dash of each curve."""
 
-    answer: Answer
+    answer: Answer[Question]
     looks: Mapping[str, Mapping[str, Any]]
 
     @property
@@ -47,22 +49,26 @@ class View:
     @property
     def where(self) -> str:
         """Name network and data, as every number needs it."""
-        return self.answer.panel.title
+        return self.answer.question.setting
 
     @property
     def papers(self) -> str:
         """Name the paper's own numbers, where they have a place beside ours; else nothing."""
         return ""
 
+    def of_paper(self, curve: str) -> Sequence[Number]:
+        """Return the paper's own numbers of a curve."""
+        return ()
+
     @property
     def curves(self) -> tuple[str, ...]:
         """The names of the curves; a curve's position among them is its name in a figure."""
-        return self.answer.panel.curves
+        return self.answer.question.curves
 
     @property
     def metric(self) -> Metric:
         """What all runs are judged by."""
-        return self.answer.results[0].metric
+        return self.answer.metric
 
     @cached_property
     def measures(self) -> tuple[Measure, ...]:
@@ -78,7 +84,7 @@ class View:
     @cached_property
     def say(self) -> Numbers:
         """How its numbers are written."""
-        lowest = min(statistics.fmean(values(cell, self.measure)) for cell in self.answer.cells.values())
+        lowest = min(statistics.fmean(values(cell, self.measure)) for cell in self.answer.cells)
         return Numbers.near(self.metric, lowest, percents=2)
 
     def title(self, curve: str) -> str:
@@ -92,11 +98,11 @@ class View:
 
     def best(self, curve: str) -> Cell:
         """The cell that would be reported."""
-        return self.answer.best(curve, self.measure)
+        return self.answer.best(curve, self.measure.chosen_by)
 
     def place(self, cell: Cell) -> float:
         """Where the cell stands on the axis of λ."""
-        return self.answer.panel.drawn[cell.point]
+        return self.answer.question.place(cell.point)
 
     def lrs(self, curve: str) -> list[float]:
         """The learning rates of a curve, ascending."""
@@ -125,6 +131,7 @@ class View:
 class PaperView(View):
     """A panel of an experiment of the paper, at a scale."""
 
+    answer: Answer[Panel]
     experiment: Experiment
     scale: Scale
 
@@ -137,13 +144,13 @@ class PaperView(View):
     def read_from(self) -> str:
         """What was read in place of the scale's own data: the last part of its name, which may be a long path."""
         own = {setting.run.get("data") for setting in SCALES[self.scale.name].settings.values()}
-        data = str(self.answer.panel.setting.run.get("data", ""))
+        data = str(self.answer.question.task.run.get("data", ""))
         return "" if data in own else re.split(r"[:/\\]", data.rstrip("/\\"))[-1]
 
     @property
     def name(self) -> str:
         """Name network and data: those of other data than the scale's are not passed off as its own."""
-        title = self.answer.panel.title
+        title = self.answer.question.setting
         return f"{title} (read from {self.read_from})" if self.read_from else title
 
     @property
@@ -157,6 +164,10 @@ class PaperView(View):
         if self.scale.name != "paper":
             return ""
         return "the paper’s, on its own data" if self.read_from else "the paper’s"
+
+    def of_paper(self, curve: str) -> Sequence[Number]:
+        """Return the paper's own numbers of a curve."""
+        return self.answer.question.paper.get(curve, ())
 
 
 def values(cell: Cell, measure: Measure) -> list[float]:
@@ -178,7 +189,7 @@ def seeds(results: Sequence[Result]) -> str:
 def views(reproduction: Reproduction) -> list[PaperView]:
     """Return the panels of a reproduction. A curve looks the same in all of them."""
     curves = {
-        point.curve: point.optimizer for answer in reproduction.answers for point in answer.panel.points
+        point.curve: point.optimizer for answer in reproduction.answers for point in answer.question.points
     }  # a curve once, in the order of the panels
     looks = _looks(curves)
     return [PaperView(answer, looks, reproduction.experiment, reproduction.scale) for answer in reproduction.answers]

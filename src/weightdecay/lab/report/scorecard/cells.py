@@ -34,10 +34,10 @@ def settled(view: PaperView) -> list[Settled]:
     """Return two rows a curve: at the lr and λ that each measure chooses, and at the paper's, where it has any."""
     found = []
     for curve in view.curves:
-        paper = ", ".join(one.text for one in view.answer.panel.paper.get(curve, ()))
-        best = [(measure, view.answer.best(curve, measure)) for measure in view.measures]
+        paper = ", ".join(one.text for one in view.of_paper(curve))
+        best = [(measure, view.answer.best(curve, measure.chosen_by)) for measure in view.measures]
         found.append(_settled(view, curve, "best λ", best, paper))
-        if curve in view.answer.panel.fixed:
+        if curve in view.answer.question.fixed:
             cell = view.answer.at_fixed(curve)
             fixed = [(measure, cell) for measure in view.measures]
             found.append(_settled(view, curve, "the paper’s λ", fixed, ""))
@@ -108,13 +108,13 @@ def runs_csv(experiment: str, panels: Sequence[PaperView]) -> str:
     writer.writerow((*head, *(name.replace(" ", "_") for name in names), "status", "seconds", "address"))
     for view in panels:
         by_name = {measure.name: measure for measure in view.measures}
-        for cell in view.answer.cells.values():
+        for cell in view.answer.cells:
             point = cell.point
             for result in cell.results:
                 numbers = [by_name[name].of(result) if name in by_name else "" for name in names]
                 writer.writerow(
                     (
-                        *(experiment, view.scale.name, view.answer.panel.title, point.curve, point.lr),
+                        *(experiment, view.scale.name, view.answer.question.setting, point.curve, point.lr),
                         *(point.weight_decay, view.place(cell), result.run.seed, result.metric.name, *numbers),
                         *(result.status, round(result.seconds, 3), result.run.address),
                     )

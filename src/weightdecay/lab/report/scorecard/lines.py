@@ -50,7 +50,7 @@ class Line:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        setting = self.view.answer.panel.setting
+        setting = self.view.answer.question.task
         return {
             "experiment": self.row.experiment,
             "panel": self.row.panel,
@@ -78,7 +78,7 @@ def lines(reproductions: Sequence[Reproduction]) -> list[Line]:
 
 def lines_of(reproduction: Reproduction, panels: Sequence[PaperView]) -> list[Line]:
     """Return the rows of one experiment."""
-    by_title = {view.answer.panel.title: view for view in reversed(panels)}
+    by_title = {view.answer.question.setting: view for view in reversed(panels)}
     return [Line(row, by_title[row.panel], reproduction) for row in reproduction.rows]
 
 

@@ -157,7 +157,7 @@ def panel(shown: Shown) -> Section:
     every = Section(f"Every cell ({len(view.answer.cells)})", (), (cells_table(view),), folded=True)
     return Section(
         view.name,
-        (view.answer.panel.setting.words,),
+        (view.answer.question.task.words,),
         (*((Panel(drawings, view.keys if shown.hides else ()),) if drawings else ()), settled_table(view), every),
         name=f"{shown.name}-panel",
         aside=f"scale {view.scale.name}",
@@ -227,7 +227,7 @@ def stands(told: Sequence[Story]) -> list[tuple[str, str, str]]:
     found: dict[tuple[str, str, str], None] = {}
     for story in told:
         scale = story.reproduction.scale
-        used = {answer.panel.setting.words for answer in story.reproduction.answers}
+        used = {answer.question.task.words for answer in story.reproduction.answers}
         for words, setting in scale.settings.items():
             if setting.words in used and scale.name != "paper":
                 found[scale.name, words, setting.words] = None

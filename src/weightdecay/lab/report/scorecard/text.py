@@ -57,7 +57,7 @@ def _experiment(story: Story, figures_at: str, folder: Path | None) -> list[str]
     parts = [f"## {story.name}", f"**{_plain(experiment.title)}.** {_plain(experiment.asks)}"]
     parts += [f"> {_plain(note)}" for note in experiment.notes]
     for view, pictures in zip(story.views, story.picture_names(folder), strict=True):
-        setting = view.answer.panel.setting.words
+        setting = view.answer.question.task.words
         parts.append(f"**{_plain(view.where)}**: {_plain(setting)}.")
         parts += [f"![{_plain(name)}: {_plain(view.where)}]({figures_at}/{name}.png)" for name in pictures]
         parts.append(_numbers(view))
