@@ -14,9 +14,9 @@ from weightdecay.lab.paper.experiments import large_batch
 from weightdecay.lab.paper.measure import BEST, LAST, MEASURES, SELECTED
 from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.study.answer import Answer, Cell
 from weightdecay.lab.study.difference import paired, seeds_for
 from weightdecay.lab.study.question import Point
-from weightdecay.lab.study.statistics import Answer, Cell
 from weightdecay.lab.training.train import check
 
 SMALL = paper.scale("small")

@@ -203,18 +203,15 @@ def _on_the_page(out: Path) -> set[str]:
 def _questions(
     settings: ReproduceSettings, scale: Scale, wanted: Wanted, before: Collection[Run]
 ) -> dict[str, Question]:
-    """Return the panels of the experiments, each as a question about the runs that are trained for it."""
-    from weightdecay.lab.study.question import Question
-
+    """Return the panels of the experiments, each about the runs that are trained for it."""
     return {
-        f"{experiment.name}, {panel.setting}": Question(
+        f"{experiment.name}, {panel.setting}": replace(
+            panel,
             points={
                 point: tuple(known[run] for run in runs if known[run] not in before)
                 for point, runs in panel.points.items()
             },
-            setting=panel.setting,
             command=settings.command(),
-            name="reproduce",
         )
         for experiment, known in wanted.items()
         for panel in experiment.panels(scale)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from weightdecay.lab.run import Result, Run
+from weightdecay.lab.study.answer import Cell, lowest
 from weightdecay.lab.study.question import Point, Question
-from weightdecay.lab.study.statistics import Cell, lowest
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -10,8 +10,8 @@ from weightdecay.lab.paper.experiment import Judge, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, all_of
 from weightdecay.lab.paper.premise import judged_without, unmet
+from weightdecay.lab.study.answer import Answer, Cell, mean
 from weightdecay.lab.study.difference import Difference, paired
-from weightdecay.lab.study.statistics import Answer, Cell, mean
 
 Chosen = Callable[[Answer[Panel], str, Measure], Cell]
 """(answer, curve, measure) → the cell of the curve that is compared."""

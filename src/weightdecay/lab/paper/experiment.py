@@ -12,8 +12,8 @@ from weightdecay.lab.paper.ordering import Judgement, not_judged
 from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.run.recorded import UnrecordedError
+from weightdecay.lab.study.answer import Answer, answered, every_result
 from weightdecay.lab.study.question import Point, Question
-from weightdecay.lab.study.statistics import Answer, answered, every_result
 
 Figure = Literal["curves", "decay", "heat", "scatter", "batch", "norms"]
 """Kinds of figure: error and loss by epoch; error against λ; against lr and λ; training loss against test error in the

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from weightdecay.lab.paper.experiment import Judge, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, bootstrap
-from weightdecay.lab.study.statistics import Answer, Cell
+from weightdecay.lab.study.answer import Answer, Cell
 
 Places = Sequence[float]
 """Where each curve is best, as drawn, in the order of the curves."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from weightdecay.lab.paper.experiment import Panel
 from weightdecay.lab.paper.ordering import Judgement, Verdict
-from weightdecay.lab.study.statistics import Answer, Cell
+from weightdecay.lab.study.answer import Answer, Cell
 
 BEGINS = 0.125
 """The size that weights begin with: PyTorch draws them from ±1/√inputs, and the last layers here have 64 inputs."""

@@ -11,7 +11,8 @@ from weightdecay.lab.paper.measure import LAST, Measure
 from weightdecay.lab.report.drawn.view import View
 from weightdecay.lab.report.figures import axis_title, look
 from weightdecay.lab.report.numbers import Numbers, decay, digits
-from weightdecay.lab.study.statistics import Cell, Comparison, Standing
+from weightdecay.lab.study.answer import Cell
+from weightdecay.lab.study.statistics import Comparison, Standing
 
 DECAY_IN_WORDS = "What λ does"
 

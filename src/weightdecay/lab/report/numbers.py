@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weightdecay.lab.run import Metric
+from weightdecay.lab.study.answer import Cell
 from weightdecay.lab.study.difference import Difference
-from weightdecay.lab.study.statistics import Cell, Comparison
+from weightdecay.lab.study.statistics import Comparison
 
 
 @dataclass(frozen=True)

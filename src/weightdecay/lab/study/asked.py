@@ -47,7 +47,8 @@ def together(asked: Mapping[str, Question]) -> Question:
             if new := tuple(run for run in runs if run not in seen):
                 seen.update(new)
                 points[replace(point, variant=", ".join(filter(None, (name, point.variant))))] = new
-    return replace(next(iter(asked.values())), points=points)
+    first = next(iter(asked.values()))
+    return Question(points, first.setting, first.command, name=first.name)
 
 
 def _short(data: str) -> str:

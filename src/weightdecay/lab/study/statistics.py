@@ -1,125 +1,20 @@
-"""What the runs say: mean and spread over seeds, the best λ, and whether a difference is more than seed noise."""
+"""What the runs say: the best λ of each optimizer, and whether a difference is more than seed noise."""
 
 from __future__ import annotations
 
 import math
-import statistics as plain
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar
+from typing import Literal
 
 from weightdecay.catalog import DECAYS
-from weightdecay.lab.run import Metric, Result
+from weightdecay.lab.run import Result
 from weightdecay.lab.run.methods import Method, method
+from weightdecay.lab.study.answer import Answer, Cell, answered, lowest, rank
 from weightdecay.lab.study.difference import Difference, paired
-from weightdecay.lab.study.question import Point, Question, decay_of
+from weightdecay.lab.study.question import Point, Question
 
 Verdict = Literal["best", "the same runs", "beyond seed noise", "within seed noise", "one seed: unknown", "not finite"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The results of one point, one a seed, in the order of the seeds. An error is the metric of the last epoch."""
-
-    point: Point
-    results: tuple[Result, ...]
-
-    @property
-    def errors(self) -> tuple[float, ...]:
-        """Last-epoch metric of every seed; a diverged run counts with the one that it reached."""
-        return tuple(result.last for result in self.results)
-
-    @property
-    def mean(self) -> float:
-        """Mean of :attr:`errors`."""
-        return plain.fmean(self.errors)
-
-    @property
-    def std(self) -> float | None:
-        """Sample standard deviation over seeds; None for one seed, and where an error is not finite."""
-        return _std(self.errors)
-
-    @property
-    def best_epoch_errors(self) -> tuple[float, ...]:
-        """Lowest metric over epochs, of every seed: it peeks at the test set."""
-        return tuple(result.best for result in self.results)
-
-    @property
-    def diverged(self) -> int:
-        """How many of the runs stopped because their loss was no longer finite."""
-        return sum(result.status == "diverged" for result in self.results)
-
-    @property
-    def decay(self) -> str:
-        """The decay of its runs, as a name or a text; at λ = 0 the runs of all decays are one, and have none."""
-        return decay_of(self.point, self.results[0].run if self.results else None)
-
-
-Asked = TypeVar("Asked", bound=Question, covariant=True)
-ToAsk = TypeVar("ToAsk", bound=Question)
-
-
-@dataclass(frozen=True)
-class Answer(Generic[Asked]):
-    """A question with the results of its runs: a cell for each point, in their order."""
-
-    question: Asked
-    cells: tuple[Cell, ...]
-
-    @property
-    def results(self) -> tuple[Result, ...]:
-        """Every result once."""
-        return every_result(self.cells)
-
-    @property
-    def metric(self) -> Metric:
-        """What all results are judged by."""
-        return self.cells[0].results[0].metric
-
-    def of(self, curve: str) -> tuple[Cell, ...]:
-        """Return the cells of a curve, by lr and by where they are drawn. Raises: KeyError, for an unknown one."""
-        found = [cell for cell in self.cells if cell.point.curve == curve]
-        if not found:
-            raise KeyError(f"{curve!r} is none of {', '.join(self.question.curves)}")
-        return tuple(sorted(found, key=lambda cell: (cell.point.lr, self.question.place(cell.point))))
-
-    def best(self, curve: str, by: Callable[[Result], float] = lambda result: result.last) -> Cell:
-        """Return the cell of a curve that has the lowest mean over seeds of a number."""
-        return lowest(self.of(curve), lambda cell: mean(cell.results, by))
-
-    def at_fixed(self, curve: str) -> Cell:
-        """Return the cell of the point that was singled out. Raises: KeyError, where none was."""
-        point = self.question.fixed[curve]
-        return next(cell for cell in self.cells if cell.point == point)
-
-
-def every_result(cells: Iterable[Cell]) -> tuple[Result, ...]:
-    """Return the results of the cells, each once: points may share runs."""
-    return tuple({result.run: result for cell in cells for result in cell.results}.values())
-
-
-def mean(results: Sequence[Result], of: Callable[[Result], float]) -> float:
-    """Return the mean over seeds."""
-    return sum(map(of, results)) / len(results)
-
-
-def lowest(cells: Iterable[Cell], of: Callable[[Cell], float] = lambda cell: cell.mean) -> Cell:
-    """Return the cell of the lowest number. Of equals it is the one of the lowest lr, then λ, then the first by name.
-
-    So the answer does not depend on the order in which runs are named or found.
-    """
-    return min(cells, key=lambda cell: _rank(cell, of(cell)))
-
-
-def _rank(cell: Cell, number: float) -> tuple[float, float, float, str]:
-    return number, cell.point.lr, cell.point.weight_decay, cell.point.curve
-
-
-def answered(question: ToAsk, results: Iterable[Result]) -> Answer[ToAsk]:
-    """Return the cells that answer a question. Raises: KeyError, where a run is missing."""
-    by_run = {result.run: result for result in results}
-    cells = (Cell(point, tuple(by_run[run] for run in runs)) for point, runs in question.points.items())
-    return Answer(question, tuple(cells))
 
 
 @dataclass(frozen=True)
@@ -179,10 +74,8 @@ class Comparison(Answer[Question]):
 
 def compare(question: Question, results: Iterable[Result]) -> Comparison:
     """Arrange the results of the question's runs. A KeyError means that a run is missing."""
-    cells = answered(question, results).cells
-    by_curve: dict[str, list[Cell]] = {}
-    for cell in cells:
-        by_curve.setdefault(cell.point.curve, []).append(cell)
+    answer = answered(question, results)
+    by_curve = {curve: answer.of(curve) for curve in question.curves}
     bests = {name: lowest(members) for name, members in by_curve.items()}
     winner = lowest(bests.values())
     standings = [
@@ -199,8 +92,8 @@ def compare(question: Question, results: Iterable[Result]) -> Comparison:
         )
         for name, best in bests.items()
     ]
-    standings.sort(key=lambda standing: (standing.difference is not None, _rank(standing.best, standing.best.mean)))
-    return Comparison(question, cells, tuple(standings))
+    standings.sort(key=lambda standing: (standing.difference is not None, rank(standing.best, standing.best.mean)))
+    return Comparison(question, answer.cells, tuple(standings))
 
 
 def compare_all(asked: Mapping[str, Question], results: Iterable[Result]) -> dict[str, Comparison]:
@@ -224,18 +117,14 @@ def _difference(cell: Cell, winner: Cell) -> Difference:
     return found if math.isfinite(found.mean) else replace(found, mean=math.inf, interval=None)
 
 
-def _std(values: Sequence[float]) -> float | None:
-    return plain.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else None
-
-
-def _without(best: Cell, members: list[Cell]) -> Cell | None:
+def _without(best: Cell, members: Sequence[Cell]) -> Cell | None:
     for cell in members:
         if cell.point.weight_decay == 0 and cell.point.lr == best.point.lr:
             return cell
     return None
 
 
-def _edges(best: Point, members: list[Cell], words: tuple[str, str]) -> tuple[str, ...]:
+def _edges(best: Point, members: Sequence[Cell], words: tuple[str, str]) -> tuple[str, ...]:
     """Return what to widen: an optimum at the end of its grid may lie beyond it. λ = 0 has no beyond."""
     weight_decays = {cell.point.weight_decay for cell in members if cell.point.lr == best.lr}
     lrs = {cell.point.lr for cell in members}

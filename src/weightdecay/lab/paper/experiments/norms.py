@@ -11,8 +11,8 @@ from weightdecay.lab.paper.ordering import Judgement, all_of
 from weightdecay.lab.paper.premise import unmet
 from weightdecay.lab.paper.scale import Scale
 from weightdecay.lab.run import Result
+from weightdecay.lab.study.answer import Answer
 from weightdecay.lab.study.difference import paired
-from weightdecay.lab.study.statistics import Answer
 
 
 def _falls(arm: Arm) -> Judge:

@@ -15,7 +15,7 @@ from weightdecay.lab.report.drawn.view import View, mean_and_std, values
 from weightdecay.lab.report.figures import DASHES, axis_title, plain, styled
 from weightdecay.lab.report.lines import diverged, ring, with_bars
 from weightdecay.lab.report.ticks import decay_ticks, error_scale
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.answer import Cell
 
 
 def draw(view: View) -> Picture:

@@ -19,8 +19,8 @@ from weightdecay.lab.paper.scale import SCALES, Scale
 from weightdecay.lab.report.figures import COLOURS, DASHES, look, plain
 from weightdecay.lab.report.numbers import Numbers, decay
 from weightdecay.lab.run import Metric, Result
+from weightdecay.lab.study.answer import Answer, Cell
 from weightdecay.lab.study.question import Question
-from weightdecay.lab.study.statistics import Answer, Cell
 
 PLACES = (
     *("adams", "adamw", "adam", "sgd", "sgds", "sgdw", "amsgrad", "adais", "adai", "yogi", "radam", "padam"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from weightdecay.lab.paper.measure import BEST, Measure
 from weightdecay.lab.report.drawn.view import PaperView, values
 from weightdecay.lab.report.numbers import decay
-from weightdecay.lab.study.statistics import Cell
+from weightdecay.lab.study.answer import Cell
 
 EDGE = "at the edge of its grid"
 
