@@ -1,4 +1,4 @@
-"""What an optimizer's ``weight_decay`` does, found by experiment: :func:`measure` and :func:`assert_decays`.
+"""The effect of an optimizer's ``weight_decay``, by experiment: :func:`measure` and :func:`assert_decays`.
 
 ============  =====================================================================================================
 walk          a small weight through prescribed gradients, under somebody's optimizer

@@ -25,7 +25,7 @@ HEADINGS = ("optimizer", "kind", "pull/formula", "lr", "schedule", "gradient", "
 
 @dataclass(frozen=True)
 class Measured:
-    r"""What the ``weight_decay`` of an optimizer does, as its paths show it. See :func:`weightdecay.measure`.
+    r"""The effect of an optimizer's ``weight_decay``, as its paths show it. See :func:`weightdecay.measure`.
 
     ``kind``
         A decay as :mod:`weightdecay.catalog` names it: "l2", "decoupled", "independent", "vanilla", "stable",
@@ -86,7 +86,7 @@ class Measured:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know beside the kind."""
+        """Remarks for the user beside the kind."""
         said = [f"here also {', '.join(self.also)}"] if self.also else []
         if self.kind not in (NONE, UNNAMED, "l2") and self.steps < STEPS:
             said.append(f"at {self.steps} of {STEPS} steps")

@@ -1,4 +1,4 @@
-"""How far a weight decay reaches: vectors, groups, a λ written later, a λ that is a tensor, weights in bfloat16."""
+"""The reach of a weight decay: vectors, groups, a λ written later, a λ that is a tensor, weights in bfloat16."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class MeasureError(ValueError):
 
 
 class Walk(Protocol):
-    """What an experiment needs of an optimizer, of whatever library."""
+    """The interface to an optimizer of any library that an experiment needs."""
 
     def __call__(
         self, lrs: Sequence[float], grads: Tensor, strength: float, start: Tensor, coupled: float = 0.0

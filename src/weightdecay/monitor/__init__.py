@@ -1,4 +1,4 @@
-"""What the decay of an optimizer is doing: :func:`read` for a few numbers at once, :func:`watch` along a training.
+"""The effect of an optimizer's decay: :func:`read` for a few numbers at once, :func:`watch` along a training.
 
 ============  =====================================================================================================
 reading       effective lr and norms of the model, now

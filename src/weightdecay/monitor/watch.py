@@ -72,7 +72,7 @@ def watch(
 
 
 class Watch:
-    """What :func:`watch` returns. It holds no optimizer, and no weights but during a step that is looked at."""
+    """The object that :func:`watch` returns. It refers to no optimizer, and to weights only in a step that it reads."""
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class Watch:
         self.names = _names(optimizer, self._known)
         _refuse_pieces(self.names)
         self.groups: list[GroupState] = []
-        """Of the last reading, one for each group."""
+        """The states of the groups at the last reading."""
         self.seen: list[TensorState] = []
-        """Of the last reading, one for each tensor."""
+        """The states of the tensors at the last reading."""
         self.history: list[tuple[int, list[GroupState], list[TensorState]]] = []
         """Readings so far, by step; every second one goes when there are 2,000. Tensors only if asked for."""
         self._decays = decays_of(optimizer, decay)

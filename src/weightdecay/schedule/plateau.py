@@ -11,7 +11,7 @@ from weightdecay.schedule.shape import Moment, Number, Shape
 
 
 class Judged(NamedTuple):
-    """What a plateau remembers of the metrics that came in."""
+    """The memory of a plateau of the metrics so far."""
 
     best: float
     bad: int = 0  # metrics since the best, or since the last drop

@@ -1,4 +1,4 @@
-"""What a shape is: a number for every step of the training, and no memory."""
+"""Shapes: a number for every step of the training, without memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tensors decay: groups by role (:func:`select`), and what an optimizer really does with them (:func:`audit`).
+"""The choice of tensors that decay: groups by role (:func:`select`), and a check of an optimizer (:func:`audit`).
 
 ============  =====================================================================================================
 roles         the roles, and which of them decay by default

@@ -19,7 +19,7 @@ Strength = Callable[[Entry, str, float], float | None]
 
 @dataclass(frozen=True)
 class Preset:
-    """What one code base does. ``of(model)`` returns the rule, since some ask the model."""
+    """The rule of one code base. ``of(model)`` returns it, since some rules depend on the model."""
 
     name: str
     source: str

@@ -9,7 +9,7 @@ from weightdecay.checks import unknown
 
 @dataclass(frozen=True)
 class Role:
-    """What a parameter is for; whether it decays by default, and why."""
+    """The purpose of a parameter; whether it decays by default, and why."""
 
     name: str
     decays: bool

@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Audit:
-    """What :func:`audit` found; its ``print`` is the table with the findings below it."""
+    """The result of :func:`audit`; printed, it is the table with the findings below it."""
 
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]

@@ -20,7 +20,7 @@ WRAPPING = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a module holds a parameter."""
+    """The place of a parameter in a module."""
 
     name: str  # in the model, without the names of wrappers
     key: str  # in the module
@@ -40,7 +40,7 @@ class Entry:
     """As in ``named_parameters()``, without the names of wrappers; of a tied weight the first one."""
     param: Tensor = field(repr=False)
     shape: tuple[int, ...]
-    """Of the whole tensor, before sharding."""
+    """The shape of the whole tensor, before sharding."""
     places: tuple[Place, ...] = field(repr=False)
     """Every place that holds it; more than one where it is tied."""
 
@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def elements(self) -> int:
-        """Of the whole tensor."""
+        """The number of elements of the whole tensor."""
         count = 1
         for size in self.shape:
             count *= size

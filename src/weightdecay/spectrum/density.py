@@ -1,4 +1,4 @@
-"""How all eigenvalues lie: the spectral density by stochastic Lanczos quadrature, and how much lies below a value."""
+"""The distribution of all eigenvalues: the density by stochastic Lanczos quadrature, and shares below a value."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from weightdecay.spectrum.base import Curvature
 
 
 class Measure(NamedTuple):
-    """Where a vector's energy lies among eigenvalues. Shapes: both (m,), float64, on the CPU; nodes ascend.
+    """The distribution of a vector's energy over eigenvalues. Shapes: both (m,), float64, on the CPU; nodes ascend.
 
     Σ weights = ‖v‖². Between ``nodes`` and eigenvalues: the extreme ones are eigenvalues soon, the others stand for
     their neighbourhood; every polynomial of degree below 2m is integrated exactly.

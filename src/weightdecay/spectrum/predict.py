@@ -1,4 +1,4 @@
-"""What a measured spectrum says about decay: bias, time, which directions it decides, and the λ to try first."""
+"""Predictions from a measured spectrum: bias, time, the directions that decay determines, and the λ to try first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUESTIONS: dict[Question, str] = {
     "distance": "distance to the minimum, all directions alike",
     "examples": "training loss and what finitely many examples cost",
 }
-"""What a best λ is best for; see :func:`expected_loss`."""
+"""The quantities that a best λ may minimise; see :func:`expected_loss`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Direction:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """What was measured of a network at its weights. λ is in the meaning of L2, as in H + λI."""
+    """The measured spectrum of a network at its weights. λ has the meaning of L2, as in H + λI."""
 
     top: Top
     trace: Trace

@@ -1,4 +1,4 @@
-"""Where training with decay ends, and when: Corollaries 1 and 2, and what moves the end of adaptive ones (Eq. 9)."""
+"""The end of a training with decay, and its time: Corollaries 1 and 2; the moving end of adaptive methods (Eq. 9)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def time_constant(eigenvalues: Numbers, lr: float, weight_decay: float) -> Tenso
 
 
 def decoupled_bias(model: Quadratic, weight_decay: float, second_moment: Numbers) -> Tensor:
-    r"""Return where AdamW is in equilibrium while v is as given, relative to θ*: it moves as v does.
+    r"""Return the equilibrium of AdamW for a given v, relative to θ*; it moves when v does.
 
     .. math:: \theta^*_{\text{reg}} - \theta^* = -\lambda v^{1/2}\,(H+\lambda v^{1/2})^{-1}\theta^*
 

@@ -49,12 +49,12 @@ class Equilibrium:
 
     @property
     def cosine(self) -> float:
-        """Of the angle between weights of one step and the next."""
+        """The cosine of the angle between the weights of one step and the next."""
         return 1 - self.turned
 
     @property
     def angle(self) -> float:
-        """Radians that the weights turn per step."""
+        """The angle by which the weights turn per step, in radians."""
         return 2 * math.asin(math.sqrt(min(1.0, self.turned / 2)))
 
 

@@ -1,4 +1,4 @@
-r"""Where scale-invariant weights settle under the later decays of Adam, and the λ that stands for an angle.
+r"""The equilibrium of scale-invariant weights under the later decays of Adam, and the λ that corresponds to an angle.
 
 What is assumed is what :mod:`weightdecay.theory.equilibrium` assumes; each is its :func:`adamw` with another pull.
 LogTime has no equilibrium: its pull falls as fast as the norm could follow. Toward, TouchedRows and RadialBrake settle

@@ -1,4 +1,4 @@
-"""What training with decay leaves, and what it costs: the mean (Theorem 2), the scatter of noise, the expected loss."""
+"""The result of a training with decay: the mean of the weights (Theorem 2), their variance, and the expected loss."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Excess:
     """Expected loss above the minimum's, in three parts that add up to it."""
 
     bias: float
-    """What would be left after infinitely many steps without noise."""
+    """The loss that would be left after infinitely many steps without noise."""
     mean: float
     """What is left without noise."""
     variance: float
@@ -99,7 +99,7 @@ class Excess:
 
     @property
     def unconverged(self) -> float:
-        """What the mean still has to go; negative where the unfinished mean is nearer to θ* than the finished one."""
+        """The part from the unfinished mean; negative if this mean is nearer to θ* than the final one."""
         return self.mean - self.bias
 
     @property

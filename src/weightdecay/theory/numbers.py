@@ -1,4 +1,4 @@
-"""What the formulas take: float64 vectors and finite numbers, and directions that do not grow, refused by name else."""
+"""The inputs of the formulas: float64 vectors, finite numbers, directions that do not grow. Others are refused."""
 
 from __future__ import annotations
 

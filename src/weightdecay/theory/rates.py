@@ -1,4 +1,4 @@
-"""What the theory is asked about: learning rates over a training, and the spectrum of a deep network."""
+"""Inputs of the theory: learning rates over a training, and the spectrum of a deep network."""
 
 from __future__ import annotations
 

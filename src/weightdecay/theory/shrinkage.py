@@ -71,7 +71,7 @@ def shrinks(decay: object) -> None:
 
 
 class Responses:
-    """What a schedule does to a start, a minimum and noise, for every eigenvalue and any λ.
+    """The effect of a schedule on a start, a minimum and noise, for every eigenvalue and any λ.
 
     Made once for a schedule, it answers for many λ: with :class:`Coupled` all are values of the same three functions of
     h + λ. With :class:`Vanilla` each λ₀ has its own.

@@ -1,4 +1,4 @@
-"""Which decays keep the regularised minimum where it is during a schedule: Definitions 1 and 2, Theorem 1."""
+"""The movement of the regularised minimum during a schedule: Definitions 1 and 2, Theorem 1."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from weightdecay.theory.shrinkage import Shrinkage, shrinks
 
 @dataclass(frozen=True)
 class Movement:
-    """How the regularised minimum moves along a schedule."""
+    """The movement of the regularised minimum along a schedule."""
 
     strengths: Tensor
     """(T,): the λ of the loss L + λ/2‖θ‖² that each step descends."""
@@ -83,7 +83,7 @@ def minimum_at(model: Quadratic, strength: float, said: str) -> Tensor:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """Where a schedule satisfies what Theorem 1 asks of all steps after some t₀."""
+    """The steps at which a schedule satisfies the condition that Theorem 1 requires of all steps after some t₀."""
 
     holds: Tensor
     """(T − 1,) booleans: whether |η_t − η_{t+1}| ≥ δ between each step and the next."""

@@ -28,10 +28,10 @@ EXACT, CONSTANT_LR, ONE_MOMENT, SAME_MINIMUM, CONVENTION = (
     "same minimum, another path",
     "convention",
 )
-"""How much a conversion promises, from the most to the least."""
+"""The promises of a conversion, from the strongest to the weakest."""
 
 SAME_TOTAL = "same total pull"
-"""What a conversion promises where no λ makes the pulls equal at every step."""
+"""The promise of a conversion if no λ makes the pulls equal at every step."""
 
 STRENGTH = {name: place for place, name in enumerate((EXACT, CONSTANT_LR, ONE_MOMENT, SAME_MINIMUM, CONVENTION))}
 

@@ -11,7 +11,7 @@ from weightdecay.transfer.domain import positive
 from weightdecay.transfer.setting import MissingError, Setting
 
 SIZES = ("batch_size", "epochs", "samples", "parameters")
-"""What a training is as long and as large as: the fields of a setting that the rules of duration are about."""
+"""The fields of a setting that give the length and the size of a training, on which the rules of duration depend."""
 
 Pair = tuple[float, float]
 """An lr and a λ that the lr multiplies."""
@@ -23,7 +23,7 @@ Quantity = tuple[str, float]
 """The words for what a rule keeps, and its value."""
 
 About = Literal["batch", "length", "training", "width", "algorithm", "nothing", "itself"]
-"""What :func:`advise` asks a rule about.
+"""The question of :func:`advise` that a rule answers.
 
 - "batch": the batch alone. Every rule for it is joined to the one for the length where that changes too.
 - "length": epochs and data alone.
@@ -153,7 +153,7 @@ class Rule:
     name: str
     about: About
     change: str
-    """What changes, with the letter of its ratio: ``"batch × k"``."""
+    """The quantity that changes, with the letter of its ratio: ``"batch × k"``."""
     lr: str
     """The formula for the lr, as the table has it: ``"× k"``, ``"as it was"``, or ``"–"`` where it says nothing."""
     weight_decay: str

@@ -119,12 +119,12 @@ class Setting:
 
     @property
     def kind(self) -> OptimizerRow:
-        """What is known of the optimizer by its name."""
+        """The row of the optimizer in the catalog."""
         return OPTIMIZERS[self.optimizer]
 
     @property
     def family(self) -> str:
-        """Of optimizers: sgd, adam, adai, sign or orthogonal."""
+        """The family of the optimizer: sgd, adam, adai, sign or orthogonal."""
         return self.kind.family
 
     @property
@@ -134,7 +134,7 @@ class Setting:
 
     @property
     def meaning(self) -> str:
-        """What λ means: one of the decays."""
+        """The decay that gives λ its meaning."""
         return self.decay or self.kind.decay
 
     @property
@@ -180,7 +180,7 @@ class Setting:
 
     @property
     def steps(self) -> float:
-        """Of the whole training, as a real number: samples · epochs / batch size. Raises: MissingError."""
+        """The steps of the whole training, as a real number: samples · epochs / batch size. Raises: MissingError."""
         for name in ("batch_size", "epochs", "samples"):
             if getattr(self, name) is None:
                 raise MissingError(
@@ -224,5 +224,5 @@ class Wanted:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """What was asked for, by name."""
+        """The names of the wanted changes."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name) not in (None, field.default))
