@@ -116,7 +116,7 @@ def test_more_seeds_train_only_the_new_ones(sweep, tmp_path):
         (["--weight-decays", "-0.1"], "error: --weight-decays -0.1: a weight decay is a finite number, 0 or above"),
         (["--weight-decays", "adams=nan"], "error: --weight-decays adams=nan: a weight decay is a finite number"),
         (["--lrs", "0"], "error: --lrs 0: a learning rate is a finite number above 0"),
-        (["--seeds", "0"], "error: --seeds 0: it must be 1 or more"),
+        (["--seeds", "0"], "error: --seeds 0: must be an integer of at least 1. The default is 3."),
         (["--epochs", "many"], "error: Error parsing --epochs"),
         (["--epoch", "3"], "error: Unrecognized options: --epoch, 3. Did you mean --epochs?"),
         (["--label-noise", "1"], "error: --label-noise 1: it is a fraction"),

@@ -1,6 +1,7 @@
 """Whatever is a number is taken as one, everywhere and by every engine; what is none is refused where it is written."""
 
 import io
+import math
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from drive import assert_close, flat, gradients, joined, weights
 from drive import drive as take
 
 import weightdecay as wd
+from weightdecay import checks
 
 ENGINES = ("reference", "foreach", "fused", "auto")
 EVERY = (*ENGINES, pytest.param("compiled", marks=pytest.mark.slow))
@@ -301,3 +303,25 @@ def test_a_seed_that_is_no_whole_number_is_refused(seed):
 def test_a_power_that_is_no_number_is_refused(power):
     with pytest.raises(WRONG, match="power"):
         wd.AdamS(joined(weights()), power=power)
+
+
+@pytest.mark.parametrize("value", [-1, 1.0, True, "1", None, math.nan])
+def test_a_setting_that_is_no_whole_number_of_at_least_the_least_is_refused(value):
+    checks.whole_at_least("jobs", 0, 0, "")
+    with pytest.raises(ValueError, match=rf"^jobs={value!r}: must be an integer of at least 0. Omit it.$"):
+        checks.whole_at_least("jobs", value, 0, "Omit it.")
+
+
+@pytest.mark.parametrize("value", [-0.5, True, "1", None, math.nan, math.inf])
+def test_a_setting_that_is_no_finite_number_of_at_least_the_least_is_refused(value):
+    checks.at_least("--hours", 0, 0, "")
+    checks.at_least("--hours", 0.5, 0.5, "")
+    with pytest.raises(ValueError, match=rf"^--hours {value}: must be a number of at least 0. A day is 24.$"):
+        checks.at_least("--hours", value, 0, "A day is 24.")
+
+
+@pytest.mark.parametrize("value", ["", 3, None])
+def test_a_setting_that_is_no_text_is_refused(value):
+    checks.some_text("memory", "1G", "")
+    with pytest.raises(ValueError, match=rf"^memory={value!r}: must be a text. As in 16G.$"):
+        checks.some_text("memory", value, "As in 16G.")

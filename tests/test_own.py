@@ -235,7 +235,7 @@ def test_what_is_no_function_is_refused_at_once(change, message):
         ("adamw", [0], {}, "optimizers='adamw': give a list of names"),
         ([], [0], {}, r"optimizers=\[\]: give a list of names"),
         (["adamw"], [], {}, r"weight_decay = \[\]: an empty list makes no run"),
-        (["adamw"], [0], {"seeds": 0}, "seeds = 0: it is a number of seeds, 1 or more"),
+        (["adamw"], [0], {"seeds": 0}, "seeds=0: must be an integer of at least 1. It is the number of seeds"),
         (["adamw", "adams"], {"adamw": [0], "adam": [0]}, {}, "weight_decays are of adamw, adam, and the optimizers"),
         (["adamw"], [0], {"ephocs": 3}, "no setting is called 'ephocs'. Did you mean 'epochs'"),
         (["adamw"], [0], {"epochs": "3"}, "epochs = '3' must be a whole number"),

@@ -103,7 +103,7 @@ WRONG = [
     ({**GOOD, "processes": 2}, "no setting is called 'processes'"),
     ({**GOOD, "grid": [{"epoch": 3}]}, "grid 1: no setting is called 'epoch'"),
     ({**GOOD, "grid": 3}, r"grid must be tables, each headed \[\[grid\]\]"),
-    ({**GOOD, "seeds": 0}, "seeds = 0: it is a number of seeds, 1 or more"),
+    ({**GOOD, "seeds": 0}, "seeds=0: must be an integer of at least 1. It is the number of seeds"),
     ({**GOOD, "seeds": 3, "seed": 1}, "seed and seeds are both set"),
     ({**GOOD, "epochs": "many"}, r"epochs = 'many' must be a whole number. The default is 25"),
     ({**GOOD, "epochs": 2.5}, r"epochs = 2.5 must be a whole number"),

@@ -117,7 +117,7 @@ def test_a_run_that_was_stopped_is_measured_at_its_checkpoint(tmp_path, capsys):
         ([RUN.address, "--device", "foo"], "device='foo' is not a device"),
         ([RUN.address, "--seed", "99999999999999999999"], "--seed 99999999999999999999: it must fit"),
         (["abc", "--store", "no-such-folder"], "contains no runs"),
-        ([RUN.address, "--top", "0"], "--top 0: it must be 1 or more"),
+        ([RUN.address, "--top", "0"], "--top 0: must be an integer of at least 1"),
         ([RUN.address, "--kind", "fisher"], "--kind"),
     ],
 )

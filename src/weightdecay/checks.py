@@ -202,6 +202,29 @@ def _checked(name: str, value: Any, allowed: Interval, where: str) -> Any:
     return given if name in MAY_BE_TENSORS else size
 
 
+def at_least(setting: str, value: Any, least: float, hint: str) -> None:
+    """Refuse a setting that is no finite number of at least ``least``. Raises: ValueError, which ends with the hint."""
+    if type(value) not in (int, float) or not least <= value < math.inf:
+        raise ValueError(f"{_as_written(setting, value)}: must be a number of at least {least:g}. {hint}")
+
+
+def whole_at_least(setting: str, value: Any, least: int, hint: str) -> None:
+    """Refuse a setting that is no whole number of at least ``least``, as :func:`at_least` does."""
+    if type(value) is not int or value < least:  # not isinstance: True is an int
+        raise ValueError(f"{_as_written(setting, value)}: must be an integer of at least {least}. {hint}")
+
+
+def some_text(setting: str, value: Any, hint: str) -> None:
+    """Refuse a setting that is no string with something in it. Raises: ValueError, which ends with the hint."""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{_as_written(setting, value)}: must be a text. {hint}")
+
+
+def _as_written(setting: str, value: Any) -> str:
+    """As on a command line, or as in Python."""
+    return f"{setting} {value}" if setting.startswith("--") else f"{setting}={value!r}"
+
+
 def softly(value: Any, allowed: Interval | tuple[Interval, ...], name: str = "") -> Any:
     """Return what :func:`checked` would make of a value in range; the value itself where it is no number."""
     anything = Interval(-math.inf)

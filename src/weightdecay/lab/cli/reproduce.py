@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
+from weightdecay.checks import whole_at_least
 from weightdecay.lab.cli.conducted import conducted, executor_of
 from weightdecay.lab.cli.evidence import keep, other_data
 from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, say
 from weightdecay.lab.cli.words import read_options
 from weightdecay.lab.run import Place
-from weightdecay.lab.run.settings import SettingsError, command_line, flag, left_out
+from weightdecay.lab.run.settings import SettingsError, as_settings, command_line, flag, left_out
 from weightdecay.whole import write_whole
 
 if TYPE_CHECKING:
@@ -142,12 +143,9 @@ def _list() -> int:
 def _scale(settings: ReproduceSettings) -> Scale:
     from weightdecay.lab import paper
 
-    if settings.seeds < 0:
-        raise SettingsError(f"--seeds {settings.seeds}: a number of seeds, 1 or more; 0 takes that of the scale.")
-    if settings.validation_size < 0:
-        raise SettingsError(
-            f"--validation-size {settings.validation_size}: a number of training examples; 0 holds out none."
-        )
+    with as_settings():
+        whole_at_least("--seeds", settings.seeds, 0, "0 takes the number of the scale.")
+        whole_at_least("--validation-size", settings.validation_size, 0, "0 holds out no example.")
     scale = paper.scale(settings.scale).with_data(other_data(settings.data))
     if settings.validation_size:
         scale = scale.held_out(settings.validation_size)

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from weightdecay.checks import whole_at_least
 from weightdecay.lab.cli.say import DONE, FAILED, fail, say, status_of
 from weightdecay.lab.run import Place
 from weightdecay.lab.run.interrupt import sigterm_raises
-from weightdecay.lab.run.settings import SEEDS, SettingsError, command_line, flag, left_out
+from weightdecay.lab.run.settings import SEEDS, SettingsError, as_settings, command_line, flag, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,10 +61,10 @@ LEAST = {"top": 1, "samples": 0, "probes": 1, "points": 2}
 
 def run_spectrum(settings: SpectrumSettings) -> int:
     """Measure, print, draw."""
-    for name, least in LEAST.items():
-        value = getattr(settings, name)
-        if value < least:
-            raise SettingsError(f"--{name} {value}: it must be {least} or more.")
+    with as_settings():
+        for name, least in LEAST.items():
+            usual = getattr(SpectrumSettings, name)
+            whole_at_least(f"--{name}", getattr(settings, name), least, f"The default is {usual}.")
     if not -SEEDS <= settings.seed < SEEDS:
         raise SettingsError(f"--seed {settings.seed}: it must fit into 64 bits.")
     place = Place(device=settings.device, data=settings.data_folder)

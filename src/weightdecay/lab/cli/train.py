@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from weightdecay.checks import whole_at_least
 from weightdecay.lab.cli.say import DONE, fail, modules_from_here, say
 from weightdecay.lab.run import Place, Run
 from weightdecay.lab.run.run import ITS_OWN
-from weightdecay.lab.run.settings import SettingsError, left_out
+from weightdecay.lab.run.settings import SettingsError, as_settings, left_out
 
 if TYPE_CHECKING:
     from weightdecay.lab.run import Epoch, Result
@@ -53,8 +54,8 @@ def run_train(settings: TrainSettings) -> int:
     from weightdecay.lab.run.store import Store
 
     modules_from_here()
-    if settings.threads < 0:
-        raise SettingsError(f"--threads {settings.threads}: a number of threads, 1 or more; 0 leaves it to PyTorch.")
+    with as_settings():
+        whole_at_least("--threads", settings.threads, 0, "0 leaves the number of threads to PyTorch.")
     if (known := finished(settings)) is not None:
         say("this run has finished before; nothing was trained.")
         say(_summary(known, Store(settings.out)))

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from weightdecay.checks import whole_at_least
 from weightdecay.lab.executors.base import EngineError
 from weightdecay.lab.executors.pools import Pools
-from weightdecay.lab.executors.settings import whole
 from weightdecay.lab.executors.workers import Workers, WorkersExecutor
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -29,10 +29,10 @@ class Gpus(WorkersExecutor):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        whole("per_gpu", self.per_gpu, 1, "It is the number of workers on each card.")
+        whole_at_least("per_gpu", self.per_gpu, 1, "It is the number of workers on each card.")
         if self.gpus is None:
             return
-        whole("gpus", self.gpus, 1, "Omit it to use every visible card.")
+        whole_at_least("gpus", self.gpus, 1, "Omit it to use every visible card.")
         given = _given()
         if given is not None and self.gpus > len(given):
             raise ValueError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from weightdecay.checks import whole_at_least
 from weightdecay.lab.executors.pools import Pools
-from weightdecay.lab.executors.settings import whole
 from weightdecay.lab.executors.workers import Workers, WorkersExecutor
 
 
@@ -20,7 +20,7 @@ class Local(WorkersExecutor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.jobs is not None:
-            whole("jobs", self.jobs, 1, "Omit it to use one worker per available core.")
+            whole_at_least("jobs", self.jobs, 1, "Omit it to use one worker per available core.")
 
     def width(self) -> int:
         """As many as there are workers."""

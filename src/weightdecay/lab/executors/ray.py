@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from weightdecay.checks import at_least, some_text
 from weightdecay.lab.executors.base import EngineError, RunFailure
-from weightdecay.lab.executors.settings import number, text
 from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work_until_ctrl_c
 
 IN_FLIGHT = 1000
@@ -39,9 +39,9 @@ class Ray(WorkersExecutor):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.address is not None:
-            text("address", self.address, 'Write "host:port", or "auto" on a node of the cluster.')
-        number("gpus", self.gpus, 0, "It is the part of a card that one run takes.")
-        number("cpus", self.cpus, 0, "It is the number that one run takes.")
+            some_text("address", self.address, 'Write "host:port", or "auto" on a node of the cluster.')
+        at_least("gpus", self.gpus, 0, "It is the part of a card that one run takes.")
+        at_least("cpus", self.cpus, 0, "It is the number that one run takes.")
         if self.cpus == 0:
             raise ValueError(f"cpus={self.cpus!r}: a node would then begin every run at once. Use a number above 0.")
 

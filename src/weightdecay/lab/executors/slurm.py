@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from weightdecay.checks import at_least, some_text, whole_at_least
 from weightdecay.lab.executors.base import EngineError, RunFailure
-from weightdecay.lab.executors.settings import number, text, whole
 from weightdecay.lab.executors.workers import GRACE, Answer, Call, Lost, Workers, WorkersExecutor, work_until_sigterm
 from weightdecay.whole import write_whole
 
@@ -65,15 +65,15 @@ class Slurm(WorkersExecutor):
             )
         for setting in ("partition", "memory"):
             if getattr(self, setting) is not None:
-                text(setting, getattr(self, setting), "Omit it to use Slurm's default.")
-        whole("minutes", self.minutes, 1, "It is the time limit of a job.")
-        whole("cpus", self.cpus, 1, "It is the number that one run takes.")
-        whole("gpus", self.gpus, 0, "It is the number that one run takes.")
-        whole("at_once", self.at_once, 1, "It is the number of jobs of an array that run at the same time.")
-        whole("queued", self.queued, 1, "It is the number of jobs that are submitted to Slurm at a time.")
-        whole("renewals", self.renewals, 0, "It is the number of times that a job at its time limit is requeued.")
-        number("poll_seconds", self.poll_seconds, 0.01, "It is the time between two looks for results.")
-        number("patience", self.patience, 0.01, "It is the time a result file needs to become visible.")
+                some_text(setting, getattr(self, setting), "Omit it to use Slurm's default.")
+        whole_at_least("minutes", self.minutes, 1, "It is the time limit of a job.")
+        whole_at_least("cpus", self.cpus, 1, "It is the number that one run takes.")
+        whole_at_least("gpus", self.gpus, 0, "It is the number that one run takes.")
+        whole_at_least("at_once", self.at_once, 1, "It is the number of jobs of an array that run at the same time.")
+        whole_at_least("queued", self.queued, 1, "It is the number of jobs that are submitted to Slurm at a time.")
+        whole_at_least("renewals", self.renewals, 0, "It is how often a job at its time limit is requeued.")
+        at_least("poll_seconds", self.poll_seconds, 0.01, "It is the time between two looks for results.")
+        at_least("patience", self.patience, 0.01, "It is the time a result file needs to become visible.")
         if isinstance(self.setup, str) or not all(isinstance(line, str) for line in self.setup):
             raise ValueError(f"setup={self.setup!r}: must be a list of lines of shell, such as ['module load cuda'].")
         if not isinstance(self.options, Mapping):

@@ -16,8 +16,8 @@ from typing import Any
 
 import cloudpickle
 
+from weightdecay.checks import whole_at_least
 from weightdecay.lab.executors.base import Executor, Item, Outcome, RunFailure, Value
-from weightdecay.lab.executors.settings import whole
 
 GRACE = 10.0
 """Seconds that a call has to finish its step and keep a checkpoint after it was told to stop."""
@@ -116,7 +116,7 @@ class WorkersExecutor(Executor):
     retries: int
 
     def __post_init__(self) -> None:
-        whole("retries", self.retries, 0, "It is how often a call is begun again; 0: never.")
+        whole_at_least("retries", self.retries, 0, "It is how often a call is begun again; 0: never.")
 
     @abstractmethod
     def open(self) -> Workers:

@@ -7,8 +7,8 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from weightdecay.checks import nearest
-from weightdecay.lab.run.settings import OPTION, SettingsError
+from weightdecay.checks import at_least, nearest, whole_at_least
+from weightdecay.lab.run.settings import OPTION, SettingsError, as_settings
 
 DEVICES = ("auto", "cpu", "cuda", "hpu", "mps", "mtia", "xla", "xpu")
 """What a device may be called, alone or with a number behind a colon. "auto" has none."""
@@ -45,10 +45,9 @@ class Place:
             raise SettingsError(
                 f"device={self.device!r} is not a device.{hint} Use auto (a GPU if there is one), cpu, cuda or cuda:1."
             )
-        if self.workers < 0:
-            raise SettingsError(f"workers={self.workers}: must be at least 0; with 0 this process decodes.")
-        if not self.checkpoint_seconds >= 0:
-            raise SettingsError(f"checkpoint_seconds={self.checkpoint_seconds:g}: seconds, 0 or more.")
+        with as_settings():
+            whole_at_least("workers", self.workers, 0, "With 0 this process decodes.")
+            at_least("checkpoint_seconds", self.checkpoint_seconds, 0, "With 0 every step keeps a checkpoint.")
 
     @property
     def data_folder(self) -> Path:

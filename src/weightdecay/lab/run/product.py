@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
-from weightdecay.checks import unknown
+from weightdecay.checks import unknown, whole_at_least
 from weightdecay.lab.run.methods import method, portable, with_code
 from weightdecay.lab.run.run import ITS_OWN, Option, Options, Run, options
-from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.settings import SettingsError, as_settings
 
 ONE_PROCESS = ("processes", "strategy")
 """Of a run under torchrun; those of a sweep have one process each."""
@@ -53,8 +53,8 @@ def product(settings: Mapping[str, Any], where: str) -> Iterator[Run]:
                 f"{where}: seed and seeds are both set. Use seeds = 3 for 0, 1 and 2, or seed = [0, 1, 2]."
             )
         count = settings.pop("seeds")
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise SettingsError(f"{where}: seeds = {count!r}: it is a number of seeds, 1 or more.")
+        with as_settings():
+            whole_at_least(f"{where}: seeds", count, 1, "It is the number of seeds.")
         settings["seed"] = range(count)
     settings.setdefault("seed", 0)
     for name in ("optimizer", "weight_decay"):

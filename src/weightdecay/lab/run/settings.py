@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -34,6 +35,15 @@ def flag() -> object:
 
 class SettingsError(ValueError):
     """A setting that cannot be run: the message names the option, its value, the reason and the way out."""
+
+
+@contextmanager
+def as_settings() -> Iterator[None]:
+    """Raise what is refused inside as a SettingsError."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def command_line(settings: Any, words: Iterable[str], leave: Iterable[str] = ()) -> str:

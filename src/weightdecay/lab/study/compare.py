@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from weightdecay.checks import whole_at_least
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import method, portable, takes_momentum, with_code
 from weightdecay.lab.run.product import MOST
-from weightdecay.lab.run.settings import SettingsError, command_line, left_out
+from weightdecay.lab.run.settings import SettingsError, as_settings, command_line, left_out
 from weightdecay.lab.study.members import Member, members, remarks
 from weightdecay.lab.study.question import Point, Question
 
@@ -172,12 +173,9 @@ def question(settings: Settings) -> Question:
 def _check(settings: Settings) -> tuple[Member, ...]:
     """Refuse what cannot be run; return what is compared, each once."""
     for name, least in (("seeds", 1), ("epochs", 1), ("batch_size", 1), ("train_size", 1), ("jobs", 0)):
-        value = getattr(settings, name)
-        if value < least:
-            default = getattr(Settings, name)
-            raise SettingsError(
-                f"--{name.replace('_', '-')} {value}: it must be {least} or more. The default is {default}."
-            )
+        option, usual = f"--{name.replace('_', '-')}", getattr(Settings, name)
+        with as_settings():
+            whole_at_least(option, getattr(settings, name), least, f"The default is {usual}.")
     if settings.train_size >= DIGITS:
         raise SettingsError(
             f"--train-size {settings.train_size}: the data has {DIGITS} images and some must be left for test. "
