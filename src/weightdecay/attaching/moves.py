@@ -117,7 +117,7 @@ class Moves:
     def _step(self, optimizer: torch.optim.Optimizer, move: Move, difference: Tensor | None) -> Step:
         """Return what the decay may know of the step; ``difference`` is η_t u_t."""
         group, decay = move.options.seen, move.options.decay
-        fact = functools.partial(fact_of, decay)
+        fact = functools.partial(fact_of, decay, decay.needs)
         return Step(
             strength=group["weight_decay"],
             lr=group["lr"],

@@ -91,8 +91,11 @@ class Member:
 
     def load_state(self, step: Number, slots: tuple[str, ...]) -> None:
         """Show the state in the working precision; ``step`` is t. What others keep beside it is left alone."""
-        there = [name for name in slots if name in self.memory]
-        self.state = {name: self.start() if name == START else self.slot(name).to(self.dtype) for name in there}
+        dtype = self.dtype
+        self.state = {}
+        for name in (name for name in slots if name in self.memory):
+            value = self.start() if name == START else self.slot(name)
+            self.state[name] = value if value.dtype == dtype else value.to(dtype)
         self.state["step"] = step
 
     def store_state(self, moments: torch.dtype | None, seed: int) -> None:

@@ -13,6 +13,8 @@ from weightdecay.checks import slip
 
 LOW = (torch.float16, torch.bfloat16)
 ACCEPTED = (*LOW, torch.float32, torch.float64, torch.complex64, torch.complex128)
+WORKING = {dtype: torch.promote_types(dtype.to_real(), torch.float32) for dtype in ACCEPTED}
+"""The type that each is worked on in: a step asks several times for every tensor."""
 
 
 def low_precision(weight: Tensor) -> bool:
@@ -22,7 +24,8 @@ def low_precision(weight: Tensor) -> bool:
 
 def working_dtype(weight: Tensor) -> torch.dtype:
     """Return the real type of moments, update and decay: float32 for 16-bit weights, else the weight's own."""
-    return torch.promote_types(weight.dtype.to_real(), torch.float32)
+    dtype = weight.dtype
+    return WORKING.get(dtype) or torch.promote_types(dtype.to_real(), torch.float32)
 
 
 class Held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -192,7 +192,7 @@ def _fit(optimizer: Optimizer, m: Member) -> None:
     """Keep the state in the type and the memory layout that belong to the weight, which may have been converted."""
     if not isinstance(m.memory["step"], Tensor):  # somebody wrote a number
         m.memory["step"] = torch.tensor(float(m.memory["step"]), device="cpu")
-    weight = m.weight
+    weight, worked = m.weight, m.dtype
     for name in optimizer.state_names:
         if (there := m.memory.get(name)) is None:
             continue
@@ -202,8 +202,8 @@ def _fit(optimizer: Optimizer, m: Member) -> None:
             continue
         if name == START and dtype == torch.int8 and (mine.dtype != dtype or mine.device != weight.device):
             m.memory[name] = mine.to(weight.device, dtype)
-        if one_number(mine, weight) and (mine.dtype != m.dtype or mine.device != weight.device):
-            m.memory[name] = mine.to(weight.device, m.dtype)
+        if one_number(mine, weight) and (mine.dtype != worked or mine.device != weight.device):
+            m.memory[name] = mine.to(weight.device, worked)
         if mine.shape != weight.shape:
             continue
         crooked = mine.stride() != weight.stride() and torch.ops.aten.is_non_overlapping_and_dense(weight)
@@ -215,7 +215,7 @@ def update_moments(optimizer: Optimizer, m: Member, scale: Number) -> None:
     """Let decay and moments see the gradient: g ← scale · g, coupled with the weight where the decay does that."""
     if not (isinstance(scale, float) and scale == 1):
         m.grad = m.grad * scale
-    if decays(m.group):
+    if decays(m.group) and m.group["decay"].enters_gradient:
         m.grad = m.group["decay"].couple(m.grad, m.weight.to(m.dtype), m.group["weight_decay"])
     optimizer.observe(m.state, m.grad, m.group)
 
@@ -258,7 +258,7 @@ def pull_of(optimizer: Optimizer, m: Member, mean_square: Number) -> Number:
 def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor | None) -> Step:
     """Return what the decay of this tensor may know of the step; ``move`` is η_t u_t."""
     group = m.group
-    fact = functools.partial(fact_of, group["decay"])
+    fact = functools.partial(fact_of, group["decay"], group["decay"].needs)
     return Step(
         strength=group["weight_decay"],
         lr=group["lr"],
@@ -274,11 +274,9 @@ def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor |
     )
 
 
-def fact_of(decay: Decay, name: str, of: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+def fact_of(decay: Decay, needs: Set[str], name: str, of: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
     """Return what answers a decay that asks for a fact of the step: ``of(*arguments)``, where its needs name it."""
-    if name in decay.needs:
-        return functools.partial(of, *arguments)
-    return functools.partial(_undeclared, decay, name)
+    return functools.partial(of, *arguments) if name in needs else functools.partial(_undeclared, decay, name)
 
 
 def _undeclared(decay: Any, name: str, *_: Any) -> Any:

@@ -26,7 +26,7 @@ def is_sharded(tensor: Any) -> bool:
 
 def piece(tensor: Tensor) -> Tensor:
     """Return this process's part of the tensor, sharing its memory; the tensor itself where it is not sharded."""
-    if not is_sharded(tensor):
+    if type(tensor) is Tensor or not is_sharded(tensor):
         return tensor
     sharded: Any = tensor
     local: Tensor = sharded.to_local()
