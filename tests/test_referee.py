@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from pathlib import Path
 
 import pytest
 from browser import browsing
@@ -250,6 +251,42 @@ def test_when_the_hours_are_over_it_says_what_waits_and_goes_on_later(whole, tmp
     assert rows(tmp_path)["waiting"]
     assert main([*SMOKE, *FEW, "--out", str(tmp_path)]) == 0
     assert rows(tmp_path) == rows(whole)
+
+
+def test_the_rulings_are_made_again_from_the_table_without_the_data(whole, tmp_path, capsys):
+    table = tmp_path / "runs.csv"
+    table.write_text((whole / "all.csv").read_text())
+    assert main(["report", str(table)]) == 0
+    assert rows(tmp_path) == rows(whole)
+    said = (tmp_path / "rulings.md").read_text()
+    assert "## smoke" in said
+    assert "| Adam, stable |" in said
+    assert "Adam, stable" in capsys.readouterr().out
+
+
+def test_an_arm_of_which_the_table_has_half_waits(whole, tmp_path):
+    lines = (whole / "all.csv").read_text().splitlines(keepends=True)
+    table = tmp_path / "runs.csv"
+    table.write_text("".join(line for line in lines if line.split(",")[1] != "adams" or ",100," not in line))
+    assert main(["report", str(table)]) == 0
+    (answer,) = json.loads((tmp_path / "referee.json").read_text())
+    assert answer["waiting"] == {"Adam, stable": "judging"}
+    assert [one["decay"] for one in answer["arms"]] != []
+
+
+PUBLISHED = Path(__file__).parents[1] / "docs" / "referee"
+
+
+def test_the_published_rulings_follow_from_the_published_runs(tmp_path):
+    """No data and no training: the numbers, the page of text and the verdicts."""
+    table = tmp_path / "runs.csv"
+    table.write_text((PUBLISHED / "runs.csv").read_text(encoding="utf-8"), encoding="utf-8")
+    assert main(["report", str(table)]) == 0
+    made = json.loads((tmp_path / "referee.json").read_text(encoding="utf-8"))
+    assert made == json.loads((PUBLISHED / "referee.json").read_text(encoding="utf-8"))
+    text = (tmp_path / "rulings.md").read_text(encoding="utf-8").replace(str(table), "docs/referee/runs.csv")
+    assert text == (PUBLISHED / "rulings.md").read_text(encoding="utf-8")
+    assert {path.name for path in (PUBLISHED / "figures").glob("*.png")} == {f"{one['task']}.png" for one in made}
 
 
 @needs_chromium

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 class ReportSettings:
     """Draw what is there: table, figures and page of the finished runs in a folder, also of a sweep half done.
 
-    Of a runs.csv that reproduce wrote: the scorecard again, with every claim whose runs are all in the file. Nothing is
-    trained. What a row per run cannot tell is taken from the scorecard.json beside the file, if there is one.
+    Of a runs.csv that reproduce wrote: the scorecard again, with every claim whose runs are all in the file. Of one
+    that referee wrote: its rulings. Nothing is trained. What a row per run cannot tell is taken from the scorecard.json
+    beside the file, if there is one.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -69,6 +70,9 @@ def report(asked: Mapping[str, Question], comparisons: Mapping[str, Comparison],
 CLAIMS = "claims.md"
 """The scorecard as text, beside its rows and figures."""
 
+RULINGS = "rulings.md"
+"""The rulings of the referee as text."""
+
 
 def rebuild(file: Path, out: Path) -> int:
     """Judge and draw the scorecard from a table of runs."""
@@ -81,9 +85,12 @@ def rebuild(file: Path, out: Path) -> int:
     from weightdecay.lab.run.recorded import read_runs
     from weightdecay.whole import write_whole
 
-    found = judged_again(read_runs(file), paper.EXPERIMENTS.values())
+    rows = read_runs(file)
+    found = judged_again(rows, paper.EXPERIMENTS.values())
     if not found:
-        raise SettingsError(f"{file}: no experiment of the paper has all of its runs in it.")
+        if _refereed(rows, file, out):
+            return DONE
+        raise SettingsError(f"{file}: no experiment of the paper and no arm of the referee has all of its runs in it.")
     kept = file.with_name("scorecard.json")
     if kept.exists():
         found = with_verdicts(found, json.loads(kept.read_text(encoding="utf-8")))
@@ -92,6 +99,21 @@ def rebuild(file: Path, out: Path) -> int:
     text = scorecard.markdown(found, "figures", out / "figures")
     say(f"text    {write_whole(out / CLAIMS, text)}")
     return DONE
+
+
+def _refereed(rows: Sequence[Result], file: Path, out: Path) -> bool:
+    """Rule again from a table of runs of the referee; return whether it is one."""
+    from weightdecay.lab.cli.referee import show as show_rulings
+    from weightdecay.lab.referee.again import heard_again
+    from weightdecay.lab.report.referee import markdown, write
+    from weightdecay.whole import write_whole
+
+    again = heard_again(rows, out, f"weightdecay report {file}")
+    if again is None:
+        return False
+    show_rulings(again[0], write(*again))
+    say(f"text    {write_whole(out / RULINGS, markdown(again[0], f'weightdecay report {file}'))}")
+    return True
 
 
 def answering(asked: Mapping[str, Question], out: Path, **how: Any) -> Study[Mapping[str, Comparison]]:

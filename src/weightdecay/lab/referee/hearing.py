@@ -62,14 +62,14 @@ class Heard:
 class Book:
     """What is known of runs: from the folder, from tables, and those that raised."""
 
-    def __init__(self, store: Store, known: Iterable[Result]) -> None:
+    def __init__(self, store: Store | None, known: Iterable[Result]) -> None:
         self.store = store
         self.results = {result.run.address: result for result in known}
         self.failed: set[str] = set()
 
     def result(self, run: Run) -> Result | None:
         """Return what came of a run."""
-        if run.address not in self.results and (found := self.store.result(run)) is not None:
+        if run.address not in self.results and self.store and (found := self.store.result(run)) is not None:
             self.results[run.address] = found
         return self.results.get(run.address)
 
@@ -102,8 +102,7 @@ def hear(case: Case, audience: Audience | None = None) -> Heard | None:
     """Train round by round until every arm is judged, or the hours are over. None: no further than the plan."""
     audience = audience or Audience()
     book = Book(Store(case.out), case.known)
-    seeds = tuple(range(JUDGING, JUDGING + case.seeds))
-    ladders = {task.name: [Ladder(arm, task, book.score, book.gain, seeds) for arm in case.arms] for task in case.tasks}
+    ladders = ladders_of(case, book)
     spent, rounds, left_out = 0.0, 0, 0
     costs: dict[str, list[float]] = {name: [] for name in ladders}
     while wanted := _wanted(ladders):
@@ -127,6 +126,17 @@ def hear(case: Case, audience: Audience | None = None) -> Heard | None:
         answered(task, ladders[task.name], book.test, case.margin, _seconds(book, task)) for task in case.tasks
     )
     return Heard(answers, tuple(book.results.values()), left_out, rounds)
+
+
+def ladders_of(case: Case, book: Book) -> dict[str, list[Ladder]]:
+    """Return every arm on every task, by the task's name."""
+    seeds = tuple(range(JUDGING, JUDGING + case.seeds))
+    return {task.name: [Ladder(arm, task, book.score, book.gain, seeds) for arm in case.arms] for task in case.tasks}
+
+
+def ruled_on(task: Task, ladders: Sequence[Ladder], case: Case, book: Book) -> Answer:
+    """Return what is known of a task."""
+    return answered(task, ladders, book.test, case.margin, _seconds(book, task))
 
 
 def _seconds(book: Book, task: Task) -> float:

@@ -70,6 +70,10 @@ class Ladder:
                 return stage, missing
         return "done", []
 
+    def begun(self) -> bool:
+        """Whether any cell of the look has a score."""
+        return any(self.score(run) is not None for run in self._runs(self.look(), [0]))
+
     def look(self) -> list[Cell]:
         """Return the cells around the guess."""
         guess = self.arm.guess(self.task, self.gain(self._plain()) if self.arm.by_gain else None)

@@ -178,7 +178,7 @@ def reading(answer: Answer) -> tuple[str, ...]:
     what = "100 times the logarithm of the perplexity, so that 1 is one percent" if answer.task.of_text else "points"
     return (
         f"Differences are paired over {seeds} seeds that chose nothing, in {what}. The {answer.rulings} intervals are "
-        f"wide enough that all rulings of this table are right together with probability {CONFIDENCE:.0%}; "
+        f"wide enough that all rulings of this table are right together with probability {100 * CONFIDENCE:g} %; "
         f"“practically equal” means that the difference lies within ±{answer.margin:g}.",
         "The basin is the share of the 15 cells of the grid (lr by 3, λ by half decades) whose validation error is "
         f"within {2 * answer.margin:g} of the best of them. The last column is what it costs on average to keep the λ "
@@ -198,6 +198,32 @@ def notes(answer: Answer) -> list[str]:
         arms = ", ".join(f"{title} ({stage})" for title, stage in answer.waiting.items())
         found.append(f"{answer.task.name}: not all runs are there. Waiting: {arms}.")
     return found
+
+
+def markdown(heard: Heard, command: str) -> str:
+    """Return the answers as a page of the documentation, for a folder that holds the figures."""
+    lines = [
+        "# The referee's rulings",
+        "",
+        "Made by",
+        "",
+        f"    {command}",
+        "",
+        "from the committed runs, without training.",
+    ]
+    lines += ["How an arm is tuned and judged: [the referee](../referee.md).", ""]
+    for answer in heard.answers:
+        shown = table(answer)
+        lines += [f"## {answer.task.name}", "", f"{answer.task.words[:1].upper()}{answer.task.words[1:]}.", ""]
+        lines += [said(answer), ""]
+        lines += ["| " + " | ".join(shown.head) + " |", "|" + "---|" * len(shown.head)]
+        lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in shown.rows]
+        if any(one.ruling for one in answer.standings):
+            lines += ["", f"![{answer.task.name}: differences to decoupled decay](figures/{answer.task.name}.png)"]
+        lines += ["", *(f"{text}\n" for text in reading(answer)), *(f"- {note}" for note in notes(answer))]
+        lines += [""] * bool(notes(answer))
+        lines += [f"{answer.seconds / 3600:.2f} hours of one CPU core.", ""]
+    return "\n".join(lines)
 
 
 def facts(heard: Heard, case: Case) -> list[tuple[str, str]]:

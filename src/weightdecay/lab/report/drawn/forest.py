@@ -35,8 +35,8 @@ def draw(answer: Answer) -> Picture:
         axes.set_yticks(range(len(shown)), [one.arm.title for one, *_ in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
-        unit = "percent of the perplexity" if answer.task.of_text else "points of the test error"
-        axes.set_xlabel(f"minus decoupled decay of the same optimizer, {unit}")
+        unit = "perplexity, %" if answer.task.of_text else "test error, points"
+        axes.set_xlabel(f"{unit}, minus that of decoupled decay")
         title = f"{answer.task.name}: each decay at its best lr and λ, against decoupled decay"
         axes.set_title(title)
         seeds = len(answer.standings[0].judged) if answer.standings else 0
