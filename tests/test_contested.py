@@ -69,13 +69,40 @@ def test_every_verdict_of_the_page_is_that_of_the_scorecard():
         assert judged["verdict"] == verdict, (experiment, claim)
 
 
+def test_every_ruling_of_the_page_is_that_of_the_referee_and_none_is_left_out():
+    """A line "noisy-digits, Adam, stable: RULING" is an arm of referee.json, in the first section all of them."""
+
+    def signed(value):
+        return f"{value:+.2f}".replace("-", "−")
+
+    published = {
+        (answer["task"], arm["optimizer"], arm["decay"]): arm
+        for answer in json.loads((DOCS / "referee" / "referee.json").read_text(encoding="utf-8"))
+        for arm in answer["arms"]
+        if arm["verdict"]
+    }
+    line = re.compile(r"^- `([\w-]+)`, (\w+), ([^:]+): \*\*([\w ]+)\*\* \(([^)]*)\)$", re.M)
+    said = [(task, optimizer.lower(), decay, *rest) for task, optimizer, decay, *rest in line.findall(PAGE)]
+    for task, optimizer, decay, verdict, numbers in said:
+        arm = published[task, optimizer, decay]
+        assert verdict == arm["verdict"], (task, decay)
+        low, high = map(signed, arm["interval"])
+        assert numbers == f"{signed(arm['difference'])} [{low}, {high}]", (task, decay)
+    assert {one[:3] for one in said} == set(published)
+    for title, decay in {"Hyperball": "hyperball", "Cautious": "cautious(decoupled)", "Corrected": "corrected"}.items():
+        (section,) = re.findall(rf"^## {title}.*?(?=^## |\Z)", PAGE, re.M | re.S)
+        own = {key for key in published if key[2] == decay}
+        found = {(task, optimizer.lower(), word) for task, optimizer, word, *_ in line.findall(section)}
+        assert found == own, title
+
+
 def test_what_has_no_run_is_called_not_measured_yet():
     """The committed rows hold no run of these decays and no λ schedule: the page must not judge them."""
-    rows = read_runs(DOCS / "scorecard" / "runs.csv")
+    rows = [row for table in ("scorecard", "referee") for row in read_runs(DOCS / table / "runs.csv")]
     options = {str(value) for row in rows for name, value in row.run.optimizer_options if name == "decay"}
-    for decay in ("hyperball", "cautious", "corrected", "toward", "independent"):
+    for decay in ("toward", "independent"):
         assert not any(decay in value for value in options)
     assert not any(row.run.weight_decay_schedule for row in rows)
-    for title in ("Hyperball", "Cautious", "Corrected", "Independent", "Schedules of λ", "Toward"):
+    for title in ("Independent", "Schedules of λ", "Toward"):
         (section,) = re.findall(rf"^## {title}.*?(?=^## |\Z)", PAGE, re.M | re.S)
         assert "**not measured yet**" in section, title

@@ -286,7 +286,8 @@ def test_the_published_rulings_follow_from_the_published_runs(tmp_path):
     assert made == json.loads((PUBLISHED / "referee.json").read_text(encoding="utf-8"))
     text = (tmp_path / "rulings.md").read_text(encoding="utf-8").replace(str(table), "docs/referee/runs.csv")
     assert text == (PUBLISHED / "rulings.md").read_text(encoding="utf-8")
-    assert {path.name for path in (PUBLISHED / "figures").glob("*.png")} == {f"{one['task']}.png" for one in made}
+    names = {one["task"] for one in made} | ({"summary"} if len(made) > 1 else set())
+    assert {path.stem for path in (PUBLISHED / "figures").glob("*.png")} == names
 
 
 @needs_chromium

@@ -12,7 +12,7 @@ from weightdecay.lab.cli.outcome import wide_enough
 from weightdecay.lab.cli.say import DONE, fail, modules_from_here, say, status_of
 from weightdecay.lab.cli.words import read_options
 from weightdecay.lab.run import Place
-from weightdecay.lab.run.settings import SettingsError, command_line, left_out
+from weightdecay.lab.run.settings import SettingsError, command_line, flag, left_out
 
 if TYPE_CHECKING:
     from weightdecay.lab.referee.hearing import Case, Heard
@@ -58,7 +58,7 @@ class RefereeSettings:
     """Settings of the executor, written NAME=VALUE, as in jobs=2."""
     place: Place = Place(device="auto")
     """Device, data and checkpoints of every run."""
-    dry_run: bool = False
+    dry_run: Annotated[bool, flag()] = False
     """Print the first round with its cost, and train nothing."""
     out: Path = Path("weightdecay-referee")
     """Folder for runs and report."""

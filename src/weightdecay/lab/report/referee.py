@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from weightdecay.lab.referee.hearing import Case, Heard
     from weightdecay.lab.report.drawn.canvas import Picture
 
-PAGE, ROWS, RUNS = "referee", "referee.json", "runs.csv"
+PAGE, ROWS, RUNS, SUMMARY = "referee", "referee.json", "runs.csv", "summary"
 
 LOOKS: Mapping[str, Look] = {"better": "good", "worse": "bad", "undecided": "open", "practically equal": ""}
 
@@ -50,7 +50,8 @@ def write(heard: Heard, case: Case) -> Written:
     pictures = {answer.task.name: forest.draw(answer) for answer in ready}
     folder = case.out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    files = [path for name, picture in pictures.items() for path in picture.save(folder, name)]
+    drawn = {**pictures, SUMMARY: forest.together(ready)} if len(ready) > 1 else pictures
+    files = [path for name, picture in drawn.items() for path in picture.save(folder, name)]
     page = document.write(document_of(heard, case, pictures), case.out, PAGE)
     rows = write_whole(case.out / ROWS, json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n")
     return Written(page, rows, case.out / RUNS, tuple(files))
@@ -129,6 +130,7 @@ def plain(value: float, sign: bool = False) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
+    value = round(value, 6)  # as in the file of numbers: both are written alike
     return (f"{value:+.2f}" if sign else f"{value:.2f}").replace("-", "−")
 
 
