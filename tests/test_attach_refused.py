@@ -52,16 +52,16 @@ REFUSED = {
     "Muon": (
         lambda p: attach(torch.optim.Muon([torch.nn.Parameter(torch.eye(2))]), S),
         TypeError,
-        r"Muon multiplies none, it makes a matrix orthogonal. Decoupled\(\), Independent\(\) and Vanilla\(\)",
+        r"Muon has none, because it makes a matrix orthogonal. Decoupled\(\), Independent\(\) and Vanilla\(\)",
     ),
-    "Lion": (lambda p: attach(Lion(p), S), TypeError, r"Lion multiplies none, it takes a sign.*gain="),
-    "SignSGD": (lambda p: attach(SignSGD(p), S), TypeError, r"SignSGD multiplies none, it takes a sign"),
+    "Lion": (lambda p: attach(Lion(p), S), TypeError, r"Lion has none, because it takes a sign.*gain="),
+    "SignSGD": (lambda p: attach(SignSGD(p), S), TypeError, r"SignSGD has none, because it takes a sign"),
     "unknown": (
         lambda p: attach(torch.optim.Adagrad(p), S),
         TypeError,
-        r'not known of Adagrad. Pass gain="adam" or "sgd" .* Decoupled\(\)',
+        r'not known for Adagrad. Pass gain="adam" or "sgd" .* Decoupled\(\)',
     ),
-    "gain none": (lambda p: attach(adamw(p), S, gain="none"), TypeError, r"not known of AdamW with gain='none'"),
+    "gain none": (lambda p: attach(adamw(p), S, gain="none"), TypeError, r"not known for AdamW with gain='none'"),
     "gain misspelt": (lambda p: attach(adamw(p), S, gain="adm"), ValueError, r"Did you mean 'adam'\?"),
     "gain negative": (lambda p: attach(adamw(p), S, gain=-1.0), ValueError, r"gain=-1.0: a gain is a finite number"),
     "gain list": (lambda p: attach(adamw(p), S, gain=[1]), TypeError, r"gain=\[1\] is neither"),
@@ -132,7 +132,7 @@ def test_refused_in_the_step():
     uneven = torch.optim.SGD(joined(params := weights()), lr=0.1, weight_decay=0.1)
     attach(uneven, Uneven())
     set_gradients(params, gradients(1)[0])
-    with pytest.raises(TypeError, match="asks for a gain an element"):
+    with pytest.raises(TypeError, match="asks for a gain for each element"):
         uneven.step()
 
 

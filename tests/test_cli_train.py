@@ -128,7 +128,7 @@ def test_a_report_is_of_what_has_finished(file, tmp_path, capsys):
         page = (tmp_path / "page" / f"digits-{network}" / "sweep.html").read_text(encoding="utf-8")
         assert f"On digits with {network}" in page
     (tmp_path / "empty" / "runs").mkdir(parents=True)
-    for name, message in (("nothing", "holds no runs"), ("empty", "no run has finished yet")):
+    for name, message in (("nothing", "contains no runs"), ("empty", "no run has finished yet")):
         assert main(["report", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
 

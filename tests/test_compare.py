@@ -414,7 +414,7 @@ def test_pairs_without_a_meaning_are_left_out_and_named():
     }
     said = " ".join(text for term, text in asked.rows if term == "Compared")
     assert "Muon moves matrices only: the runs are of MuonAdamW" in said
-    assert "stable is left out for MuonAdamW and Lion: it reads by how much" in said
+    assert "stable is left out for MuonAdamW and Lion: it needs the gain" in said
     assert "cautious(stable) is left out for MuonAdamW and Lion" in said
     assert "corrected" not in said
 

@@ -31,7 +31,7 @@ def test_equals_the_public_implementations(package):
 @pytest.mark.parametrize("decay", [wd.Stable(), wd.Elementwise(), wd.Cautious(wd.Stable())], ids=repr)
 def test_a_decay_that_reads_a_gain_is_refused_with_the_choices_and_follows_a_number(decay):
     p = torch.nn.Parameter(torch.ones(2))
-    with pytest.raises(TypeError, match=r"Lion multiplies none, it takes a sign\. Decoupled\(\), Indep"):
+    with pytest.raises(TypeError, match=r"Lion has none, because it takes a sign\. Decoupled\(\), Indep"):
         wd.Lion([p], decay=decay)
     optimizer = wd.Lion([{"params": [p], "gain": 2}], decay=decay, weight_decay=0.1, lr=0.5)
     p.grad = torch.ones(2)

@@ -254,7 +254,7 @@ def test_a_stable_decay_of_an_orthogonal_matrix_is_refused_with_the_choices():
         lambda: wd.MuonAdamW([{"params": [MATRIX], "method": "muon", "decay": "stable"}]),
     ):
         with pytest.raises(
-            TypeError, match=r"Muon multiplies none, it makes a matrix orthogonal\. Decoupled.*Corrected.*gain="
+            TypeError, match=r"Muon has none, because it makes a matrix orthogonal\. Decoupled.*Corrected.*gain="
         ):
             build()
     wd.Muon([MATRIX], decay="stable", gain=1.0)

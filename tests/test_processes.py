@@ -263,7 +263,7 @@ def test_the_command_is_killed_and_stopped_and_ends_with_the_weights_of_an_unint
         job.process.send_signal(signal.SIGTERM)
         assert job.wait() == 1  # of torchrun, which raises SignalException
         assert beginnings(job.out) == ["continued in epoch 2", "epoch 2/4"]
-        assert job.err.count("stopped by SIGTERM: what was trained is kept in ") == 1
+        assert job.err.count("stopped by SIGTERM: the trained part is kept in ") == 1
         assert "[rank" not in job.err  # a traceback of a process of ours; torchrun has one of its own
     left = store.of(run).load_checkpoint()
     assert (left["epoch"], left["step"]) == (3, 4)  # held in the third step, which they finished, and one more

@@ -96,8 +96,11 @@ def test_the_list_names_every_experiment(capsys):
         (["fig1", "--scale", "smal"], "See weightdecay reproduce --help"),
         (["fig1", "--data", "cifar10"], "--data cifar10: write NAME=OTHER, as in cifar10=images:FOLDER."),
         (["fig1", "--data", "cifar10=digits"], "'cifar10' is not used at scale small. Used: digits, mnist, ptb."),
-        (["fig1", "--seeds", "-1"], "error: --seeds -1: a number of seeds, 1 or more; 0 takes that of the scale."),
-        (["fig1", "--validation-size", "-1"], "error: --validation-size -1: a number of training examples; 0 holds"),
+        (
+            ["fig1", "--seeds", "-1"],
+            "error: --seeds -1: must be an integer of at least 0. 0 takes the number of the scale.",
+        ),
+        (["fig1", "--validation-size", "-1"], "error: --validation-size -1: must be an integer of at least 0. 0 holds"),
         (["fig1", "--executor", "slrm"], "no executor is called 'slrm'. Did you mean 'slurm'?"),
         (["fig1", "--executor", "here", "--executor-options", "jobs=x"], "jobs"),
     ],

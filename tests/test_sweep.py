@@ -79,9 +79,7 @@ def test_a_run_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
         if result.run == own:
             threading.Timer(0.3, finish).start()
 
-    message = (
-        rf"process is at 2 of the runs: the run {theirs.address} in .* is being trained by process {os.getpid()} on"
-    )
+    message = rf"training 2 of the runs: the run {theirs.address} in .* is being trained by process {os.getpid()} on"
     with pytest.warns(UserWarning, match=message) as warned:
         results = sweep(runs, store, HERE, on_result=tell)
     assert len(warned) == 1
@@ -92,7 +90,7 @@ def test_a_run_that_another_process_holds_is_waited_for(tmp_path, monkeypatch):
 def test_waiting_for_another_process_ends_with_an_interrupt(tmp_path, monkeypatch):
     run, store = small(epochs=1), Store(tmp_path)
     monkeypatch.setattr("weightdecay.lab.sweeps.sweep.time.sleep", lambda _: signal.raise_signal(signal.SIGINT))
-    with store.open(run), pytest.warns(UserWarning, match="is at 1 of the runs"), pytest.raises(KeyboardInterrupt):
+    with store.open(run), pytest.warns(UserWarning, match="training 1 of the runs"), pytest.raises(KeyboardInterrupt):
         sweep([run], store, HERE)
 
 

@@ -426,7 +426,7 @@ def test_the_command_finishes_the_step_keeps_a_checkpoint_and_says_so(number, st
     err = process.communicate(timeout=60)[1]
     assert process.returncode == status
     (folder,) = (tmp_path / "runs").iterdir()
-    assert err == f"stopped by {name}: what was trained is kept in {folder}; the same command continues.\n"
+    assert err == f"stopped by {name}: the trained part is kept in {folder}; the same command continues.\n"
     assert (folder / "checkpoint.pt").exists()
 
 

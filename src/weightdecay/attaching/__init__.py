@@ -5,7 +5,7 @@ handle        :func:`attach` and :class:`Handle`: torch's hooks around the step,
 several       :class:`Handles`: the same for several optimizers of one model
 pool          v̄ over the tensors of one optimizer, or of several that share it
 action        what one step does to the weights
-moves         the same for a decay that is more than a number a tensor: masks, anchors, constraints
+moves         the same for a decay that is more than a number per tensor: masks, anchors, constraints
 groups        the groups of an optimizer: checked when they are new, taken over from a checkpoint
 options       one group as a step sees it
 lineup        which tensors take part in a step, found once and kept until something changes

@@ -212,7 +212,7 @@ class Action:
         self._count("clamped", clamped)
 
     def _pull(self, optimizer: torch.optim.Optimizer, options: Options, mean_square: Number, members: slice) -> Number:
-        """Return the pull of a group before the clamp: a number, a 0-d tensor, or a vector with one a tensor."""
+        """Return the pull of a group before the clamp: a number, a 0-d tensor, or a vector with one per tensor."""
         group = options.seen
         if not decays(group):
             return 0.0
@@ -282,7 +282,7 @@ def together(some: list[Moved]) -> tuple[Number, bool | Tensor]:
 
 
 def shrink(weights: Sequence[Tensor], pull: Number, fused: bool = False) -> None:
-    """θ ← (1 − pull) θ; a vector of pulls holds one a tensor. ``fused``: the optimizer's own step is such a kernel."""
+    """θ ← (1 − pull) θ; a vector holds one pull per tensor. ``fused``: the optimizer's own step is such a kernel."""
     if not isinstance(pull, Tensor):
         if pull != 0:
             _shrink_by(list(weights), pull, fused)

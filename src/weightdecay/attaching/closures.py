@@ -10,7 +10,7 @@ Kwargs = dict[str, Any]
 
 
 class Once:
-    """A user's closure, and what must happen between it and the step. It may be called once a step."""
+    """A user's closure, and what must happen between it and the step. It may be called once per step."""
 
     def __init__(self, name: str, closure: Callable[[], Any], then: Callable[[], None]) -> None:
         self.name, self.closure, self.then = name, closure, then
@@ -20,9 +20,9 @@ class Once:
         """Return the loss of the user's closure, when the weights have shrunk as well."""
         if self.called:
             raise RuntimeError(
-                f"{self.name}.step calls its closure more than once, at weights between two steps, and the attached "
-                "decay has shrunk them after the first call: which of them are to shrink is not known. Attach to an "
-                "optimizer that takes one gradient a step; the weights are no longer those before this step."
+                f"{self.name}.step calls its closure more than once, at different weights, and the attached "
+                "decay has shrunk them after the first call. It is not known which weights shall shrink. Attach to an "
+                "optimizer that takes one gradient per step. The weights are no longer those before this step."
             )
         loss = self.closure()
         self.called = True
@@ -33,7 +33,7 @@ class Once:
         """Raise where the step was taken on gradients that the closure has not made."""
         if not self.called:
             raise RuntimeError(
-                f"{self.name}.step has not called its closure, and the weights shrink when it has: nothing has shrunk. "
+                f"{self.name}.step has not called its closure. The weights shrink in that call, so nothing has shrunk. "
                 "Call the closure yourself (loss = closure()), then step()."
             )
 

@@ -20,7 +20,7 @@ from weightdecay.optim.scalars import choose, inverse_power
 
 @dataclass(frozen=True)
 class Gain:
-    """Of (group, v̄, t) one number, or one a tensor where t enters: the step counts of the group's tensors."""
+    """Of (group, v̄, t) one number, or one per tensor where t enters: the step counts of the group's tensors."""
 
     of: Callable[[Group, Number, Tensor], Number]
     needs: tuple[str, ...] = ()  # what the group must hold
@@ -137,12 +137,12 @@ def find_gain(optimizer: torch.optim.Optimizer, gain: Any, decay: Decay) -> Gain
                 return _as_kept(GAINS[KNOWN[cls.__name__]], optimizer)
             if cls.__name__ in WITHOUT:
                 raise TypeError(
-                    f"{decay!r} reads by how much the update multiplies a gradient; {kind} multiplies none, it "
-                    f"{WITHOUT[cls.__name__]}. {instead}; gain= takes a number, or a function of the group, that you "
-                    "answer for."
+                    f"{decay!r} needs the gain of the update; {kind} has none, because it "
+                    f"{WITHOUT[cls.__name__]}. {instead}; gain= takes a number, or a function of the group, at your "
+                    "own responsibility."
                 )
     raise TypeError(
-        f"{decay!r} reads by how much the update multiplies a gradient, which is not known of {kind}"
+        f"{decay!r} needs the gain of the update, which is not known for {kind}"
         f'{f" with gain={gain!r}" if gain else ""}. Pass gain="adam" or "sgd" where the update is theirs, a number, or '
         f"a function of the group; {instead}."
     )

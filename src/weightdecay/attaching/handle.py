@@ -102,7 +102,7 @@ def attach(
         Before the first step, let a twin of the optimizer step over one small tensor, and raise where it does not keep
         what shrank, or steps with another lr than its groups say (``attaching/probe.py``; milliseconds, once).
 
-    Shapes: pull is one number a group (with RAdam one a tensor); the mean is over every element with a gradient.
+    Shapes: pull is one number per group (with RAdam one per tensor); the mean is over every element with a gradient.
     Units:  λ as in the decay's own page.
     Raises: TypeError or ValueError, where the combination has no meaning, here or in the first step that shows it.
     Source: arXiv:2011.11152, Algorithm 2; equals :class:`weightdecay.AdamS` to 1e-12 in float64.

@@ -1,4 +1,4 @@
-"""A decay that is more than one number a tensor: a mask, an anchor, a constraint, a look at weight or update."""
+"""A decay that is more than one number per tensor: a mask, an anchor, a constraint, a look at weight or update."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _kept_start(decay: Decay, param: Tensor) -> Tensor:
 def refuse_gain(decay: Decay) -> NoReturn:
     """Say that the gain of an element is not known."""
     raise TypeError(
-        f"{decay!r} asks for a gain an element, which is in the optimizer's step. Use Adam(..., decay=...)."
+        f"{decay!r} asks for a gain for each element, which is in the optimizer's step. Use Adam(..., decay=...)."
     )
 
 

@@ -144,7 +144,7 @@ class Bucket(Member):
         return Bundle(tensors if self.bare else map(piece, tensors))
 
     def noise(self, seed: int, slot: int) -> Any:
-        """Return uniform numbers, one an element."""
+        """Return uniform numbers, one per element."""
         step = self.state["step"]
         pairs = zip(self.weight.tensors, self.indices, strict=True)
         return Bundle([noise(weight, seed, index * 16 + slot, step) for weight, index in pairs])

@@ -195,7 +195,7 @@ class Bundle:
 
     @staticmethod
     def _each(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Call the function once a tensor, each bundle among the arguments replaced by its tensor."""
+        """Call the function once per tensor, each bundle among the arguments replaced by its tensor."""
         inputs = [*args, *kwargs.values()]
         length = next(len(x.tensors) for x in inputs if isinstance(x, Bundle))
         results = [

@@ -243,7 +243,7 @@ def require_compiler() -> None:
 def hoist(traced: GraphModule, tensors: int) -> Callable[[list[Tensor], list[Tensor]], Any]:
     """Return the traced function of (tensors, numbers), its second part compiled.
 
-    The compiler would put 1 − β₂ᵗ into the loop over the elements, in float64, once an element. What depends on the
+    The compiler would put 1 − β₂ᵗ into the loop over the elements, in float64, once per element. What depends on the
     numbers alone is therefore taken out of the graph, equal expressions only once, and enters it as an input in the
     precision of its consumers. ``tensors`` is the number of inputs that are tensors; the rest are 0-d.
     """

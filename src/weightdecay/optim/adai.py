@@ -75,7 +75,7 @@ class Adai(Optimizer):
         return v_hat
 
     def direction(self, state: State, grad: Tensor, group: Group, mean_square: Number) -> Tensor:
-        """m̂_t; moves m and the product, once a step."""
+        """m̂_t; moves m and the product, once per step."""
         m, product = state["exp_avg"], state["beta1_prod"]
         share = self.second_moment(state, group).mul_(inverse_power(mean_square, 1))  # v̂/v̄
         beta1 = (1 - group["betas"][0] * share).clamp(0, 1 - group["eps"])

@@ -89,7 +89,7 @@ def warning(name: str, place: int, pull: float, group: Group, decay: Decay) -> s
     half = f"half of it is gone in {math.log(0.5) / math.log1p(-pull):.2g} steps" if pull < 1 else "nothing is left"
     said = (
         f"{name}'s {decay!r} takes {100 * min(pull, 1.0):.3g} % of every weight of group {place} in each step "
-        f"({half}), which destroys a training. "
+        f"({half}), which destroys the training. "
     )
     here = strength * strength * lr / pull
     if math.isnan(here):  # on a device, where nothing is read

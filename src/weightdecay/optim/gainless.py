@@ -31,9 +31,9 @@ class Gainless(Optimizer):
     def _check_needs(self, group: Group, where: str) -> None:
         if group["gain"] is None and {"mean_gain", "gain"} & checked_needs(group["decay"]):
             raise TypeError(
-                f"{group['decay']!r} in {where} reads by how much the update multiplies a gradient; "
-                f"{type(self).__name__} multiplies none, it {self.does}. Decoupled(), Independent() and Corrected() "
-                "need no gain; gain= takes a number that you answer for."
+                f"{group['decay']!r} in {where} needs the gain of the update; {type(self).__name__} has none, because "
+                f"it {self.does}. Decoupled(), Independent() and Corrected() "
+                "need no gain; gain= takes a constant, at your own responsibility."
             )
 
     def gain(self, state: State, group: Group) -> Number:

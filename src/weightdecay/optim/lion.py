@@ -58,7 +58,7 @@ class Lion(Gainless):
         return {"exp_avg": torch.zeros_like(weight)}
 
     def direction(self, state: State, grad: Tensor, group: Group, mean_square: Number) -> Tensor:
-        """u_t from m_{t−1}; moves m, once a step, which u_t must not see."""
+        """u_t from m_{t−1}; moves m, once per step, which u_t must not see."""
         beta1, beta2 = group["betas"]
         m: Tensor = state["exp_avg"]
         u: Tensor = m.clone().lerp_(grad, 1 - beta1).sign_()  # sign(β₁ m_{t−1} + (1 − β₁) g_t)

@@ -78,7 +78,7 @@ class Member:
         return working_dtype(self.weight)
 
     def noise(self, seed: int, slot: int) -> Tensor:
-        """Return uniform numbers, one an element, for the rounding of the weight (slot 0) or of a state."""
+        """Return uniform numbers, one per element, for the rounding of the weight (slot 0) or of a state."""
         return noise(self.weight, seed, self.index * 16 + slot, self.state["step"])
 
     def slot(self, name: str) -> Any:

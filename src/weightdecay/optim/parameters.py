@@ -88,7 +88,7 @@ def check_parameters(
             raise TypeError(f"{name} of {where} is {param.dtype}; only real and complex floating types can be trained.")
         earlier = id(param) in held.ids and any(p is param for other in others for p in other["params"])
         if id(param) in ids or earlier:
-            raise ValueError(f"{name} of {where} is there twice; it would move and decay twice a step. Pass it once.")
+            raise ValueError(f"{name} of {where} is there twice; it would move and decay twice per step. Pass it once.")
         address = _address(param)
         shared = seen.get(address) if address else None
         if address in held.addresses and any(_address(p) == address for other in others for p in other["params"]):
@@ -96,7 +96,7 @@ def check_parameters(
         if shared is not None:
             raise ValueError(
                 f"{name} of {where} shares its memory with {shared}: tied weights must be one Parameter, or "
-                "they would move and decay twice a step. Pass it once."
+                "they would move and decay twice per step. Pass it once."
             )
         ids.add(id(param))
         if address:

@@ -1,4 +1,4 @@
-"""Adam that waits for its second moment."""
+"""Adam whose first steps wait for the second moment."""
 
 from __future__ import annotations
 

@@ -248,7 +248,7 @@ def apply_update(optimizer: Optimizer, m: Member, mean_square: Number) -> Number
 
 
 def pull_of(optimizer: Optimizer, m: Member, mean_square: Number) -> Number:
-    """Return the pull, before the clamp, of a decay that is one number a tensor."""
+    """Return the pull, before the clamp, of a decay that is one number per tensor."""
     if not decays(m.group):
         return 0.0
     pull: Number = m.group["decay"].pull(step_of(optimizer, m, mean_square, None))

@@ -101,7 +101,7 @@ def _lr(given: float | None) -> float:
     if given is None:
         return ITS_OWN
     if math.isnan(given):  # it would be taken for what was not given
-        raise SettingsError("--lr nan: a learning rate is a number, 0 or more.")
+        raise SettingsError("--lr nan: a learning rate is a number of at least 0.")
     return given
 
 

@@ -43,7 +43,7 @@ def run_report(settings: ReportSettings) -> int:
     if settings.folder.suffix == ".csv":
         return rebuild(settings.folder, settings.out or settings.folder.parent)
     if not (settings.folder / "runs").is_dir():
-        raise SettingsError(f"{settings.folder} holds no runs: it is no --out of weightdecay train, sweep or compare.")
+        raise SettingsError(f"{settings.folder} contains no runs. Name the --out of train, sweep or compare.")
     from weightdecay.lab.run.store import Store
     from weightdecay.lab.study.statistics import compare_all
 

@@ -86,7 +86,7 @@ def run_train(settings: TrainSettings) -> int:
                 result = train.train(run, store, here, stop=stop, on_epoch=told)
             except Stopped as stopped:
                 return fail(
-                    f"stopped by {stopped.name}: what was trained is kept in {store.of(run).path}; "
+                    f"stopped by {stopped.name}: the trained part is kept in {store.of(run).path}; "
                     "the same command continues.",
                     stopped.status,
                     label="",

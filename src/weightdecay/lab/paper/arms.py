@@ -53,7 +53,7 @@ class Arm:
     def runs(
         self, setting: Setting, place: float, seeds: int, lr: float | None = None, **changes: Any
     ) -> tuple[Run, ...]:
-        """Return the runs at a place, one a seed. λ = x/η is of the arm's own lr, whatever the run's is."""
+        """Return the runs at a place, one per seed. λ = x/η is of the arm's own lr, whatever the run's is."""
         lr = self.lr if lr is None else lr
         weight_decay = place * lr if self.axis == "vanilla" else self.weight_decay(place)
         own = options(self.options)

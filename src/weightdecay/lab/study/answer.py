@@ -14,7 +14,7 @@ from weightdecay.lab.study.question import Point, Question, decay_of
 
 @dataclass(frozen=True)
 class Cell:
-    """The results of one point, one a seed, in the order of the seeds. An error is the metric of the last epoch."""
+    """The results of one point, one per seed, in the order of the seeds. An error is the metric of the last epoch."""
 
     point: Point
     results: tuple[Result, ...]

@@ -96,10 +96,7 @@ def remarks(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[str, ...]
         without = [method(_whole(word)).title for word in words if (_whole(word), decay) not in meant]
         if without:
             titles = " and ".join(dict.fromkeys(without))
-            said.append(
-                f"{decay} is left out for {titles}: it reads by how much the update multiplies a gradient, and theirs "
-                "multiplies none."
-            )
+            said.append(f"{decay} is left out for {titles}: it needs the gain of the update, and they have none.")
     return tuple(said)
 
 

@@ -150,7 +150,8 @@ class _Known:
             self.told = True
             first = next(iter(self.held.values())).message.partition(". ")[0]
             said = (
-                f"Another process is at {len(self.held)} of the runs: {first}. They are waited for; Ctrl-C ends that."
+                f"Another process is training {len(self.held)} of the runs: {first}. "
+                "Waiting for them; Ctrl-C stops the wait."
             )
             warnings.warn(said, stacklevel=4)
 
