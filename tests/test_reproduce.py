@@ -98,7 +98,7 @@ def test_the_list_names_every_experiment(capsys):
         (["fig1", "--data", "cifar10=digits"], "'cifar10' is not used at scale small. Used: digits, mnist, ptb."),
         (
             ["fig1", "--seeds", "-1"],
-            "error: --seeds -1: must be an integer of at least 0. 0 takes the number of the scale.",
+            "error: --seeds -1: must be an integer of at least 0. 0 takes the number",
         ),
         (["fig1", "--validation-size", "-1"], "error: --validation-size -1: must be an integer of at least 0. 0 holds"),
         (["fig1", "--executor", "slrm"], "no executor is called 'slrm'. Did you mean 'slurm'?"),
