@@ -194,6 +194,7 @@ def test_the_hours_are_kept_by_what_runs_took_so_far():
     assert len(_within(runs, 35.0, {"noisy-digits": [10.0, 10.0]})) == 3
     assert len(_within(runs, math.inf, {"noisy-digits": []})) == 10
     assert not _within(runs, 0.0, {"noisy-digits": []})
+    assert list(_within(runs, 35.0, {"noisy-digits": []})) == [next(iter(runs))]  # one, to see what it takes
 
 
 # ---------------------------------------------------------------- the command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -81,6 +81,8 @@ def run_referee(settings: RefereeSettings) -> int:
     from weightdecay.lab.report.referee import write
     from weightdecay.lab.run.store import Store
 
+    for line in of_other_data(case):
+        say(line)
     say(f"{len(case.arms)} arms on {len(case.tasks)} tasks, at most {case.most:,} runs in rounds")
     try:
         heard = hear(case, Terminal(settings.dry_run))
@@ -97,6 +99,20 @@ def run_referee(settings: RefereeSettings) -> int:
     if heard.left_out:
         say(f"the hours are over, {heard.left_out} runs of this round are left; the same command goes on.")
     return DONE
+
+
+def of_other_data(case: Case) -> list[str]:
+    """Return a line for each task that the tables know with another content of its data, whose runs do not count."""
+    found = []
+    for task in case.tasks:
+        others = [row for row in case.known if replace(task, digest=row.run.data_digest).has(row.run)]
+        count = sum(row.run.data_digest != task.digest for row in others)
+        if count:
+            data = task.run["data"]
+            found.append(
+                f"{task.name}: {count} runs of the tables are of {data!r} with another content, and not taken."
+            )
+    return found
 
 
 def show(heard: Heard, written: Written) -> None:

@@ -10,11 +10,10 @@ from weightdecay.lab.referee.answer import REFERENCE
 from weightdecay.lab.referee.arm import NONE, Arm, arms
 from weightdecay.lab.referee.hearing import Book, Case, Heard, ladders_of, ruled_on
 from weightdecay.lab.referee.ladder import JUDGING
-from weightdecay.lab.referee.task import TASKS, Task
+from weightdecay.lab.referee.task import OF_THE_ARM, TASKS, Task
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.run.methods import METHODS, method
 
-OF_THE_ARM = ("optimizer", "lr", "weight_decay", "seed", "optimizer_options", "optimizer_digest")
 OF_THE_DATA = ("data", "data_digest")
 
 
@@ -34,7 +33,7 @@ def heard_again(rows: Sequence[Result], out: Path, command: str) -> tuple[Heard,
     answers = tuple(ruled_on(task, begun[task.name], case, book) for task in tasks)
     if not any(answer.standings for answer in answers):
         return None
-    return Heard(answers, tuple(rows), 0, 0), case
+    return Heard(answers, tuple(rows)), case
 
 
 def _tasks(runs: Sequence[Run]) -> tuple[Task, ...]:

@@ -55,8 +55,7 @@ class Heard:
 
     answers: tuple[Answer, ...]
     results: tuple[Result, ...]
-    left_out: int
-    rounds: int
+    left_out: int = 0
 
 
 class Book:
@@ -88,6 +87,10 @@ class Book:
         result = self.result(run)
         return result.gain(0) if result is not None else None
 
+    def seconds(self, task: Task) -> list[float]:
+        """Return what each known run of a task took."""
+        return [one.seconds for one in self.results.values() if task.has(one.run)]
+
     def _number(self, run: Run, of: Callable[[Result], float | None]) -> float | None:
         if run.address in self.failed:
             return math.inf
@@ -104,8 +107,8 @@ def hear(case: Case, audience: Audience | None = None) -> Heard | None:
     book = Book(Store(case.out), case.known)
     ladders = ladders_of(case, book)
     spent, rounds, left_out = 0.0, 0, 0
-    costs: dict[str, list[float]] = {name: [] for name in ladders}
     while wanted := _wanted(ladders):
+        costs = {task.name: book.seconds(task) for task in case.tasks}
         taken = _within(wanted, case.hours * HOUR - spent, costs)
         left_out = len(wanted) - len(taken)
         if not taken:
@@ -119,13 +122,8 @@ def hear(case: Case, audience: Audience | None = None) -> Heard | None:
         for result in answer.verdicts:
             book.results[result.run.address] = result
             spent += result.seconds
-            costs[taken[result.run]].append(result.seconds)
-        if left_out:
-            break
-    answers = tuple(
-        answered(task, ladders[task.name], book.test, case.margin, _seconds(book, task)) for task in case.tasks
-    )
-    return Heard(answers, tuple(book.results.values()), left_out, rounds)
+    answers = tuple(ruled_on(task, ladders[task.name], case, book) for task in case.tasks)
+    return Heard(answers, tuple(book.results.values()), left_out if wanted else 0)
 
 
 def ladders_of(case: Case, book: Book) -> dict[str, list[Ladder]]:
@@ -136,18 +134,7 @@ def ladders_of(case: Case, book: Book) -> dict[str, list[Ladder]]:
 
 def ruled_on(task: Task, ladders: Sequence[Ladder], case: Case, book: Book) -> Answer:
     """Return what is known of a task."""
-    return answered(task, ladders, book.test, case.margin, _seconds(book, task))
-
-
-def _seconds(book: Book, task: Task) -> float:
-    return math.fsum(one.seconds for one in book.results.values() if _is_of(one.run, task))
-
-
-def _is_of(run: Run, task: Task) -> bool:
-    return task.base(
-        optimizer=run.optimizer, lr=run.lr, weight_decay=run.weight_decay, seed=run.seed,
-        optimizer_options=run.optimizer_options, optimizer_digest=run.optimizer_digest,
-    ) == run  # fmt: skip
+    return answered(task, ladders, book.test, case.margin, math.fsum(book.seconds(task)))
 
 
 def _wanted(ladders: Mapping[str, Sequence[Ladder]]) -> dict[Run, str]:
@@ -157,9 +144,16 @@ def _wanted(ladders: Mapping[str, Sequence[Ladder]]) -> dict[Run, str]:
 
 
 def _within(wanted: Mapping[Run, str], seconds: float, costs: Mapping[str, Sequence[float]]) -> dict[Run, str]:
-    """Return the first of the runs that fit into the time; a run costs what those of its task did, 0 where unknown."""
+    """Return the first of the runs that fit into the time, where a run takes what those of its task took.
+
+    Of a task without any, its first run alone, to see.
+    """
+    if math.isinf(seconds):
+        return dict(wanted)
     taken: dict[Run, str] = {}
     for run, task in wanted.items():
+        if not costs[task] and task in taken.values():
+            continue
         seconds -= fmean(costs[task]) if costs[task] else 0.0
         if seconds <= 0:
             break

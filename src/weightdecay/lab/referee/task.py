@@ -11,6 +11,9 @@ from weightdecay.checks import unknown
 from weightdecay.lab.run import Metric, Run, options
 from weightdecay.lab.run.settings import SettingsError
 
+OF_THE_ARM = ("optimizer", "lr", "weight_decay", "seed", "optimizer_options", "optimizer_digest")
+"""The fields of a run that a task leaves open."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -24,6 +27,11 @@ class Task:
     def base(self, **changes: Any) -> Run:
         """Return a run of the task; optimizer, lr, λ and seed must be among the changes."""
         return Run(**{**self.run, "data_digest": self.digest, **changes})
+
+    def has(self, run: Run) -> bool:
+        """Whether the run is one of the task's, of whatever arm."""
+        own = {name: getattr(run, name) for name in OF_THE_ARM}
+        return self.base(**own) == run
 
     @property
     def steps(self) -> int:
