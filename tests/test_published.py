@@ -68,7 +68,7 @@ def test_the_command_writes_text_rows_and_figures_from_a_table_alone(tmp_path, c
     assert "text    " in capsys.readouterr().out
     file.write_text("\n".join(before.decode().splitlines()[:5]) + "\n")
     assert main(["report", str(file)]) == 2
-    assert "no experiment of the paper has all of its runs in it" in capsys.readouterr().err
+    assert "no arm of the referee has all of its runs in it" in capsys.readouterr().err
 
 
 def test_the_page_is_one_page_and_counts_what_was_published():
