@@ -137,7 +137,7 @@ def test_what_was_run_is_said_with_its_cost(told, page):
 
 
 def test_the_page_says_once_that_the_papers_number_peeks(page):
-    assert page.words.count("peeks at the test set") == 1
+    assert page.words.count("That number uses the test set to choose the epoch") == 1
 
 
 def test_the_raw_numbers_are_beside_the_page_and_in_it(told, written, page):

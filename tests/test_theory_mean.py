@@ -232,7 +232,7 @@ def test_limits_of_no_decay_and_no_curvature():
     # λ → 0 and H → 0: nothing moves, and noise adds up.
     assert torch.equal(theory.expected(flat, lrs, theory.Coupled(0.0)), flat.start)
     close(theory.variance(flat, lrs, theory.Coupled(0.0)), [0.01 * lrs.square().sum().item()] * 2, 1e-13)
-    # H → 0 with λ: only the start is forgotten, at ηλ a step; the minimum is of no account.
+    # H → 0 with λ: only the start is forgotten, at ηλ per step; the minimum is of no account.
     left = math.prod(1 - lr * 0.02 for lr in lrs.tolist())
     close(theory.expected(flat, lrs, theory.Coupled(0.02)), (left * flat.start).tolist(), 1e-12)
     assert torch.equal(theory.bias(flat, 0.02), -flat.minimum)

@@ -42,8 +42,8 @@ def _validation(result: Result) -> float:
 
 BEST = Measure(
     "best epoch",
-    "lowest over epochs, as in the paper: it looks at the test set once an epoch and keeps the luckiest look, and lr "
-    "and λ are chosen by it too",
+    "lowest over epochs, as in the paper: it uses the test set to choose the epoch, and lr and λ too, so that it is "
+    "too good",
     lambda result: result.best,
     lambda result: result.best,
 )

@@ -179,7 +179,7 @@ def _small() -> dict[str, Setting]:
         "test_size": 7000, "milestones": (0.5, 0.75),
     }  # fmt: skip
     part = "the first 28,000 words of Penn Treebank"
-    # The paper's 1,327 steps an epoch for 200 epochs, against 40 for 12.
+    # The paper's 1,327 steps per epoch for 200 epochs, against 40 for 12.
     shorter = 200 * 1327 / (12 * 40)
     lstm = Setting(
         "LSTM", "Penn Treebank", f"LSTM (2 layers of 64) on {part}",
@@ -225,7 +225,7 @@ def _medium() -> dict[str, Setting]:
         "test_size": 20_000, "milestones": (0.5, 0.75),
     }  # fmt: skip
     part = "the first 70,000 words of Penn Treebank"
-    shorter = 200 * 1327 / (8 * 100)  # the paper's 1,327 steps an epoch for 200 epochs, against 100 for 8
+    shorter = 200 * 1327 / (8 * 100)  # the paper's 1,327 steps per epoch for 200 epochs, against 100 for 8
     lstm = Setting(
         "LSTM", "Penn Treebank", f"LSTM (2 layers of 128) on {part}",
         {**text, "network": "lstm", "network_options": options(embedding=128, hidden=128)}, 8, shorter, None,

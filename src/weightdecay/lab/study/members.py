@@ -62,7 +62,7 @@ class Member:
         row = _relative(own, "decoupled" if kind == "vanilla" else kind) if self.decay else own
         if kind not in ("decoupled", "vanilla"):
             return row.centre
-        # Such a decay shrinks a weight by ηλ a step. λ_SGDW = λ_L2/(1 − β); the centre is for β = 0.9 and η = 0.1.
+        # Such a decay shrinks a weight by ηλ per step. λ_SGDW = λ_L2/(1 − β); the centre is for β = 0.9 and η = 0.1.
         share = row.centre * (0.1 / (1 - momentum) if row.base == "sgd" else 1.0)
         return share if kind == "vanilla" else share / lr
 

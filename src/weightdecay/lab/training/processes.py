@@ -30,7 +30,7 @@ PATIENCE = timedelta(seconds=60)
 def joined(place: Place) -> Iterator[Place]:
     """Join the processes that ``torchrun`` started, if it did; yield the place with rank, world and device filled in.
 
-    One GPU a process where there are GPUs and the place asks for one, else gloo on the CPU. Where somebody has joined
+    One GPU per process where there are GPUs and the place asks for one, else gloo on the CPU. Where somebody has joined
     them before (this function, or a program with ``init_process_group``) those are the processes, and they stay joined.
 
     Raises: ValueError, where the environment speaks of several processes and does not say where they meet.

@@ -1,4 +1,4 @@
-"""Figure 1: is a fixed fraction a step worse than one that follows the learning rate?"""
+"""Figure 1: is a fixed fraction per step worse than one that follows the learning rate?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _panels(scale: Scale) -> tuple[Panel, ...]:
 
 
 def _claims(scale: Scale) -> tuple[Claim, ...]:
-    better = "Weight decay that follows the learning rate (Eq. 2) beats a fixed fraction a step (Eq. 1)"
+    better = "Weight decay that follows the learning rate (Eq. 2) beats a fixed fraction per step (Eq. 1)"
     return (
         Claim(f"{better}, at the paper’s λ", "drawn, no numbers", lowest(COUPLED.curve, [VANILLA.curve], fixed)),
         Claim(f"{better}, each at its best λ", "not measured", lowest(COUPLED.curve, [VANILLA.curve], tuned), own=True),
@@ -26,7 +26,7 @@ def _claims(scale: Scale) -> tuple[Claim, ...]:
 EXPERIMENTS = (
     Experiment(
         "fig1",
-        "A fixed fraction a step, or one that follows the learning rate",
+        "A fixed fraction per step, or one that follows the learning rate",
         "SGD without momentum under a schedule that drops the lr: is λη_t a step better than λη₀ a step?",
         ("curves", "decay"),
         _panels,

@@ -16,9 +16,9 @@ from weightdecay.lab.report.scorecard.lines import MARK, OWN, Line, Tally
 from weightdecay.lab.report.scorecard.story import Shown, Story, cost, said_versions
 
 PEEKS = (
-    "The paper reports the lowest test error over the epochs. That number peeks at the test set: it looks at it once "
-    "an epoch and keeps the luckiest look, and lr and λ are chosen by it too. So every claim is judged by two more "
-    "numbers. The error at the last epoch keeps no luckiest look, but still chooses lr and λ. The error at the epoch "
+    "The paper reports the lowest test error over the epochs. That number uses the test set to choose the epoch, and "
+    "lr and λ too, so that it is too good. So every claim is judged by two more numbers. The error at the last epoch "
+    "does not choose an epoch by the test set, but still chooses lr and λ by it. The error at the epoch "
     "that held-out examples select, with the lr and λ that they select, does not use the test set to choose anything; "
     "it is there wherever runs hold examples out."
 )
