@@ -164,6 +164,26 @@ def test_a_decay_that_is_better_by_three_points_is_found():
     ]
 
 
+def test_a_ruling_does_not_change_when_another_arm_ends_or_another_optimizer_is_asked_for():
+    own = arms(("adam",), ("decoupled", "corrected", "cautious(decoupled)"))
+    others = arms(("sgd",), ("decoupled", "stable"))
+    ladders, tests, known_by = [], {}, {}
+    for arm in (*own, *others):
+        ladder, known = climbed(arm, drawn(arm, 0.5 if arm.decay == "corrected" else 0.0, 3))
+        ladders.append(ladder)
+        known_by[arm] = known
+        tests |= known
+
+    def ruling(taken):
+        answer = answered(TASK, taken, tests.get, 1.0, 0.0)
+        (one,) = [one for one in answer.standings if (one.arm.optimizer, one.arm.decay) == ("adam", "corrected")]
+        return one.ruling
+
+    cautious = ladders[2]
+    half = Ladder(cautious.arm, TASK, {}.get, cautious.gain, SEEDS)  # asked for, and not begun
+    assert ruling(ladders) == ruling(ladders[:3]) == ruling([*ladders[:2], half])
+
+
 def test_basin_and_the_cost_of_keeping_the_weight_decay_are_what_they_say():
     """In a valley along ηλ = const. the best λ moves with the lr; in one along λ = const. it stays."""
     (arm,) = arms(("adam",), ("decoupled",))

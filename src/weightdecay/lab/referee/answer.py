@@ -51,7 +51,6 @@ class Answer:
     standings: tuple[Standing, ...]
     waiting: Mapping[str, str]
     margin: float
-    rulings: int  # that are right together with probability 1 − LEVEL
     seconds: float  # of all runs
 
 
@@ -62,30 +61,34 @@ def answered(
     stages = {ladder.arm.title: ladder.asked()[0] for ladder in ladders}
     ready = [ladder for ladder in ladders if stages[ladder.arm.title] == "done"]
     judged = {ladder.arm: {run.seed: test(run) for run in ladder.judged()} for ladder in ready}
-    rulings = _rulings(judged, margin)
+    rulings = _rulings(judged, [ladder.arm for ladder in ladders], margin)
     standings = [_standing(ladder, judged[ladder.arm], rulings.get(ladder.arm), margin) for ladder in ready]
     return Answer(
         task,
         tuple(sorted(standings, key=lambda one: one.mean)),
         {title: stage for title, stage in stages.items() if stage != "done"},
         margin,
-        len(rulings),
         seconds,
     )
 
 
-def _rulings(judged: Mapping[Arm, Mapping[int, float]], margin: float) -> dict[Arm, Ruling]:
-    """Return the ruling on each arm against the reference of its optimizer; all are right together, at LEVEL."""
-    references = {arm.optimizer: arm for arm in judged if arm.decay == REFERENCE}
-    others = [arm for arm in judged if arm.decay != REFERENCE and arm.optimizer in references]
+def _rulings(judged: Mapping[Arm, Mapping[int, float]], asked: Sequence[Arm], margin: float) -> dict[Arm, Ruling]:
+    """Return the ruling on each arm against the reference of its optimizer.
+
+    Those of one optimizer are right together, at LEVEL, however many of the arms that were asked for are judged yet:
+    a ruling does not change when another arm ends, nor when another optimizer is asked for.
+    """
     found: dict[Arm, Ruling] = {}
-    for optimizer in references:
-        own = {arm.decay: numbers for arm, numbers in judged.items() if arm.optimizer == optimizer}
-        count = len(own) - 1
-        if not count:
+    for reference in (arm for arm in judged if arm.decay == REFERENCE):
+        own = {arm.decay: arm for arm in judged if arm.optimizer == reference.optimizer}
+        others = sum(arm.optimizer == reference.optimizer for arm in asked) - 1
+        if len(own) < 2:
             continue
-        by_decay = ruled(own, REFERENCE, margin, frozenset(TUNING), LEVEL * count / len(others))
-        found |= {arm: by_decay[arm.decay] for arm in others if arm.optimizer == optimizer}
+        level = LEVEL * (len(own) - 1) / others
+        by_decay = ruled(
+            {decay: judged[arm] for decay, arm in own.items()}, REFERENCE, margin, frozenset(TUNING), level
+        )
+        found |= {own[decay]: ruling for decay, ruling in by_decay.items()}
     return found
 
 

@@ -179,8 +179,8 @@ def reading(answer: Answer) -> tuple[str, ...]:
     seeds = len(answer.standings[0].judged)
     what = "100 times the logarithm of the perplexity, so that 1 is one percent" if answer.task.of_text else "points"
     return (
-        f"Differences are paired over {seeds} seeds that chose nothing, in {what}. The {answer.rulings} intervals are "
-        f"wide enough that all rulings of this table are right together with probability {100 * CONFIDENCE:g} %; "
+        f"Differences are paired over {seeds} seeds that chose nothing, in {what}. The intervals are wide enough that "
+        f"all rulings on the decays of one optimizer are right together with probability {100 * CONFIDENCE:g} %; "
         f"“practically equal” means that the difference lies within ±{answer.margin:g}.",
         "The basin is the share of the 15 cells of the grid (lr by 3, λ by half decades) whose validation error is "
         f"within {2 * answer.margin:g} of the best of them. The last column is what it costs on average to keep the λ "
@@ -250,7 +250,7 @@ def numbers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     """Return every number as plain values, for JSON; None stands for what is not finite."""
     return [
         {
-            "task": answer.task.name, "words": answer.task.words, "margin": answer.margin, "rulings": answer.rulings,
+            "task": answer.task.name, "words": answer.task.words, "margin": answer.margin,
             "hours": round(answer.seconds / 3600, 3), "waiting": dict(answer.waiting),
             "arms": [
                 {
