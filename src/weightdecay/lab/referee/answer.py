@@ -93,17 +93,34 @@ def _rulings(judged: Mapping[Arm, Mapping[int, float]], asked: Sequence[Arm], ma
 
 
 def _standing(ladder: Ladder, judged: Mapping[int, float], ruling: Ruling | None, margin: float) -> Standing:
-    cell = ladder.chosen()
-    tried = ladder.tried()
-    edge = [
-        name
-        for name, values in (("lr", {one.lr for one in tried}), ("λ", {one.weight_decay for one in tried}))
-        if len(values) > 1 and getattr(cell, "lr" if name == "lr" else "weight_decay") in (min(values), max(values))
-    ]
+    cell, tried = ladder.chosen(), ladder.tried()
     tuned = ladder.mean(cell, len(TUNING))
     tunes = ladder.arm.has_weight_decay
     basin, carry = (_basin(ladder, margin), _carry(ladder)) if tunes else (None, None)
-    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, tuple(edge), len(tried))
+    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, edges(cell, tried), len(tried))
+
+
+NEAR = 4.0
+"""A cell lies beside another where it differs by less than this factor: a step of the grid is 3 to 3.3."""
+
+
+def edges(cell: Cell, tried: Sequence[Cell]) -> tuple[str, ...]:
+    """Return "lr" or "λ" where, on one side of the cell, nothing was tried at nearly the same of the other.
+
+    >>> edges(Cell(1e-3, 1.0), [Cell(1e-3, 1.0), Cell(3e-4, 1.0), Cell(3e-3, 10.0), Cell(1e-3, 0.3), Cell(1e-3, 3.0)])
+    ('lr',)
+    """
+    found = []
+    for name, axis in (("lr", 0), ("λ", 1)):
+        beside = [one[axis] for one in tried if _near(one[1 - axis], cell[1 - axis])]
+        varied = len({one[axis] for one in tried}) > 1
+        if varied and not min(beside) < cell[axis] < max(beside):
+            found.append(name)
+    return tuple(found)
+
+
+def _near(a: float, b: float) -> bool:
+    return a == b or (a > 0 and b > 0 and max(a, b) / min(a, b) < NEAR)
 
 
 def _basin(ladder: Ladder, margin: float) -> float:

@@ -54,13 +54,14 @@ def together(
 
 
 def _lines(answer: Answer) -> list[Line]:
-    """Return the arms whose interval has ends that can be drawn."""
+    """Return the arms whose interval has ends that can be drawn, optimizer by optimizer, best first."""
     found = []
     for one in answer.standings:
         interval = one.ruling.interval if one.ruling else None
         if one.ruling and interval and all(map(math.isfinite, interval)):
             found.append((one, one.ruling, interval))
-    return found
+    order = list(dict.fromkeys(one.arm.optimizer for one, *_ in found))
+    return sorted(found, key=lambda line: (order.index(line[0].arm.optimizer), line[1].mean))
 
 
 def _pane(canvas: Canvas, axes: Axes, answer: Answer, lines: Sequence[Line]) -> None:
