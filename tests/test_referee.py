@@ -70,8 +70,9 @@ def test_the_best_cell_is_found_where_the_guess_is_wrong_by_several_times(times)
 
 
 def test_an_arm_without_a_weight_decay_tries_as_many_learning_rates():
-    none, ball = arms(("adam",), ("none", "hyperball"))
-    for arm, weight_decay in ((none, 0.0), (ball, 1.0)):
+    none, *switched = arms(("adam",), ("none", "hyperball", "radialbrake", "cautious(hyperball)"))
+    assert len(switched) == 3
+    for arm, weight_decay in ((none, 0.0), *((one, 1.0) for one in switched)):
         ladder, known = climbed(arm, lambda run: abs(math.log10(run.lr / 4e-3)))
         assert {run.weight_decay for run in known} == {weight_decay}
         assert ladder.chosen().lr == pytest.approx(4e-3, rel=0.3)

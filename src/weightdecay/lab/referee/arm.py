@@ -47,13 +47,9 @@ class Arm:
     @property
     def has_weight_decay(self) -> bool:
         """Whether λ is a number to be tuned: of "none" it is 0, and of a constraint on a norm it is a switch."""
-        if self.decay == NONE:
-            return False
-        if self.decay in catalog.BUILT_IN and self.decay not in ("hyperball", "cautious"):
-            return True
         from weightdecay.decay import parse
 
-        return not parse(self.decay).switched
+        return self.decay != NONE and not parse(self.decay).switched
 
     @property
     def by_gain(self) -> bool:

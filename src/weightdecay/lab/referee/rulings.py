@@ -23,16 +23,15 @@ Source: Schuirmann, J. Pharmacokin. Biopharm. 15, 1987 (TOST); Bonferroni over a
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Literal
 
 from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.study.difference import LEVEL, Difference, paired
 
 Ruled = Literal["better", "worse", "practically equal", "undecided"]
-Choice = TypeVar("Choice", bound=Hashable)
 
 BySeed = Mapping[int, float]
 """A number of each seed."""
@@ -46,35 +45,6 @@ class Ruling:
     interval: tuple[float, float] | None
     within: tuple[float, float] | None
     verdict: Ruled
-
-
-def chosen(tuned: Mapping[str, Mapping[Choice, BySeed]]) -> dict[str, Choice]:
-    """Return the choice of each arm that has the lowest mean over the tuning seeds, the first of equals.
-
-    ``tuned`` holds a validation error by arm, choice (such as lr and λ) and seed.
-
-    Raises: SettingsError, where arms had different budgets: other numbers of choices, or other seeds.
-    """
-    budgets = {
-        arm: (len(choices), sorted({tuple(sorted(numbers)) for numbers in choices.values()}))
-        for arm, choices in tuned.items()
-    }
-    first, *others = budgets
-    for arm in others:
-        if budgets[arm] != budgets[first]:
-            raise SettingsError(
-                f"{arm!r} was tuned over {_budget(*budgets[arm])}, and {first!r} over {_budget(*budgets[first])}: "
-                "an arm with more tries looks better than it is. Give all arms the same number of choices and seeds."
-            )
-    return {arm: _lowest(choices) for arm, choices in tuned.items()}
-
-
-def _lowest(choices: Mapping[Choice, BySeed]) -> Choice:
-    return min(choices, key=lambda choice: math.fsum(choices[choice].values()))
-
-
-def _budget(choices: int, seeds: list[tuple[int, ...]]) -> str:
-    return f"{choices} choices with seeds {' or '.join(str(list(one)) for one in seeds)}"
 
 
 def ruled(
