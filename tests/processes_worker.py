@@ -58,6 +58,9 @@ IMAGES = Run(
 )
 
 
+START = dataclasses.replace(IMAGES, seed=4, epochs=1)
+
+
 def write_text(folder):
     """Write the text that is read, before any process is started."""
     state, words = 1, []
@@ -93,6 +96,8 @@ def runs(folder):
         "images/ddp": IMAGES,
         "images/fsdp": dataclasses.replace(IMAGES, strategy="fsdp"),
         "images/fsdp in units": dataclasses.replace(IMAGES, strategy="fsdp", optimizer="amsgrads", max_grad_norm=0.0),
+        "start/ddp": dataclasses.replace(IMAGES, start=START),
+        "start/fsdp": dataclasses.replace(IMAGES, strategy="fsdp", start=START),
         "text/ddp": text(folder, optimizer="adam", weight_decay=1e-5),
         "text/fsdp": text(folder, strategy="fsdp"),
         "text/fsdp in units": text(folder, strategy="fsdp", max_grad_norm=0.0),
@@ -195,7 +200,8 @@ def equal_to_one_process(folder):
     with processes.joined(PLACE):  # train() is content with those who have been joined
         for name, run in runs(folder).items():
             processes.SHARD_FROM = 1 if "units" in name else 1_000_000
-            found[name] = trained(dataclasses.replace(run, processes=2))
+            start = run.start and dataclasses.replace(run.start, processes=2)
+            found[name] = trained(dataclasses.replace(run, processes=2, start=start))
     return found
 
 

@@ -155,7 +155,11 @@ OF_STEPS = ("effective_lr", "grad_norm", "weight_norm")
 
 
 @pytest.mark.parametrize(
-    "name", ["images/ddp", "images/fsdp", "images/fsdp in units", "text/ddp", "text/fsdp", "text/fsdp in units"]
+    "name",
+    [
+        *("images/ddp", "images/fsdp", "images/fsdp in units", "start/ddp", "start/fsdp"),
+        *("text/ddp", "text/fsdp", "text/fsdp in units"),
+    ],
 )
 def test_two_processes_train_what_one_does(measured, name):
     """Weights and every number of every epoch, in float64.
@@ -173,6 +177,8 @@ def test_two_processes_train_what_one_does(measured, name):
             assert (a.epoch, a.lr) == (b.epoch, b.lr)
             for number in OF_SETS + OF_STEPS:
                 assert getattr(a, number) == pytest.approx(getattr(b, number), rel=EXACT, abs=0), number
+        assert (ours.start_test is not None) == ("start" in name)
+        assert ours.start_test is None or ours.start_test == pytest.approx(expected.start_test, rel=EXACT, abs=0)
         assert ours.weights != expected.weights  # their sums were not the same: there really were two
         assert ours.where.startswith("2 × CPU")
 

@@ -46,7 +46,7 @@ SET = {
     "optimizer_options": (("betas", (0.9, 0.95)), ("nesterov", True)), "max_grad_norm": 2.0, "schedule": "restarts",
     "milestones": (0.5,), "lr_factor": 0.3, "warmup": 1.5, "restart_period": 3.0, "restart_factor": 1.5,
     "weight_decay_schedule": "cosine", "data": "mnist", "train_size": 100, "validation_size": 10, "label_noise": 0.1,
-    "test_size": 50, "image_size": 14, "augment": False, "sequence": 5, "network": "smallcnn",
+    "test_size": 50, "image_size": 14, "classes": "0-4", "augment": False, "sequence": 5, "network": "smallcnn",
     "network_options": (("width", 4),), "dtype": "bfloat16", "channels_last": False, "compile": True,
     "strategy": "fsdp", "device": "cpu", "download": False, "workers": 5, "checkpoint_seconds": 1.5,
     "keep_weights": False,
@@ -72,7 +72,7 @@ def test_every_field_of_a_run_and_a_place_is_an_option(name):
 
 def test_only_what_follows_from_code_data_and_torchrun_is_none():
     given = {field.name for kind in (Run, Place) for field in fields(kind)}
-    assert given - set(SET) == {"optimizer_digest", "data_digest", "processes", "rank", "world"}
+    assert given - set(SET) == {"optimizer_digest", "data_digest", "processes", "start", "rank", "world"}
     assert parse(["train", "--data-folder", "there"]).place.data == Path("there")
 
 

@@ -18,7 +18,7 @@ from weightdecay.lab.run.run import ITS_OWN
 from weightdecay.lab.run.settings import OPTION, SettingsError, flag
 
 NOT_ASKED: Mapping[type, tuple[str, ...]] = {
-    Run: ("optimizer_digest", "data_digest", "processes"),
+    Run: ("optimizer_digest", "data_digest", "processes", "start"),
     Place: ("rank", "world"),
 }
 """Fields that no person sets: they follow from the code, the data and torchrun."""

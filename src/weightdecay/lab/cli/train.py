@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from weightdecay.checks import whole_at_least
+from weightdecay.checks import nearest, whole_at_least
 from weightdecay.lab.cli.say import DONE, fail, modules_from_here, say
 from weightdecay.lab.run import Place, Run
 from weightdecay.lab.run.run import ITS_OWN
@@ -28,12 +29,15 @@ class TrainSettings:
     examples: ClassVar[tuple[str, ...]] = (
         "weightdecay train --data cifar10 --network resnet18 --optimizer adams --epochs 200 --batch-size 128",
         "weightdecay train --data ptb --network lstm --optimizer adam --batch-size 20 --max-grad-norm 1",
+        "weightdecay train --classes 5-9 --train-size 200 --start 0123456789abcdef --decay 'toward(start)'",
         "torchrun --nproc-per-node 8 -m weightdecay train --data imagenet --network resnet50 --batch-size 256",
     )
     run: Run = Run("adams", lr=ITS_OWN, weight_decay=5e-4, seed=0)
     """Everything that decides the result."""
     decay: Annotated[str, left_out("the optimizer's own")] = ""
     """Decay: a name, a call as "cautious(stable)", or the path of your own, package.module:Rule(0.3)."""
+    start: Annotated[str, left_out("fresh weights")] = ""
+    """Start from the weights of this run in --out: its address, as the folder under runs is called."""
     place: Place = Place(device="auto", keep_weights=True)
     """Device, data and checkpoints; they do not change the result."""
     threads: int = 0
@@ -46,7 +50,23 @@ def run_of(settings: TrainSettings, data_digest: str, processes: int) -> Run:
     """Return the run that is asked for."""
     from weightdecay.lab.run.product import settled
 
-    return settled(replace(settings.run, data_digest=data_digest, processes=processes), settings.decay)
+    run = replace(settings.run, data_digest=data_digest, processes=processes, start=start_of(settings))
+    return settled(run, settings.decay)
+
+
+def start_of(settings: TrainSettings) -> Run | None:
+    """Return the run that --start names. Raises: SettingsError, where there is none."""
+    if not settings.start:
+        return None
+    runs = settings.out / "runs"
+    try:
+        return Run.from_json(json.loads((runs / settings.start / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError):
+        known = sorted(path.parent.name for path in runs.glob("*/run.json"))
+        raise SettingsError(
+            f"--start {settings.start}: {runs} has no such run.{nearest(settings.start, known)} Train it first, with "
+            "the same --out; its address is the name of its folder."
+        ) from None
 
 
 def run_train(settings: TrainSettings) -> int:
@@ -136,6 +156,8 @@ def _summary(result: Result, store: Store) -> str:
     text += f", {result.best:.4g}{unit} at the best"
     if result.selected is not None:
         text += f", {result.selected:.4g}{unit} at the epoch that validation selects"
+    if result.start_test is not None:
+        text += f"; {result.start_test:.4g}{unit} on the test set of the start"
     return (
         f"{text}; {result.seconds:.0f} s on {result.where}\nweights {result.weights}\n"
         f"kept in {store.of(result.run).path}"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from weightdecay.lab.data.base import Data
 from weightdecay.lab.data.images import Pictures
+from weightdecay.lab.data.sizes import classes
 from weightdecay.lab.data.split import SPLIT_SEED
 from weightdecay.lab.run import Place, Run
 
@@ -26,7 +27,8 @@ class Digits:
 
     def data(self, run: Run, place: Place) -> Data:
         """Return ``train_size`` scans to train on, ``validation_size`` held out, and all the others for test."""
-        return pictures(run.train_size + run.validation_size if run.train_size else USUAL).data(run, place)
+        wanted = run.train_size + run.validation_size if run.train_size else USUAL
+        return pictures(wanted, classes(run)).data(run, place)
 
 
 def scans() -> tuple[Tensor, Tensor]:
@@ -47,16 +49,20 @@ def scans() -> tuple[Tensor, Tensor]:
 
 
 @lru_cache(maxsize=4)
-def pictures(train_size: int) -> Pictures:
-    """Return a fixed split: the first ``train_size`` of a fixed order, and all the others for test.
+def pictures(train_size: int, wanted: tuple[int, ...] = ()) -> Pictures:
+    """Return a fixed split: the first ``train_size`` of a fixed order, and all the others for test; of some classes.
 
     Standardised by mean and deviation of the training pixels, which go from 0 to 16. Source: Alpaydin & Kaynak, Optical
     Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; test part of it, as scikit-learn has it.
     Raises: ValueError, when nothing would be left for test.
     """
     images, labels = scans()
+    if wanted:
+        among = torch.isin(labels, torch.tensor(wanted))
+        images, labels = images[among], labels[among]
     if not 0 < train_size < len(images):
-        raise ValueError(f"train_size={train_size}: digits has {len(images)} scans, and some must be left for test.")
+        there = f"{len(images)} scans{' of these classes' if wanted else ''}"
+        raise ValueError(f"train_size={train_size}: digits has {there}, and some must be left for test.")
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
     train, test = order[:train_size], order[train_size:]
     seen = images[train].double()

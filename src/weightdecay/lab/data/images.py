@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from weightdecay.lab.data.base import Batch, Data, Facts
-from weightdecay.lab.data.sizes import check
+from weightdecay.lab.data.sizes import check, classes
 from weightdecay.lab.data.split import CROPS, cut, even_steps, judged, shuffled, steps, wrong_labels
 from weightdecay.lab.data.windows import Windows
 from weightdecay.lab.run import ERROR, Place, Run
@@ -43,7 +43,9 @@ class Pictures:
 
     def data(self, run: Run, place: Place) -> Data:
         """Return what a run learns from and is judged on."""
-        return Images(_averaged(self, run.image_size) if run.image_size > 0 else self, run, place)
+        check(run)
+        pictures = _averaged(self, run.image_size) if run.image_size else self
+        return Images(_of_classes(pictures, classes(run)) if run.classes else pictures, run, place)
 
 
 class Images(Data):
@@ -138,6 +140,24 @@ def _averaged(pictures: Pictures, size: int) -> Pictures:
         deviation=deviation,
         margin=-(-pictures.margin * size // given),
     )
+
+
+@lru_cache(maxsize=4)
+def _of_classes(pictures: Pictures, wanted: tuple[int, ...]) -> Pictures:
+    """Return the images of these classes, numbered from 0 on; standardised as the whole data set is.
+
+    Raises: ValueError, for a class that there is not.
+    """
+    if wanted[-1] >= pictures.classes:
+        raise ValueError(f"classes: there is no class {wanted[-1]}; these images have {pictures.classes}, from 0 on.")
+    number = torch.full((pictures.classes,), -1)
+    number[list(wanted)] = torch.arange(len(wanted))
+    parts = {}
+    for part in ("train", "test"):
+        labels = number[getattr(pictures, f"{part}_labels")]
+        parts[f"{part}_images"] = getattr(pictures, f"{part}_images")[labels >= 0]
+        parts[f"{part}_labels"] = labels[labels >= 0]
+    return replace(pictures, **parts, classes=len(wanted))
 
 
 def _shrunk(images: Tensor, factor: int) -> Tensor:

@@ -182,6 +182,8 @@ class Stream(Data):
 
     def __init__(self, photos: Photos, run: Run, place: Place) -> None:
         check(run)
+        if run.classes:
+            raise ValueError(f"classes={run.classes!r}: these photos are not held in memory. Make a folder of them.")
         if run.image_size:
             raise ValueError(f"image_size={run.image_size}: photos are cut to {SIZE} pixels per side. Leave it at 0.")
         self.photos, self.run, self.place = photos, run, place

@@ -76,6 +76,8 @@ class Text(Data):
                 f"label_noise={run.label_noise:g}, validation_size={run.validation_size}: {run.data!r} is a text, "
                 "which has no labels, and a validation part of its own. Leave both at 0."
             )
+        if run.classes:
+            raise ValueError(f"classes={run.classes!r}: {run.data!r} is a text. Leave it out.")
         if run.image_size:
             raise ValueError(f"image_size={run.image_size}: {run.data!r} is a text. Leave it at 0.")
         for name, tokens, least in (("train", words.train, 2), ("test", words.test, 2 * EVALUATION)):

@@ -17,12 +17,14 @@ ONE_PROCESS = ("processes", "strategy")
 """Of a run under torchrun; those of a sweep have one process each."""
 
 RUN = {
-    field.name: field for field in fields(Run) if field.name not in ("data_digest", "optimizer_digest", *ONE_PROCESS)
+    field.name: field
+    for field in fields(Run)
+    if field.name not in ("data_digest", "optimizer_digest", "start", *ONE_PROCESS)
 }
 TABLES = ("optimizer_options", "network_options")
 OF_DATA_AND_NETWORK = (
     *("data", "network", "network_options", "train_size", "validation_size", "test_size"),
-    *("image_size", "label_noise", "augment", "sequence"),
+    *("image_size", "classes", "label_noise", "augment", "sequence"),
 )
 """Fields that only the lab's own data and networks heed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -33,6 +34,7 @@ NUMBERS: Mapping[str, Callable[[Result], float | None]] = {
     "first_gain": lambda result: result.gain(0),
     "last_gain": lambda result: result.gain(-1),
     "last_validated": lambda result: result.last_validated,
+    "start_test": lambda result: result.start_test,
 }
 """What a row per run says of its epochs: all that a claim about the run reads. Empty: the run has no such number."""
 
@@ -142,6 +144,7 @@ def _head(result: Result) -> list[object]:
     run["milestones"] = " ".join(map(str, result.run.milestones))
     for name in ("optimizer_options", "network_options"):
         run[name] = " ".join(f"{key}={value}" for key, value in getattr(result.run, name))
+    run["start"] = json.dumps(run["start"]) if result.run.start is not None else ""
     head = [result.run.address, *run.values(), result.status, result.metric.name, round(result.seconds, 3)]
     return [*head, result.skipped_steps, result.clamped_steps]
 
@@ -196,6 +199,7 @@ def _read(row: Mapping[str, str], where: str) -> Recorded:
             weights=row["weights"],
             skipped_steps=int(row["skipped_steps"]),
             clamped_steps=int(row["clamped_steps"]),
+            start_test=float(row["start_test"]) if row.get("start_test") else None,
             numbers={
                 name: float(row[name]) if row[name] else None for name in NUMBERS if row.get(name, UNKNOWN) != UNKNOWN
             },
@@ -212,6 +216,8 @@ def _value(name: str, kind: object, row: Mapping[str, str]) -> Any:
         return tuple(sorted(_options(text)))
     if kind == "bool":
         return text == "True"
+    if kind == "Run | None":
+        return Run.from_json(json.loads(text)) if text else None
     if kind == "tuple[float, ...]":
         return tuple(map(float, text.split()))
     return {"int": int, "float": float}.get(str(kind), str)(text)

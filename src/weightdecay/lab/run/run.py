@@ -18,8 +18,8 @@ PROTOCOL = 2
 ITS_OWN = math.nan
 """In place of a learning rate: the one that the optimizer has by default. A run that is trained has a number."""
 
-ADDED_LATER = ("test_size", "image_size", "optimizer_digest", "weight_decay_schedule")
-"""Fields that older runs do not have: at 0 or empty they are left out of the address: those runs keep theirs."""
+ADDED_LATER = ("test_size", "image_size", "optimizer_digest", "weight_decay_schedule", "classes", "start")
+"""Fields that older runs do not have: at 0, None or empty they are left out of the address: those runs keep theirs."""
 
 Option = bool | int | float | str
 Options = tuple[tuple[str, Option], ...]
@@ -89,6 +89,8 @@ class Run:
     """Examples of the test set to be judged on; of a text, tokens of each part; 0 takes all."""
     image_size: int = 0
     """Downscale images to this side length, in pixels; 0 keeps them."""
+    classes: str = ""
+    """Learn only these classes of images, by number, as 0-4 or 5,7,9; left out, all."""
     augment: bool = True
     """Crop and flip images at random, where the data set has that."""
     sequence: int = 35
@@ -109,6 +111,8 @@ class Run:
     """Processes that train it together, under torchrun."""
     strategy: str = "ddp"
     """Of several processes: ddp replicates the network, fsdp shards it."""
+    start: Run | None = None
+    """The run whose weights at the end this one starts from; left out, from fresh ones."""
 
     def __post_init__(self) -> None:
         # A whole number where a float is meant is the same run: it must have the same address.
@@ -131,13 +135,21 @@ class Run:
     def address(self) -> str:
         """Sixteen hexadecimal digits that name this run and no other."""
         known = {name: value for name, value in asdict(self).items() if value or name not in ADDED_LATER}
+        if self.start is not None:
+            known["start"] = self.start.address
         content = json.dumps({"protocol": PROTOCOL, **known}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def line(self) -> tuple[Run, ...]:
+        """Return the run, the one it starts from, and so on until the one that starts from fresh weights."""
+        return (self, *(self.start.line() if self.start is not None else ()))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Run:
         """The inverse of ``dataclasses.asdict`` after a passage through JSON, where tuples are lists."""
-        return cls(**{name: _tuples(value) for name, value in values.items()})
+        start = values.get("start")
+        plain = {name: _tuples(value) for name, value in values.items()}
+        return cls(**{**plain, "start": None if start is None else cls.from_json(start)})
 
 
 def _plain(name: str, value: Any, table: str) -> Any:
@@ -207,6 +219,8 @@ class Result:
     weights: str = ""  # SHA-256 of the trained weights: equal for equal runs
     skipped_steps: int = 0
     clamped_steps: int = 0
+    fresh: tuple[str, ...] = ()  # tensors that the start did not give; of a run with a start
+    start_test: float | None = None  # the metric on the test set of the start, with the start's own last layer
 
     @property
     def last(self) -> float:
@@ -266,6 +280,7 @@ class Result:
                 "run": Run.from_json(values["run"]),
                 "metric": Metric(**values["metric"]),
                 "epochs": tuple(Epoch(**epoch) for epoch in values["epochs"]),
+                "fresh": tuple(values.get("fresh", ())),
             }
         )
 

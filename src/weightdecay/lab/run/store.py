@@ -9,6 +9,7 @@
                    result.json          what came of it, with its checksum
                    weights.pt           the weights at the end, where they were to be kept
                    lock                 held by the process that trains it
+    starts/runs/…                       the same, of runs that others start from and nobody asked for
 """
 
 from __future__ import annotations

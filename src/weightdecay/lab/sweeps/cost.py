@@ -48,8 +48,8 @@ def kind(run: Run) -> Run:
 
 
 KEPT = (
-    "batch_size", "data", "data_digest", "train_size", "validation_size", "test_size", "image_size", "augment",
-    "sequence", "network", "network_options", "dtype", "channels_last", "compile", "processes", "strategy",
+    "batch_size", "data", "data_digest", "train_size", "validation_size", "test_size", "image_size", "classes",
+    "augment", "sequence", "network", "network_options", "dtype", "channels_last", "compile", "processes", "strategy",
 )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def rehearse(run: Run, place: Place, task: Task | None = None) -> Cost:
         seconds = (ended - start) / taken if taken else (start - begun) / max(min(WARM, data.steps), 1)
         judged, before = 0, now()
         for batch in data.test():
-            training.measure(iter([batch]))
+            training.measure(iter([batch]), training.model, training.scorer)
             judged += 1
             if now() - before > SECONDS:
                 break

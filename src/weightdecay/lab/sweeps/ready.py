@@ -51,7 +51,13 @@ def with_content(runs: Iterable[Run], place: Place) -> dict[Run, Run]:
         for run in asked:
             sound.check(run)
             sound.check_names(run)
-        digests = {name: data.digest(name, place) for name in dict.fromkeys(run.data for run in asked)}
+        read = dict.fromkeys(one.data for run in asked for one in run.line())
+        digests = {name: data.digest(name, place) for name in read}
     except ValueError as error:
         raise SettingsError(str(error)) from None
-    return {run: replace(run, data_digest=digests[run.data]) for run in asked}
+
+    def named(run: Run) -> Run:
+        start = None if run.start is None else named(run.start)
+        return replace(run, data_digest=digests[run.data], start=start)
+
+    return {run: named(run) for run in asked}

@@ -39,9 +39,21 @@ def check(run: Run) -> None:
     if run.strategy not in STRATEGIES:
         raise ValueError(unknown("strategy", run.strategy, STRATEGIES))
     schedule.check(run)
+    if run.start is not None:
+        check_start(run, run.start)
+
+
+def check_start(run: Run, start: Run) -> None:
+    """Refuse weights of another network, or of other processes. Raises: ValueError, which names the field."""
+    check(start)
+    for name in ("network", "network_options", "processes"):
+        here, there = getattr(run, name), getattr(start, name)
+        if here != there:
+            raise ValueError(f"start: {name} of that run is {there!r}, and of this one {here!r}. Use the same.")
 
 
 def check_names(run: Run) -> None:
     """Refuse an unknown data set, network or option of a network. Raises: ValueError, with the nearest name."""
-    data.find(run.data)
-    models.check(run.network, run.network_options)
+    for one in run.line():
+        data.find(one.data)
+        models.check(one.network, one.network_options)

@@ -6,10 +6,12 @@ import contextlib
 import functools
 import math
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,18 +22,24 @@ from weightdecay import catalog, monitor
 from weightdecay.decay import parse
 from weightdecay.lab.data import layout
 from weightdecay.lab.data.base import Batch, Carried, DataError
+from weightdecay.lab.data.scores import Scorer
 from weightdecay.lab.run import Epoch, Place, Result, Run
 from weightdecay.lab.run.interrupt import Stop
+from weightdecay.lab.run.lock import Busy
 from weightdecay.lab.run.randomness import of_our_own, reseed
-from weightdecay.lab.run.store import RunFolder, Store
-from weightdecay.lab.run.weights import digest
+from weightdecay.lab.run.store import RunFolder, Store, StoreError
+from weightdecay.lab.run.weights import Weights, digest
 from weightdecay.lab.training import processes, schedule, sound
 from weightdecay.lab.training.progress import Progress
+from weightdecay.lab.training.start import put_back, take
 from weightdecay.lab.training.task import Named, Task
 from weightdecay.optim.muon_adamw import REST
 
 LOOK_EVERY = 100
 """Steps between two looks at the loss where that means to wait, for a GPU or for other processes."""
+
+LOOK_SECONDS = 0.2
+"""Between two looks at a start that another process trains."""
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -71,8 +79,50 @@ def train(
         kept = processes.from_first(kept, here)
         if kept is not None:
             return kept  # type: ignore[no-any-return]
+        stop = Stop() if stop is None else stop
+        weights = None if run.start is None else weights_of(run.start, store, here, task, stop)
         stack.enter_context(of_our_own(torch.device(here.device)))
-        return Training(run, here, task, folder, Stop() if stop is None else stop, on_epoch).result()
+        return Training(run, here, task, folder, stop, on_epoch, weights).result()
+
+
+def weights_of(run: Run, store: Store | None, place: Place, task: Task, stop: Stop) -> Weights:
+    """Return the weights that a run ends with. Where the store has none it is trained, in ``starts`` of the store.
+
+    A run that another process trains there is waited for. Without a store nothing of it is kept.
+    Raises: as :func:`train`; ValueError, for a run that diverged.
+    """
+    with processes.together(place):
+        kept = store.result(run) if store and place.rank == 0 else None
+        found = store.of(run).weights() if store and kept and kept.status == "finished" else None
+    found = processes.from_first(found, place)
+    if found is not None:
+        return found  # type: ignore[no-any-return]
+    with contextlib.ExitStack() as stack:
+        with processes.together(place):
+            folder = store.folder / "starts" if store else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            apart = Store(folder)
+        result = _awaited(run, apart, replace(place, keep_weights=True), task, stop)
+        with processes.together(place):
+            if result.status != "finished":
+                raise ValueError(
+                    f"start: the run {run} diverged, and nothing can start from it. Use a smaller lr there."
+                )
+            found = apart.of(run).weights() if place.rank == 0 else None
+            if place.rank == 0 and found is None:
+                raise StoreError(f"{apart.of(run).kept} is gone. Move its folder away, and it is trained again.")
+        return processes.from_first(found, place)  # type: ignore[no-any-return]
+
+
+def _awaited(run: Run, store: Store, place: Place, task: Task, stop: Stop) -> Result:
+    while True:
+        try:
+            return train(run, store, place, task, stop)
+        except Busy:
+            if place.world > 1:  # of which some may have heard a signal, and others not
+                raise
+            if stop:
+                raise stop.stopped from None
+            time.sleep(LOOK_SECONDS)
 
 
 def check(run: Run) -> None:
@@ -138,14 +188,17 @@ class Training:
     folder: RunFolder | None  # of the first process, where there is a store
     stop: Stop
     on_epoch: OnEpoch | None
+    start: Weights | None = None  # of the run that it starts from
 
     def __post_init__(self) -> None:
         run, self.device = self.run, torch.device(self.place.device)
+        self.dtype = torch.float64 if run.dtype == "float64" else torch.float32
         with processes.together(self.place):
             self.data = self.task.load(run, self.place)
             model = self.task.build(run, self.data.facts)
-            model = model.to(self.device, torch.float64 if run.dtype == "float64" else torch.float32)
+            model = model.to(self.device, self.dtype)
             can_be_computed(run, model, self.device)
+            self.fresh = take(model, self.start, run) if self.start else ()
             self.scorer = self.task.scorer(self.data, model)
         self.model = processes.spread(layout.laid_out(model, run, self.place), run.strategy, self.place)
         if run.compile:
@@ -184,6 +237,8 @@ class Training:
             weights=digest(weights),
             skipped_steps=progress.optimizer.skipped_steps,
             clamped_steps=progress.optimizer.clamped_steps,
+            fresh=self.fresh,
+            start_test=self.left_of_start(weights),
         )
         with processes.together(self.place):
             if self.folder:
@@ -248,9 +303,11 @@ class Training:
         reading = monitor.read(progress.optimizer)
         processes.share_buffers(self.model, self.place)
         train_loss = processes.total(progress.loss.clone(), self.place).item() / max(progress.seen, 1)
-        test_loss, test = self.measure(self.data.test())
+        test_loss, test = self.measure(self.data.test(), self.model, self.scorer)
         held_out = self.data.validation()
-        validation_loss, validation = self.measure(held_out) if held_out is not None else (None, None)
+        validation_loss, validation = (
+            self.measure(held_out, self.model, self.scorer) if held_out is not None else (None, None)
+        )
         epoch = Epoch(
             epoch=progress.epoch,
             lr=progress.optimizer.param_groups[0]["lr"],
@@ -273,9 +330,9 @@ class Training:
                 self.on_epoch(epoch)
 
     @torch.no_grad()
-    def measure(self, batches: Iterator[Batch]) -> tuple[float | None, float | None]:
+    def measure(self, batches: Iterator[Batch], model: nn.Module, scorer: Scorer) -> tuple[float | None, float | None]:
         """Return the mean loss and the metric over a whole set; None for what is not finite."""
-        self.model.eval()
+        model.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         carried: Carried = None
         for batch in batches:
@@ -283,12 +340,25 @@ class Training:
             if size == 0:
                 continue
             with self.autocast():
-                outputs, carried = self.task.forward(self.model, batch.inputs, None if batch.first else carried)
+                outputs, carried = self.task.forward(model, batch.inputs, None if batch.first else carried)
                 loss = self.task.loss(outputs, batch.targets).double()
-            judged = self.scorer.each(outputs, batch.targets) if self.scorer.each else loss
+            judged = scorer.each(outputs, batch.targets) if scorer.each else loss
             sums += torch.stack([loss, torch.as_tensor(judged).to(loss), torch.ones_like(loss)]) * size
         loss, judged, count = processes.total(sums, self.place).tolist()
-        return known(loss / count), known(self.scorer.finish(loss / count, judged / count))
+        return known(loss / count), known(scorer.finish(loss / count, judged / count))
+
+    def left_of_start(self, weights: Weights) -> float | None:
+        """Return the metric on the start's own test set, with the weights that this run did not take put back."""
+        start = self.run.start
+        if start is None or self.start is None:
+            return None
+        with processes.together(self.place):
+            data = self.task.load(start, self.place)
+            model = self.task.build(start, data.facts)
+            model.load_state_dict(put_back(weights, self.start, self.fresh))
+            model = model.to(self.device, self.dtype)
+            scorer = self.task.scorer(data, model)
+        return self.measure(data.test(), layout.laid_out(model, start, self.place), scorer)[1]
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The arithmetic of the run."""
