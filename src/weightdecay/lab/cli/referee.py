@@ -136,7 +136,7 @@ def show(heard: Heard, written: Written) -> None:
         console = wide_enough(drawn)
         if answer.standings:
             console.print(drawn)
-        for line in (said(answer), *(f"note: {note}" for note in notes(answer))):
+        for line in (said(answer), *(f"note: {note}" for note in notes(answer, heard.results))):
             console.print(line, markup=False, highlight=False)
     for name, path in (("page", written.page), ("rows", written.rows), ("runs", written.runs)):
         console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)

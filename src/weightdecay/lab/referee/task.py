@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weightdecay.checks import unknown
@@ -17,16 +17,24 @@ OF_THE_ARM = ("optimizer", "lr", "weight_decay", "seed", "optimizer_options", "o
 
 @dataclass(frozen=True)
 class Task:
-    """A name, the words for it, and the fields of a run that are the same for every arm."""
+    """A name, the words for it, and the fields of a run that are the same for every arm.
+
+    ``start`` is by which fields the run differs that a run starts from; without any, a run starts from fresh weights.
+    Every seed has a start of its own, trained with that seed: so a ruling holds for starts at large, and not for one
+    network that was trained before; and as arms are paired by seed, all of them start from the same weights.
+    """
 
     name: str
     words: str
     run: Mapping[str, Any]
     digest: str = ""  # of the data's content
+    start: Mapping[str, Any] = field(default_factory=dict)
 
     def base(self, **changes: Any) -> Run:
         """Return a run of the task; optimizer, lr, λ and seed must be among the changes."""
-        return Run(**{**self.run, "data_digest": self.digest, **changes})
+        same = {**self.run, "data_digest": self.digest}
+        start = Run(**{**same, **self.start, "seed": changes["seed"]}) if self.start else None
+        return Run(**{**same, "start": start, **changes})
 
     def has(self, run: Run) -> bool:
         """Whether the run is one of the task's, of whatever arm."""
@@ -83,6 +91,11 @@ TASKS: Mapping[str, Task] = {
              {**_LETTERS, "network": "lstm", "network_options": options(embedding=32, hidden=64)}),
         Task("transformer", f"a Transformer (2 blocks of 32) on {_LINES}",
              {**_LETTERS, "network": "transformer", "network_options": options(embedding=32, heads=2, layers=2)}),
+        Task("finetune", f"{_CNN}, trained on 10,000 images of five classes of CIFAR-10, averaged to 16 × 16 pixels, "
+             "then on 200 images of the other five, 15 epochs of batches of 20",
+             {**_PHOTOS, "classes": "5-9", "train_size": 200, "test_size": 2000, "batch_size": 20},
+             start={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "classes": "0-4", "train_size": 10_000,
+                    "validation_size": 0, "batch_size": 50, "epochs": 10}),
         Task("smoke", "three convolutions (width 4) on 64 of scikit-learn’s digits, which only shows that it runs",
              {"data": "digits", "train_size": 64, "validation_size": 32, "test_size": 50, "batch_size": 32,
               "epochs": 2, "network": "smallcnn", "network_options": options(width=4)}),

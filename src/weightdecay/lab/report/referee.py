@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from weightdecay import document
@@ -16,6 +16,7 @@ from weightdecay.document.parts import Look, Part
 from weightdecay.lab.referee.answer import REFERENCE, Answer, Standing
 from weightdecay.lab.referee.ladder import AT_MOST, TUNING
 from weightdecay.lab.report.numbers import decay
+from weightdecay.lab.run import Result
 from weightdecay.lab.run.recorded import runs_csv
 from weightdecay.lab.study.difference import CONFIDENCE
 from weightdecay.whole import write_whole
@@ -70,7 +71,7 @@ def document_of(heard: Heard, case: Case, pictures: Mapping[str, Picture]) -> Do
     return Document(
         title="weightdecay referee",
         answer=" ".join(said(answer) for answer in heard.answers),
-        notes=[note for answer in heard.answers for note in notes(answer)],
+        notes=[note for answer in heard.answers for note in notes(answer, heard.results)],
         sections=sections,
         facts=facts(heard, case),
         command=case.command,
@@ -188,8 +189,8 @@ def reading(answer: Answer) -> tuple[str, ...]:
     )
 
 
-def notes(answer: Answer) -> list[str]:
-    """Return what a careful reader must know, in whole sentences."""
+def notes(answer: Answer, results: Iterable[Result] = ()) -> list[str]:
+    """Return what a careful reader must know, in whole sentences; of runs with a start, from their results."""
     found = [
         f"{answer.task.name}: {one.arm.title} is best at the edge of what was tried ({' and '.join(one.edge)}); a "
         "better value may lie beyond."
@@ -199,7 +200,22 @@ def notes(answer: Answer) -> list[str]:
     if answer.waiting:
         arms = ", ".join(f"{title} ({stage})" for title, stage in answer.waiting.items())
         found.append(f"{answer.task.name}: not all runs are there. Waiting: {arms}.")
+    if kept := kept_of_start(answer, results):
+        listed = ", ".join(f"{title} {fmean(values):.2f} ± {stdev(values):.2f}" for title, values in kept.items())
+        found.append(f"{answer.task.name}: on the test set of the start, which no arm was tuned or ruled by: {listed}.")
     return found
+
+
+def kept_of_start(answer: Answer, results: Iterable[Result]) -> dict[str, list[float]]:
+    """Return, for each arm, what the runs that judged it are worth on the test set of their start; the best first."""
+    by_run = {result.run.address: result.start_test for result in results}
+    found = {}
+    for one in answer.standings:
+        runs = [one.arm.run(answer.task, one.cell, seed) for seed in one.judged]
+        values = [value for run in runs if (value := by_run.get(run.address)) is not None]
+        if len(values) == len(runs):
+            found[one.arm.title] = values
+    return dict(sorted(found.items(), key=lambda pair: fmean(pair[1])))
 
 
 def markdown(heard: Heard, command: str) -> str:
@@ -222,8 +238,9 @@ def markdown(heard: Heard, command: str) -> str:
         lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in shown.rows]
         if any(one.ruling for one in answer.standings):
             lines += ["", f"![{answer.task.name}: differences to decoupled decay](figures/{answer.task.name}.png)"]
-        lines += ["", *(f"{text}\n" for text in reading(answer)), *(f"- {note}" for note in notes(answer))]
-        lines += [""] * bool(notes(answer))
+        told = notes(answer, heard.results)
+        lines += ["", *(f"{text}\n" for text in reading(answer)), *(f"- {note}" for note in told)]
+        lines += [""] * bool(told)
         lines += [f"{answer.seconds / 3600:.2f} hours of one CPU core.", ""]
     return "\n".join(lines)
 

@@ -1,0 +1,340 @@
+"""A run from the weights of another: the same weights whoever trained them, and an address that names them."""
+
+import dataclasses
+import hashlib
+import json
+
+import pytest
+import torch
+from lab import EVERY_STEP, numbers, small
+from small_data import photos
+from test_train import After
+
+from weightdecay.lab import data
+from weightdecay.lab.cli import main
+from weightdecay.lab.executors import executor
+from weightdecay.lab.referee import again
+from weightdecay.lab.referee.arm import Cell, arms
+from weightdecay.lab.referee.hearing import Case, hear
+from weightdecay.lab.referee.task import TASKS, Task
+from weightdecay.lab.report.referee import kept_of_start, notes
+from weightdecay.lab.run import Place, Run, options
+from weightdecay.lab.run.interrupt import Stopped
+from weightdecay.lab.run.recorded import read_runs, runs_csv
+from weightdecay.lab.run.run import PROTOCOL
+from weightdecay.lab.run.store import Store, StoreError
+from weightdecay.lab.sweeps.ready import with_content
+from weightdecay.lab.sweeps.sweep import sweep
+from weightdecay.lab.training.train import check, train
+
+KEEP = Place(download=False, keep_weights=True)
+PLAIN = {"network": "smallcnn", "network_options": options(width=4, norm=False), "label_noise": 0.0}
+START = small(**PLAIN, epochs=2, classes="0-4", lr=1e-2, weight_decay=0.0)
+"""Without batch norm nothing changes but by a step of the optimizer."""
+
+
+def tuned(start=START, **changes):
+    """A run of the other five digits."""
+    changes = {"classes": "5-9", "train_size": 64, "batch_size": 16, "start": start, **changes}
+    return dataclasses.replace(START, **changes)
+
+
+def weights(run, store):
+    train(run, store, KEEP)
+    return store.of(run).weights()
+
+
+# ---------------------------------------------------------------- what it is
+
+
+def test_a_run_without_a_start_has_the_address_that_it_had_before_there_were_any():
+    values = dataclasses.asdict(small(optimizer_digest="a", test_size=1, image_size=1, weight_decay_schedule="rise"))
+    del values["start"], values["classes"]
+    content = json.dumps({"protocol": PROTOCOL, **values}, sort_keys=True, separators=(",", ":"))
+    assert Run.from_json(values).address == hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def test_everything_that_decides_the_start_decides_the_run():
+    runs = [tuned(), tuned(dataclasses.replace(START, seed=1)), tuned(None), tuned(classes="4-8")]
+    runs += [tuned(dataclasses.replace(START, start=START))]
+    assert len({run.address for run in runs}) == len(runs)
+    for run in runs:
+        assert Run.from_json(json.loads(json.dumps(dataclasses.asdict(run)))) == run
+    assert [len(run.line()) for run in runs] == [2, 2, 1, 2, 3]
+
+
+def test_a_table_keeps_the_start_and_what_is_left_of_it(tmp_path):
+    result = train(tuned())
+    (tmp_path / "runs.csv").write_text(runs_csv([result]))
+    (row,) = read_runs(tmp_path / "runs.csv")
+    assert row.run == result.run
+    assert row.start_test == result.start_test
+    assert runs_csv([row]) == runs_csv([result])
+
+
+def test_the_content_of_the_starts_data_is_named_too(tmp_path):
+    """Two folders: the run's, and the start's."""
+    first, second = (photos(tmp_path / name, size=(8, 8, 3), classes=classes) for name, classes in (("a", 2), ("b", 3)))
+    start = small(data=f"images:{first}", network="smallcnn")
+    run = dataclasses.replace(start, data=f"images:{second}", start=start)
+    named = with_content([run], KEEP)[run]
+    assert named.data_digest == data.digest(run.data, KEEP)
+    assert named.start.data_digest == data.digest(start.data, KEEP)
+    assert named.data_digest != named.start.data_digest
+
+
+# ---------------------------------------------------------------- classes
+
+
+@pytest.mark.parametrize("name", ["digits", "images"])
+def test_a_run_of_some_classes_sees_their_images_and_no_others(name, tmp_path):
+    run, chosen = small(label_noise=0.0, classes="1,3-4", train_size=0, network_options=options(width=4)), [1, 3, 4]
+    if name == "images":
+        folder = photos(tmp_path / "photos", size=(8, 8, 3), classes=5)
+        run = dataclasses.replace(run, data=f"images:{folder}", augment=False)
+    else:
+        run = dataclasses.replace(run, train_size=100)
+    whole = data.load(dataclasses.replace(run, classes="", train_size=0), KEEP)
+    part = data.load(run, KEEP)
+    assert part.facts.classes == 3
+    seen = {}
+    for read in (whole, part):  # an image of the one, standardised, is an image of the other
+        batches = [*read.train(1), *read.test()]
+        images = torch.cat([batch.inputs for batch in batches]).flatten(1)
+        levels = (images - images.min()) / (images.max() - images.min())
+        labels = torch.cat([batch.targets for batch in batches]).tolist()
+        keys = [tuple(level.mul(255).round().tolist()) for level in levels]
+        seen[read] = list(zip(keys, labels, strict=True))
+    of = dict(seen[whole])
+    assert all(of[image] == chosen[label] for image, label in seen[part])
+    assert {label for _, label in seen[part]} == {0, 1, 2}
+    if name == "images":
+        assert len(seen[part]) == sum(label in chosen for _, label in seen[whole])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": "a"}, "classes='a': write numbers from 0 on, as in 0-4"),
+        ({"classes": "4-1"}, "classes='4-1': write numbers"),
+        ({"classes": "1-2-3"}, "classes='1-2-3': write numbers"),
+        ({"classes": "0-99999999999"}, "write numbers"),
+        ({"classes": "3"}, "two classes are the least"),
+        ({"classes": "5-10"}, "there is no class 10; these images have 10"),
+        ({"classes": "0-1", "train_size": 900}, "digits has 360 scans of these classes"),
+        ({"classes": "0-1", "data": "pydoc", "network": "lstm", "network_options": ()}, "'pydoc' is a text"),
+    ],
+)
+def test_classes_that_there_are_not_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        train(small(label_noise=0.0, **changes), place=KEEP)
+
+
+# ---------------------------------------------------------------- where it starts
+
+
+def test_without_steps_the_weights_are_the_starts_but_for_the_last_layer(tmp_path):
+    store = Store(tmp_path)
+    kept, result = weights(START, store), train(tuned(lr=0.0), store, KEEP)
+    after = store.of(result.run).weights()
+    assert result.fresh == ("11.weight", "11.bias") == tuple(list(after)[-2:])
+    for name, value in kept.items():
+        assert torch.equal(after[name], value) == (name not in result.fresh), name
+    assert result.start_test == store.result(START).last  # nothing of it is forgotten
+
+
+def test_the_same_classes_keep_the_last_layer_too(tmp_path):
+    store = Store(tmp_path)
+    run = dataclasses.replace(START, lr=0.0, seed=5, start=START)
+    assert train(run, store, KEEP).fresh == ()
+    assert store.of(run).weights().keys() == weights(START, store).keys()
+    assert store.result(run).weights == store.result(START).weights
+
+
+def test_what_has_another_shape_stays_fresh(tmp_path):
+    """From images of one channel to images of three."""
+    run = tuned(data=f"images:{photos(tmp_path / 'photos', size=(8, 8, 3))}", classes="", train_size=0, lr=0.0)
+    assert train(run, place=KEEP).fresh == ("0.weight", "11.weight", "11.bias")
+
+
+@pytest.mark.parametrize("lr", [1e-4, 1e-3])
+def test_a_full_pull_towards_the_start_leaves_the_weights_there(lr, tmp_path):
+    """θ = r − ηu after every step, and of Adam |u| is at most (1 − β₁)/√(1 − β₂) = 3.2; towards 0 it is all gone."""
+    store, full = Store(tmp_path), 1.0 / lr
+    kept = weights(START, store)
+    common = {"optimizer": "adam", "lr": lr, "weight_decay": full, "schedule": "constant"}
+    near = weights(tuned(**common, optimizer_options=options(decay="toward(start)")), store)
+    gone = weights(tuned(**common, optimizer_options=options(decay="decoupled")), store)
+    for name in list(kept)[:-2]:
+        assert (near[name] - kept[name]).abs().max() <= 3.2 * lr
+        assert gone[name].abs().max() <= 3.2 * lr
+    assert kept["0.weight"].abs().max() > 10 * 3.2 * lr
+
+
+def test_a_start_may_have_a_start(tmp_path):
+    store, middle = Store(tmp_path), dataclasses.replace(START, lr=1e-3, start=START)
+    train(tuned(middle), store, KEEP)
+    apart = Store(tmp_path / "starts")
+    assert {result.run for result in apart.results()} == {middle}
+    assert {result.run for result in Store(tmp_path / "starts" / "starts").results()} == {START}
+    assert numbers(train(tuned(middle))) == numbers(store.result(tuned(middle)))
+
+
+# ---------------------------------------------------------------- however it is trained
+
+
+def test_a_run_stopped_after_any_step_also_of_its_start_continues_bit_for_bit(tmp_path):
+    run = tuned(optimizer="adam", lr=1e-3, optimizer_options=options(decay="toward(start)"))
+    whole = train(run, place=KEEP)
+    steps = sum(data.load(one, KEEP).steps * one.epochs for one in run.line())
+    assert steps == 12
+    for looks in range(steps - 2):
+        store = Store(tmp_path / f"after {looks}")
+        with pytest.raises(Stopped):
+            train(run, store, EVERY_STEP, stop=After(looks))
+        assert store.result(run) is None
+        assert numbers(train(run, store, EVERY_STEP)) == numbers(whole)
+
+
+def test_a_run_that_has_finished_with_its_weights_is_not_trained_again(tmp_path):
+    store = Store(tmp_path)
+    train(START, store, KEEP)
+    first = train(tuned(), store, KEEP)
+    assert not (tmp_path / "starts").exists()
+    apart = Store(tmp_path / "other")
+    assert numbers(train(tuned(), apart, KEEP)) == numbers(first)
+    (start,) = Store(tmp_path / "other" / "starts").results()
+    assert start.run == START
+    assert [result.run for result in apart.results()] == [tuned()]  # the start is none of those that were asked for
+
+
+def test_a_run_whose_weights_were_not_kept_is_trained_for_them(tmp_path):
+    store = Store(tmp_path)
+    before = train(START, store, Place(download=False))
+    assert numbers(train(tuned(), store, KEEP)) == numbers(train(tuned(), place=KEEP))
+    assert store.result(START) == before
+
+
+def test_workers_that_want_one_start_train_it_once_and_come_to_the_same(tmp_path):
+    runs = [tuned(lr=lr) for lr in (1e-3, 2e-3)]
+    results = sweep(runs, Store(tmp_path), executor("local", jobs=2), KEEP)
+    assert [numbers(result) for result in results] == [
+        numbers(result) for result in sweep(runs, Store(tmp_path / "here"), executor("here"), KEEP)
+    ]
+    log = (tmp_path / "starts" / "runs" / START.address / "epochs.jsonl").read_text()
+    assert log.count("\n") == START.epochs
+
+
+def test_a_start_that_another_process_trains_is_waited_for_until_somebody_stops(tmp_path):
+    store = Store(tmp_path)
+    with Store(tmp_path / "starts").open(START), pytest.raises(Stopped):
+        train(tuned(), store, KEEP, stop=After(3))
+    assert train(tuned(), store, KEEP).status == "finished"
+
+
+# ---------------------------------------------------------------- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [
+        (tuned(network="resnet8"), "start: network of that run is 'smallcnn', and of this one 'resnet8'"),
+        (tuned(network_options=options(width=5, norm=False)), "start: network_options of that run is "),
+        (tuned(processes=2), "start: processes of that run is 1"),
+        (tuned(dataclasses.replace(START, optimizer="adamw", weight_decay=-1.0)), "weight_decay"),
+        (tuned(dataclasses.replace(START, optimizer="sgd", lr=1e9), lr=1e-3), "diverged, and nothing can start"),
+        (tuned(dataclasses.replace(START, data="digit")), "no data set is called 'digit'. Did you mean 'digits'"),
+    ],
+)
+def test_a_start_that_is_none_is_refused(run, message):
+    with pytest.raises(ValueError, match=message):
+        train(run, place=KEEP)
+
+
+def test_another_network_is_refused_before_anything_is_trained():
+    check(tuned())
+    with pytest.raises(ValueError, match="start: network"):
+        check(tuned(network="resnet8"))
+
+
+def test_weights_that_diverged_are_refused_also_where_they_were_kept(tmp_path):
+    diverging = dataclasses.replace(START, optimizer="sgd", lr=1e9)
+    assert train(diverging, Store(tmp_path), KEEP).status == "diverged"
+    with pytest.raises(ValueError, match="diverged, and nothing can start from it"):
+        train(tuned(diverging, lr=1e-3), Store(tmp_path), KEEP)
+
+
+def test_weights_that_are_gone_are_said(tmp_path):
+    store = Store(tmp_path)
+    train(tuned(), store, KEEP)
+    Store(tmp_path / "starts").of(START).kept.unlink()
+    with pytest.raises(StoreError, match=r"weights.pt is gone. Move its folder away"):
+        train(tuned(lr=1e-4), store, KEEP)
+
+
+# ---------------------------------------------------------------- the commands
+
+TRAIN = ("train", "--data", "digits", "--network", "smallcnn", "--network-options", "width=4", "--epochs", "1",
+         "--train-size", "64", "--device", "cpu", "--no-download")  # fmt: skip
+
+
+def test_the_command_starts_from_a_run_of_its_folder(tmp_path, capsys):
+    out = ("--out", str(tmp_path))
+    assert main([*TRAIN, *out, "--classes", "0-4"]) == 0
+    (first,) = Store(tmp_path).results()
+    assert main([*TRAIN, *out, "--classes", "5-9", "--start", first.run.address, "--decay", "toward(start)"]) == 0
+    assert "of the start" in capsys.readouterr().out
+    (second,) = (one for one in Store(tmp_path).results() if one != first)
+    assert second.run.start == first.run
+    assert not (tmp_path / "starts").exists()
+    assert main([*TRAIN, *out, "--classes", "5-9", "--start", first.run.address, "--decay", "toward(start)"]) == 0
+    assert "nothing was trained" in capsys.readouterr().out
+    wrong = first.run.address[:-1] + "x"
+    assert main([*TRAIN, *out, "--start", wrong]) == 2
+    assert f"has no such run. Did you mean '{first.run.address}'?" in " ".join(capsys.readouterr().err.split())
+
+
+SMALL = Task(
+    "small", "digits after digits",
+    {"data": "digits", "train_size": 32, "validation_size": 32, "test_size": 50, "batch_size": 32, "epochs": 1,
+     "classes": "5-9", "network": "smallcnn", "network_options": options(width=4)},
+    start={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "classes": "0-4"},
+)  # fmt: skip
+
+
+def test_the_arms_of_a_task_start_from_the_same_weights_and_every_seed_from_its_own():
+    for task in (TASKS["finetune"], SMALL):
+        one, other = arms(("adam",), ("decoupled", "toward(start)"))
+        starts = {seed: {arm.run(task, Cell(1e-3, 1.0), seed).start for arm in (one, other)} for seed in (0, 1, 100)}
+        assert all(len(found) == 1 for found in starts.values())
+        assert len(set.union(*starts.values())) == 3
+        run = other.run(task, Cell(1e-3, 1.0), 7)
+        assert run.start.seed == 7
+        assert task.has(run)
+        assert not task.has(dataclasses.replace(run, start=None))
+        assert not task.has(dataclasses.replace(run, start=dataclasses.replace(run.start, seed=8)))
+        learned = [set(data.sizes.classes(one)) for one in run.line()]
+        assert not set.intersection(*learned)
+
+
+def test_a_task_that_starts_from_weights_is_heard_and_heard_again_from_its_table(tmp_path, monkeypatch):
+    asked = arms(("adam",), ("none", "decoupled", "toward(start)"))
+    case = Case((SMALL,), asked, tmp_path / "out", "", seeds=2, on=executor("here"), place=KEEP)
+    (answer,) = hear(case).answers
+    assert {one.arm.decay for one in answer.standings} == {"none", "decoupled", "toward(start)"}
+    assert {one.run.seed for one in Store(tmp_path / "out" / "starts").results()} == {0, 1, 2, 3, 100, 101}
+    rows = Store(tmp_path / "out").results()
+    (tmp_path / "runs.csv").write_text(runs_csv(rows))
+    monkeypatch.setattr(again, "TASKS", {**TASKS, "small": SMALL})
+    heard, _ = again.heard_again(read_runs(tmp_path / "runs.csv"), tmp_path, "")
+    (once_more,) = heard.answers
+    by_decay = [{one.arm.decay: one for one in found.standings} for found in (once_more, answer)]
+    assert by_decay[0] == by_decay[1]
+    mine = {
+        (one.run.weight_decay, one.run.lr, one.run.seed): one.start_test for one in rows if one.run.weight_decay == 0
+    }
+    (none,) = (one for one in answer.standings if one.arm.decay == "none")
+    expected = [mine[0.0, none.cell.lr, seed] for seed in (100, 101)]
+    for told, results in ((answer, rows), (once_more, heard.results)):
+        assert kept_of_start(told, results)["Adam, none"] == expected
+        assert f"Adam, none {sum(expected) / 2:.2f}" in notes(told, results)[-1]
