@@ -317,6 +317,15 @@ def test_the_arms_of_a_task_start_from_the_same_weights_and_every_seed_from_its_
         assert not set.intersection(*learned)
 
 
+def test_the_first_guess_leaves_half_of_the_start():
+    """(1 − ηλ)^steps at the peak lr, of decoupled decay."""
+    (arm,) = arms(("adam",), ("decoupled",))
+    task = TASKS["finetune"]
+    guess, usual = arm.guess(task, None), arm.guess(dataclasses.replace(task, start={}), None)
+    assert 0.4 < (1 - guess.lr * guess.weight_decay) ** task.steps < 0.6
+    assert (1 - usual.lr * usual.weight_decay) ** task.steps < 0.01
+
+
 def test_a_task_that_starts_from_weights_is_heard_and_heard_again_from_its_table(tmp_path, monkeypatch):
     asked = arms(("adam",), ("none", "decoupled", "toward(start)"))
     case = Case((SMALL,), asked, tmp_path / "out", "", seeds=2, on=executor("here"), place=KEEP)

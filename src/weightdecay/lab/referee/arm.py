@@ -18,6 +18,10 @@ NONE = "none"
 MOMENTUM = 0.9
 """Of SGD and its variants."""
 
+FROM_START = 0.1
+"""Of the usual λ, where a run starts from trained weights: the usual one leaves hardly anything of them, e⁻⁶ at
+ηλ · steps = 6, and a tenth of it leaves half."""
+
 
 class Cell(NamedTuple):
     """Where an arm is tried."""
@@ -67,6 +71,8 @@ class Arm:
         weight_decay = self.member.centre(self.lr, MOMENTUM) / task.steps
         if self.by_gain and gain:
             weight_decay *= usual_gain(self.member.base) / gain
+        if task.start:
+            weight_decay *= FROM_START
         return Cell(self.lr, rounded(weight_decay))
 
     def run(self, task: Task, cell: Cell, seed: int) -> Run:
