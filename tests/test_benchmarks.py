@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from forked import SCRIPT, finished
 
+import weightdecay
+
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
 SECTIONS = ("machine", "checks", "engines", "host", "one step", "epoch", "memory")
@@ -158,6 +160,17 @@ step()
 """
     done = finished(code)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["adams", "sgds", "adam", "adamw"])
+@pytest.mark.parametrize(("engine", "most"), [("reference", 5), ("auto", 7)])
+def test_a_later_step_is_read_in_a_few_files(engine, most, name, results):
+    """What does not change between two steps is found when it changes: no step calls what finds it."""
+    import profile_step
+
+    optimizer = weightdecay.create(name, profile_step.parameters([(3, 4), (4,)], "cpu"), lr=1e-3, engine=engine)
+    seen, _ = profile_step.files(optimizer.step)
+    assert len(seen) <= most, seen
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

@@ -10,6 +10,7 @@ from drive import assert_close, drive, flat, gradients, joined, schedule, weight
 
 import weightdecay as wd
 from weightdecay.engine.fused import refusal
+from weightdecay.optim.groups import read_groups
 
 STEPS = 14
 """A late joiner, two steps without a gradient, a tensor that stops: see ``drive``."""
@@ -292,6 +293,41 @@ def test_auto_takes_the_kernels_where_it_can_and_follows_the_groups():
     optimizer.param_groups[0]["decay"] = wd.Elementwise()
     optimizer.step()
     assert type(optimizer.runner.chosen).__name__ == "Foreach"
+
+
+@pytest.mark.parametrize("engine", ["auto", "foreach"])
+@pytest.mark.parametrize("decay", [wd.Cautious(), wd.Stable()], ids=repr)
+def test_a_strength_that_is_raised_in_place_switches_the_decay_on(decay, engine):
+    """Nothing is written into the group: its λ is a tensor."""
+    ends = []
+    for name in (engine, "reference"):
+        params, strength = weights(), torch.tensor(0.0, dtype=torch.float64)
+        optimizer = wd.Adam(joined(params), lr=0.01, decay=decay, engine=name)
+        optimizer.param_groups[0]["weight_decay"] = strength
+        run = gradients(6, missing=False)
+        drive(optimizer, params, run[:3])
+        strength.fill_(0.5)
+        drive(optimizer, params, run[3:])
+        ends.append(flat(params))
+    assert_close(*ends)
+
+
+@pytest.mark.parametrize("engine", ["auto", "foreach", "fused"])
+def test_a_group_that_was_away_between_two_steps_is_seen_anew(engine):
+    """Somebody looks at the optimizer while one of its groups is taken out; what is written later still counts."""
+    ends = []
+    for name in (engine, "reference"):
+        params = weights()
+        optimizer = wd.AdamS([{"params": group} for group in params], lr=0.01, weight_decay=0.1, engine=name)
+        run = gradients(6, missing=False)
+        drive(optimizer, params, run[:3])
+        both, optimizer.param_groups = optimizer.param_groups, optimizer.param_groups[:1]
+        read_groups(optimizer)
+        optimizer.param_groups = both
+        both[1].update(lr=0.05, weight_decay=0.5)
+        drive(optimizer, params, run[3:])
+        ends.append(flat(params))
+    assert_close(*ends)
 
 
 # ---------------------------------------------------------------- cost

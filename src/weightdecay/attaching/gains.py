@@ -13,9 +13,10 @@ from torch import Tensor
 from weightdecay.attaching.second import Second, beta2_of
 from weightdecay.checks import unknown
 from weightdecay.decay import Decay, Number
+from weightdecay.optim.adam import inverse_power
 from weightdecay.optim.member import Group
 from weightdecay.optim.radam import rectification
-from weightdecay.optim.scalars import choose, inverse_power
+from weightdecay.optim.scalars import choose
 
 
 @dataclass(frozen=True)

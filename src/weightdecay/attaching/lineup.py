@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weightdecay.engine.buckets import BARE, Attendance
+from weightdecay.engine.buckets import Attendance
+from weightdecay.optim.member import BARE
 from weightdecay.optim.sharding import gradient_piece, piece
 
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from weightdecay.attaching.lineup import real
 from weightdecay.attaching.options import Options
 from weightdecay.decay import Decay, Number, Step
+from weightdecay.decay.base import undeclared
 from weightdecay.optim.blocks import pack
 from weightdecay.optim.member import START, start_of
 from weightdecay.optim.parameters import working_dtype
-from weightdecay.optim.reference import direction_of, fact_of, largest
+from weightdecay.optim.reference import direction_of, largest
 from weightdecay.optim.scalars import choose, clip
 from weightdecay.optim.sharding import like, piece, whole_norms
 
@@ -117,7 +118,11 @@ class Moves:
     def _step(self, optimizer: torch.optim.Optimizer, move: Move, difference: Tensor | None) -> Step:
         """Return what the decay may know of the step; ``difference`` is η_t u_t."""
         group, decay = move.options.seen, move.options.decay
-        fact = functools.partial(fact_of, decay, decay.needs)
+        needs = decay.needs
+
+        def fact(name: str, of: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+            return functools.partial(of, *arguments) if name in needs else functools.partial(undeclared, decay, name)
+
         return Step(
             strength=group["weight_decay"],
             lr=group["lr"],

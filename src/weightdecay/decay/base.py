@@ -136,6 +136,14 @@ class Decay:
         """
 
 
+def undeclared(decay: Decay, name: str, *_: Any) -> NoReturn:
+    """Refuse a fact of the step that the decay asks for and does not name in its needs."""
+    raise TypeError(
+        f"{decay!r} asks for step.{name}(), but its needs are {sorted(decay.needs)}. Write "
+        f"needs = frozenset({sorted({*decay.needs, name})}) into its class."
+    )
+
+
 def checked_needs(decay: Decay) -> Set[str]:
     """Return what the decay needs. Raises: TypeError, for a name that is not a fact of a step."""
     needs = frozenset(decay.needs)

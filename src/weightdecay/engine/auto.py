@@ -26,36 +26,33 @@ class Auto(Engine):
 
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__(optimizer)
-        self.chosen: Engine | None = None
+        self.chosen: Engine = Foreach(optimizer)
+        self.chosen.plan = self.plan
         self.beside: frozenset[int] = frozenset()  # the places of groups that kernels move while foreach is chosen
-        self.asked: object = None
 
-    def choose(self, optimizer: Optimizer) -> Engine:
-        """Return the engine that fits the tensors and the groups as they now are."""
-        asked = (self.plan.stamp, *(reader.changes for reader in optimizer.readers))
-        if self.chosen is None or asked != self.asked:
-            fit = [i for i, reader in enumerate(optimizer.readers) if not refusal(optimizer, reader.seen)]
-            all_fit = len(fit) == len(optimizer.readers)
-            wanted = Fused if all_fit else Foreach
-            self.beside = frozenset(() if all_fit else fit)
-            if type(self.chosen) is not wanted:
-                self.chosen = wanted(optimizer)
-                self.chosen.plan = self.plan
-            self.asked = asked
-        return self.chosen
+    def prepare(self, optimizer: Optimizer) -> None:
+        """Choose the engine that fits the tensors and the groups as they now are."""
+        groups = optimizer.param_groups  # as they are written: a λ that is a tensor may be 0 now, and not later
+        fit = [i for i, group in enumerate(groups) if not refusal(optimizer, group)]
+        all_fit = len(fit) == len(groups) > 0
+        wanted = Fused if all_fit else Foreach
+        self.beside = frozenset(() if all_fit else fit)
+        if type(self.chosen) is not wanted:
+            self.chosen = wanted(optimizer)
+            self.chosen.plan = self.plan
+        self.mover = None if self.beside else self.chosen
 
     def look_ahead(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> Callable[[Number], Tensor | None]:
         """As the chosen engine does."""
-        return self.choose(optimizer).look_ahead(optimizer, buckets)
+        return self.chosen.look_ahead(optimizer, buckets)
 
     def sees_in_place(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> bool:
         """As the chosen engine does."""
-        return self.choose(optimizer).sees_in_place(optimizer, buckets)
+        return self.chosen.sees_in_place(optimizer, buckets)
 
     def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
         """By the chosen engine, and by kernels beside it."""
-        engine = self.choose(optimizer)
-        if self.beside and not optimizer.coupled:
+        if not optimizer.seen.coupled:
             fused.advance(optimizer, [bucket for bucket in buckets if bucket.place in self.beside], facts)
             buckets = [bucket for bucket in buckets if bucket.place not in self.beside]
-        engine.advance(optimizer, buckets, facts)
+        self.chosen.advance(optimizer, buckets, facts)

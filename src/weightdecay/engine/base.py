@@ -12,7 +12,6 @@ from weightdecay.engine.buckets import Bucket, Plan
 from weightdecay.engine.mean_square import Facts, MeanSquare
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.groups import read_groups
 from weightdecay.optim.reference import Runner, try_decays, update_moments
 
 CACHE = 1 << 18
@@ -27,21 +26,28 @@ class Engine(Runner):
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__(optimizer)
         self.plan, self.account = Plan(), MeanSquare()
+        self.mover: Engine | None = None
+        """The engine that looks ahead and moves, where it is another."""
+        self._prepared: object = None
 
     def step(self, optimizer: Optimizer) -> None:
         """Find the buckets and the facts of the whole model, and move the buckets."""
-        groups, plan, taken = read_groups(optimizer), self.plan, False
-        try_decays(optimizer)
+        seen, plan, taken = optimizer.see(), self.plan, False
+        if seen.foreign:
+            try_decays(optimizer)
         try:
-            buckets = plan.follow(optimizer, groups)
-            self.prepare(optimizer, buckets)
-            if not buckets and optimizer.spread.alone:
+            buckets = plan.follow(optimizer, seen.groups)
+            if self._prepared != (now := (plan.stamp, seen.changes)):
+                self.prepare(optimizer)
+                self._prepared = now
+            if not buckets and optimizer.spread.group is None:
                 return
-            look = self.look_ahead(optimizer, buckets)
-            facts = self.account.facts(optimizer, plan, look, self.sees_in_place(optimizer, buckets))
+            mover = self.mover or self
+            look = mover.look_ahead(optimizer, buckets)
+            facts = self.account.facts(optimizer, plan, look, mover.sees_in_place(optimizer, buckets))
             if facts.ok is False:
                 return
-            self.move(optimizer, buckets, facts)
+            self.move(optimizer, buckets, facts, mover)
             self.account.commit()
             taken = True
         finally:
@@ -49,12 +55,12 @@ class Engine(Runner):
                 plan.forget_fresh()
             plan.release()
 
-    def move(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
-        """Count the step and take it."""
+    def move(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts, mover: Engine) -> None:
+        """Count the step and let the mover take it."""
         for bucket in buckets:
             bucket.count_step(facts.ok)
         try:
-            self.advance(optimizer, buckets, facts)
+            mover.advance(optimizer, buckets, facts)
         except Exception:
             for bucket in buckets:
                 bucket.uncount_step(facts.ok)
@@ -67,8 +73,8 @@ class Engine(Runner):
             pulls[bucket.place] = pull if before is None else scalars.choose(before > pull, before, pull)
         optimizer.record(pulls, facts.mean_square)
 
-    def prepare(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> None:
-        """Refuse, before anything moves, what the tensors and groups have become since the last step."""
+    def prepare(self, optimizer: Optimizer) -> None:
+        """Refuse, before anything moves, what tensors and groups have become. Asked where one of them has changed."""
 
     def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
         """Move the weights of all buckets, and leave in each the largest pull of an element before the clamp.
@@ -82,7 +88,7 @@ class Engine(Runner):
 
         def look(scale: Number) -> Tensor | None:
             total: Tensor | None = None
-            counted = [bucket for bucket in buckets if optimizer.averages(bucket.group)]
+            counted = [bucket for bucket in buckets if bucket.group.averages]
             for bucket in (part for whole in counted for part in self.parts(whole)):
                 ahead = bucket.aside(bucket.count + 1, optimizer.state_names)
                 update_moments(optimizer, ahead, scale)
@@ -94,7 +100,7 @@ class Engine(Runner):
 
     def parts(self, bucket: Bucket) -> list[Bucket]:
         """Return what of a bucket is computed at a time."""
-        if not scalars.readable(bucket.counts.device) or bucket.reduces:
+        if not bucket.host or bucket.reduces:
             return [bucket]  # the pieces differ in size from process to process, and so would the parts
         return bucket.parts(CACHE, SMALL)
 

@@ -16,7 +16,8 @@ from weightdecay.decay import Number
 from weightdecay.engine.bundle import Bundle
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import START, Group, Member, State, kept, member, start_of, working
+from weightdecay.optim.member import START, Group, Member, SeenGroup, State, kept, member, start_of
+from weightdecay.optim.parameters import WORKING
 from weightdecay.optim.reference import gather, init_state
 from weightdecay.optim.rounding import noise
 from weightdecay.optim.sharding import is_cut, piece, whole_norms
@@ -26,19 +27,22 @@ from weightdecay.optim.sharding import is_cut, piece, whole_norms
 class Bucket(Member):
     """Several tensors as one: of one group, type and device, that have lived through the same steps.
 
-    Weight, gradient and every state are bundles, the step count is one number.
+    Weight, gradient and every state are bundles, the step count is one number. The gradients lie in a list, of which
+    :meth:`load_state` makes a bundle for a box: a kernel needs none.
     """
 
     weight: Any  # bundles, in the places of tensors
     grad: Any
+    bare: bool = True  # whether the boxes see the parameters' own memory as it is: no DTensor, nothing complex
+    grads: list[Tensor] = field(default_factory=list)  # downhill, in the working precision
     params: list[Tensor] = field(default_factory=list)
     memories: list[State] = field(default_factory=list)
     indices: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)  # among the tensors with a gradient
     slots: tuple[str, ...] = ()  # the states that these tensors have
     copies: int = 1  # how many processes hold each element
-    bare: bool = True  # whether the boxes see the parameters' own memory as it is: no DTensor, nothing complex
-    mixed: bool = False  # whether the gradients are of several types
+    host: bool = True  # whether its numbers can be read without waiting
+    exact: bool = False  # whether every gradient has the type in which its weight is worked on
     crooked: bool = True  # whether some gradient may lie in memory in another order than its weight
     held: dict[str, list[Tensor]] = field(default_factory=dict)  # the states as the plan has found them in this step
     # t of every tensor, which ``state["step"]`` views
@@ -52,10 +56,11 @@ class Bucket(Member):
     def take(self, grads: Sequence[Tensor]) -> None:
         """Take the gradients of this step."""
         if self.bare:
-            own: Any = Bundle([grads[i] for i in self.places])
-            if self.mixed:
-                own = Bundle([grad.to(self.dtype) for grad in own.tensors])
-            self.grad = working(own, self.weight, bool(self.group["maximize"]))
+            self.grads = [grads[i] for i in self.places]
+            if not self.exact:
+                self.grads = [grad.to(self.dtype) for grad in self.grads]
+            if self.group["maximize"]:
+                self.grads = list(torch._foreach_neg(self.grads))
             return
         self.show(
             [
@@ -66,14 +71,14 @@ class Bucket(Member):
 
     def show(self, members: Sequence[Member]) -> None:
         """Take the gradients as their members show them: to ask a summand for its sum twice would be to sum twice."""
-        self.grad = Bundle([m.grad for m in members])
+        self.grads = [m.grad for m in members]
         if not self.bare:
             self.weight = Bundle([m.weight for m in members])
 
     def release(self) -> None:
         """Let go of gradients and of all that was computed: they are not ours to keep."""
         for part in (self, *self._parts):
-            part.grad, part.state = None, {}
+            part.grads, part.grad, part.state = [], None, {}
 
     def parts(self, elements: int, small: int) -> list[Bucket]:
         """Return the bucket cut into smaller ones of about so many elements, tensors of at most ``small`` apart."""
@@ -95,10 +100,10 @@ class Bucket(Member):
                 self._undivided = True
                 return [self]
             self._parts = [self.some(row) for row in rows]
-        if self._parts[0].grad is None:
+        if not self._parts[0].grads:
             for part in self._parts:
                 part.weight = Bundle([self.weight.tensors[i] for i in part.places])
-                part.grad = Bundle([self.grad.tensors[i] for i in part.places])
+                part.grads = [self.grads[i] for i in part.places]
                 part.group, part.t = self.group, self.t
         return self._parts
 
@@ -116,6 +121,7 @@ class Bucket(Member):
             indices=indices,
             places=list(row),
             grad=None,
+            grads=[],
             state={},
             held={},
             _parts=[],
@@ -125,7 +131,7 @@ class Bucket(Member):
     @property
     def count(self) -> Number:
         """The step count before this step: a float on the CPU, a 0-d float64 tensor where reading it would wait."""
-        return self.t if scalars.readable(self.counts.device) else self.counts[0].double()
+        return self.t if self.host else self.counts[0].double()
 
     def count_step(self, ok: bool | Tensor) -> None:
         """Let the step counts rise, by 0 where the device knows that the step is left out."""
@@ -138,10 +144,19 @@ class Bucket(Member):
         self.counts.sub_(ok.to(self.counts) if isinstance(ok, Tensor) else 1)
         self.t -= 1
 
+    def load_state(self, step: Number, slots: tuple[str, ...]) -> None:
+        """Show gradients and states as bundles, in the working precision; ``step`` is t."""
+        self.grad = Bundle(self.grads)
+        Member.load_state(self, step, slots)
+
+    def tensors(self, name: str) -> list[Tensor]:
+        """Return this process's piece of one state of every tensor."""
+        there = self.held.get(name) or [memory[name] for memory in self.memories]
+        return there if self.bare else list(map(piece, there))
+
     def slot(self, name: str) -> Bundle:
-        """Return this process's pieces of one state of all tensors."""
-        tensors = self.held.get(name) or [memory[name] for memory in self.memories]
-        return Bundle(tensors if self.bare else map(piece, tensors))
+        """Return the same as one."""
+        return Bundle(self.tensors(name))
 
     def noise(self, seed: int, slot: int) -> Any:
         """Return uniform numbers, one per element."""
@@ -172,7 +187,7 @@ class Bucket(Member):
     @property
     def reduces(self) -> bool:
         """Whether its decay reads norms of tensors of which this process holds pieces: it must then stay whole."""
-        return "norms" in self.group["decay"].needs and any(map(is_cut, self.params))
+        return "norms" in self.group.needs and any(map(is_cut, self.params))
 
     def aside(self, step: Number, slots: tuple[str, ...]) -> Bucket:
         """Return the bucket at step t, with weight and states in memory of their own."""
@@ -272,15 +287,18 @@ class Plan:
         self.buckets: list[Bucket] = []
         self.stamp = 0
         """Rises whenever the buckets are found anew."""
+        self.host = True
+        """Whether every number can be read without waiting."""
         self._fresh: list[State] = []
         self._valid = False
         self._there = Attendance()
+        self._groups: list[SeenGroup] = []  # as the buckets hold them
         self._labels: dict[int, tuple[Tensor, Tensor, list[Any], Any]] = {}  # a count, its memory, version and label
         self._clock = 0
 
-    def follow(self, optimizer: Optimizer, groups: list[Group]) -> list[Bucket]:
+    def follow(self, optimizer: Optimizer, groups: list[SeenGroup]) -> list[Bucket]:
         """Return the buckets with the gradients of this step. Raises, for what no step can take, before any change."""
-        grads = self._unchanged(optimizer)
+        grads = self._unchanged(optimizer, groups)
         if grads is None:
             self._valid = False
             members = self._find(optimizer, groups)
@@ -327,9 +345,10 @@ class Plan:
 
     # ---------------------------------------------------------------- has anything changed?
 
-    def _unchanged(self, optimizer: Optimizer) -> list[Tensor] | None:
+    def _unchanged(self, optimizer: Optimizer, groups: list[SeenGroup]) -> list[Tensor] | None:
         """Return the gradients, in the order of the model; None where something is not as it was."""
-        grads = self._there.unchanged(optimizer) if self._valid else None
+        valid = self._valid and len(groups) == len(self._groups) and same(groups, self._groups)
+        grads = self._there.unchanged(optimizer) if valid else None
         if grads is None or self._form(self._there.live, grads) != self._forms:
             return None
         state = optimizer.state
@@ -351,7 +370,7 @@ class Plan:
         )
 
     def _states_unchanged(self) -> bool:
-        if any(START in b.group["decay"].needs and START not in b.slots for b in self.buckets):
+        if any(START in b.group.needs and START not in b.slots for b in self.buckets):
             return False  # written into a group in mid-run
         for bucket, lengths in zip(self.buckets, self._lengths, strict=True):
             memories = bucket.memories
@@ -366,7 +385,7 @@ class Plan:
 
     # ---------------------------------------------------------------- find anew
 
-    def _find(self, optimizer: Optimizer, groups: list[Group]) -> list[Member]:
+    def _find(self, optimizer: Optimizer, groups: list[SeenGroup]) -> list[Member]:
         members = gather(optimizer, groups)
         self._fresh = [m.memory for m in members if "step" not in m.memory]
         fresh = set(map(id, self._fresh))
@@ -378,6 +397,8 @@ class Plan:
             self.forget_fresh()
             raise
         self.stamp += 1
+        self._groups = list(groups)
+        self.host = scalars.readable(self.device) and all(bucket.host for bucket in self.buckets)
         self._note(optimizer)
         return members
 
@@ -388,7 +409,7 @@ class Plan:
             slots = tuple(name for name in optimizer.state_names if name in m.memory)
             held = optimizer.spread.copies(m.param)
             whole = optimizer.moments is not None and not m.weight.dim()  # see kept_dtype
-            kind = (held, m.place, m.weight.dtype, m.weight.device, label, slots, _is_bare(m), whole)
+            kind = (held, m.place, m.weight.dtype, m.weight.device, label, slots, m.bare, whole)
             rows.setdefault(kind, []).append(i)
         self.buckets = []
         # Backwards: the norms of the gradients are taken forwards, and the last of them are still in the cache.
@@ -396,7 +417,7 @@ class Plan:
             some = [members[i] for i in reversed(row)]
             bucket = self._bucket(some, [*reversed(row)], held, place, slots, bare)
             self.buckets.append(bucket)
-            if not scalars.readable(bucket.counts.device):
+            if not bucket.host:
                 for memory in bucket.memories:
                     step = memory["step"]
                     self._labels[id(step)] = (step, bucket.counts, bucket.written, label)
@@ -408,7 +429,7 @@ class Plan:
         some: list[Member], places: list[int], held: int, place: int, slots: tuple[str, ...], bare: bool
     ) -> Bucket:
         first, params = some[0], [m.param for m in some]
-        device = first.weight.device
+        device, dtype = first.weight.device, WORKING[first.weight.dtype]
         step = first.memory["step"].to(device)
         counts = step.reshape(1).expand(len(some)).clone()
         for m, count in zip(some, counts.unbind(), strict=True):
@@ -429,10 +450,11 @@ class Plan:
             slots=slots,
             copies=held,
             bare=bare,
-            mixed=bare and len({p.grad.dtype for p in params}) > 1,  # type: ignore[union-attr]
+            exact=bare and all(p.grad.dtype == dtype for p in params),  # type: ignore[union-attr]
             crooked=not bare or any(p.grad.stride() != p.stride() for p in params),  # type: ignore[union-attr]
             counts=counts,
-            t=step.item() if scalars.readable(device) else 0.0,
+            host=(host := scalars.readable(device)),
+            t=step.item() if host else 0.0,
         )
 
     def _label(self, members: list[Member], fresh: set[int]) -> list[Any]:
@@ -473,10 +495,3 @@ class Plan:
         self._lengths = [list(map(len, bucket.memories)) for bucket in self.buckets]
         for bucket in self.buckets:
             bucket.held = {name: [memory[name] for memory in bucket.memories] for name in ("step", *bucket.slots)}
-
-
-def _is_bare(m: Member) -> bool:
-    return type(m.param) in BARE and not m.param.is_complex()
-
-
-BARE = (Tensor, torch.nn.Parameter)

@@ -20,7 +20,7 @@ from weightdecay.engine.foreach import Foreach, by_element, elementwise
 from weightdecay.engine.mean_square import Facts
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import START, Group, Member, decays
+from weightdecay.optim.member import START, Member
 from weightdecay.optim.reference import apply_update, largest, update_moments
 from weightdecay.optim.sharding import piece
 
@@ -73,7 +73,7 @@ class Compiled(Foreach):
         def look(scale: Number) -> Tensor | None:
             if not buckets or any(self.plan.is_fresh(b) or not b.slots for b in buckets):
                 return by_lists(scale)
-            counted = [bucket for bucket in buckets if optimizer.averages(bucket.group)]
+            counted = [bucket for bucket in buckets if bucket.group.averages]
             for bucket in counted:
                 bucket.state = {"step": bucket.count + 1}
             program = self._program(optimizer, "look", counted, masked=False)
@@ -152,13 +152,13 @@ def signature(bucket: Bucket, optimizer: Optimizer) -> Any:
     """Return all that a graph has built in: which tensors, their layout, and every number that is not an input."""
     group = bucket.group
     fixed = tuple((name, value) for name, value in group.items() if name not in VARYING and isinstance(value, FIXED))
-    weights, grads = bucket.weight.tensors, bucket.grad.tensors
+    weights, grads = bucket.weight.tensors, bucket.grads
     layout = tuple(
         (i, w.shape, w.stride(), g.stride(), g.dtype) for i, w, g in zip(bucket.indices, weights, grads, strict=True)
     )
     betas = group["betas"][1:] if "betas" in group else ()
     held = tuple(name for name in optimizer.state_names if name in bucket.memory)
-    decay = (id(type(group["decay"])), repr(group["decay"]), decays(group))
+    decay = (id(type(group["decay"])), repr(group["decay"]), group.acts)
     return (layout, held, fixed, betas, decay, bucket.weight.dtype, bucket.counts.device)
 
 
@@ -169,7 +169,7 @@ def tensors_of(buckets: Sequence[Bucket], optimizer: Optimizer) -> list[Tensor]:
     """Return weight, gradient and states of every member, as lines where all of them lie in memory as lines."""
     tensors: list[Tensor] = []
     for bucket in buckets:
-        for memory, weight, grad in zip(bucket.memories, bucket.weight.tensors, bucket.grad.tensors, strict=True):
+        for memory, weight, grad in zip(bucket.memories, bucket.weight.tensors, bucket.grads, strict=True):
             own = [weight.detach(), grad, *(piece(memory[name]) for name in bucket.slots)]
             if weight.dim() != 1 and by_line(optimizer, bucket) and all(t.is_contiguous() for t in own):
                 own = [t.view(-1) for t in own]
@@ -194,7 +194,7 @@ def rebuild(buckets: Sequence[Bucket], optimizer: Optimizer, tensors: list[Tenso
     whole, rest = [], iter(tensors)
     for i, bucket in enumerate(buckets):
         step, lr, strength, beta = numbers[len(INPUTS) * i : len(INPUTS) * (i + 1)]
-        group: Group = {**bucket.group, "lr": lr, "weight_decay": strength if decays(bucket.group) else 0.0}
+        group = bucket.group.other(lr=lr, weight_decay=strength if bucket.group.acts else 0.0)
         if "betas" in group:
             group["betas"] = (beta, *group["betas"][1:])
         members = []

@@ -31,7 +31,7 @@ class Foreach(Engine):
 
     def sees_in_place(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> bool:
         """In one process on the CPU, where copies cost more than to check the gradients first."""
-        return optimizer.spread.alone and all(scalars.readable(bucket.counts.device) for bucket in buckets)
+        return optimizer.spread.alone and all(bucket.host for bucket in buckets)
 
     def look_ahead(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> Callable[[Number], Tensor | None]:
         """Return a function of the gradients' scale: Σ v̂ as it will be after this step."""
@@ -45,7 +45,7 @@ class Foreach(Engine):
                 moving = self.open(optimizer, part, part.count + 1)
                 self.seen.append((part, moving))
                 update_moments(optimizer, moving, scale)
-                if optimizer.averages(part.group):
+                if part.group.averages:
                     totals.append(sum_of(optimizer.second_moment(moving.state, moving.group)))
             return torch.stack(totals).sum() if totals else None
 
@@ -139,7 +139,7 @@ class Joined:
     def open(self, part: Bucket, step: Number) -> Member:
         """Return the part as one tensor."""
         state = {name: self.gather(name, part.slot(name).tensors) for name in part.slots if name != START}
-        weight, grad = self.gather(WEIGHT, part.weight.tensors), self.gather(GRAD, part.grad.tensors)
+        weight, grad = self.gather(WEIGHT, part.weight.tensors), self.gather(GRAD, part.grads)
         state["step"] = step  # type: ignore[assignment]
         return Member(part.index, part.param, weight, grad, part.memory, part.group, part.place, state)
 
@@ -159,7 +159,7 @@ def joins(optimizer: Optimizer, part: Bucket) -> bool:
     """Whether moving the tensors as one gives each of them what it gets alone."""
     full = part.bare and part.weight.dtype == part.dtype and optimizer.moments is None
     first = part.weight.tensors[0]
-    small = len(part.params) > 1 and first.numel() <= SMALL and scalars.readable(first.device)
+    small = len(part.params) > 1 and first.numel() <= SMALL and part.host
     return full and small and elementwise(type(optimizer.box(part.group))) and by_element(part.group)
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from weightdecay.decay import L2, Number
+from weightdecay.decay import L2, Number, Step
 from weightdecay.engine.base import Engine, refuse
 from weightdecay.engine.buckets import Bucket
 from weightdecay.engine.bundle import Bundle
-from weightdecay.engine.mean_square import Facts, enters_gradient
+from weightdecay.engine.mean_square import Facts
 from weightdecay.optim import scalars
 from weightdecay.optim.adam import Adam, AMSGrad
 from weightdecay.optim.base import BOX, Optimizer
 from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
-from weightdecay.optim.reference import pull_of
 from weightdecay.optim.scalars import capped
 from weightdecay.optim.sgd import SGD, HeavyBall
 from weightdecay.optim.sharding import like
@@ -41,20 +41,16 @@ class Fused(Engine):
         if all(kernel_of(optimizer.box(group)) is None for group in optimizer.param_groups):
             raise refuse("fused", f"{type(optimizer).__name__}", "torch has no fused kernel of its step", "foreach")
         super().__init__(optimizer)
-        self.looked: object = None
 
     def check(self, optimizer: Optimizer, group: Group, where: str) -> None:
         """Refuse what the kernels cannot do."""
         if reason := refusal(optimizer, group):
             raise refuse("fused", where, reason, "foreach")
 
-    def prepare(self, optimizer: Optimizer, buckets: Sequence[Bucket]) -> None:
+    def prepare(self, optimizer: Optimizer) -> None:
         """Refuse what tensors or groups have become: people convert models, schedulers write into groups."""
-        now = (self.plan.stamp, *(reader.changes for reader in optimizer.readers))
-        if now != self.looked:
-            for i, reader in enumerate(optimizer.readers):
-                self.check(optimizer, reader.seen, f"group {i}")
-            self.looked = now
+        for i, group in enumerate(optimizer.seen.groups):
+            self.check(optimizer, group, f"group {i}")
 
     def advance(self, optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> None:
         """One kernel a bucket."""
@@ -70,21 +66,33 @@ def advance(optimizer: Optimizer, buckets: Sequence[Bucket], facts: Facts) -> No
         if box not in methods:
             methods[box] = kernel_of(box)
         if bucket.crooked:
-            bucket.grad = Bundle(map(aligned, bucket.weight.tensors, bucket.grad.tensors))
-        if enters_gradient(group):
+            bucket.grads = list(map(aligned, bucket.weight.tensors, bucket.grads))
+        if group.enters:
             if type(group["decay"]) is L2:
                 penalty = float(group["weight_decay"])
             else:
-                bucket.grad, scale = bucket.grad * scale, 1.0
-                bucket.grad = group["decay"].couple(bucket.grad, bucket.weight, group["weight_decay"])
-        pull = pull_of(optimizer, bucket, facts.mean_square)
+                grad = Bundle(bucket.grads) * scale
+                bucket.grads = group["decay"].couple(grad, bucket.weight, group["weight_decay"]).tensors
+                scale = 1.0
+        pull = pull_of(optimizer, bucket, facts.mean_square) if group.acts else 0.0
         if found is not None:
             pull = scalars.choose(facts.ok, pull, 0.0)
-        bucket.pull, pull = pull, scalars.host_number(capped(pull))
+        bucket.pull = pull
+        pull = min(pull, 1.0) if isinstance(pull, float) else scalars.host_number(capped(pull))
         if methods[box] is SGD:
             sgd(bucket, scale, pull, penalty, found)
         else:
             adam(bucket, scale, pull, penalty, found, isinstance(box, AMSGrad))
+
+
+def pull_of(optimizer: Optimizer, bucket: Bucket, mean_square: Number) -> Number:
+    """Return the pull of a uniform decay, one number before the clamp."""
+    group, facts = bucket.group, dict(bucket.group.undeclared)
+    if "mean_gain" in group.needs:
+        facts["mean_gain"] = partial(optimizer.mean_gain, bucket.state, group, mean_square)
+    step = Step(group["weight_decay"], group["lr"], group["peak_lr"], t=bucket.state["step"], **facts)
+    pull: Number = group["decay"].pull(step)
+    return pull
 
 
 def adam(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tensor | None, amsgrad: bool) -> None:
@@ -93,12 +101,11 @@ def adam(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Ten
     ratio = None if penalty else carried(pull, lr)
     rides = ratio is not None
     if not rides:
-        shrink(bucket.weight.tensors, pull)
+        shrink(bucket, pull)
     kernel: Any = torch._fused_adamw_ if rides else torch._fused_adam_
     slots = ("exp_avg", "exp_avg_sq", *(("max_exp_avg_sq",) if amsgrad else ()))
-    states = [bucket.slot(name).tensors for name in slots]
-    steps = bucket.slot("step").tensors
-    for weights, grads, *moments, counts in scaled(scale, bucket.weight.tensors, bucket.grad, *states, steps):
+    states = [bucket.tensors(name) for name in (*slots, "step")]
+    for weights, grads, *moments, counts in scaled(scale, bucket, *states):
         kernel(
             *(weights, grads, *moments, *([] if amsgrad else [[]]), counts),
             amsgrad=amsgrad,
@@ -129,18 +136,18 @@ def sgd(bucket: Bucket, scale: Number, pull: Number, penalty: float, found: Tens
     .. math:: m \leftarrow m + \beta_3 (g - \tfrac{1-\beta_1}{\beta_3} m), \qquad
               \theta \leftarrow \theta - \eta (m + \tfrac{\text{pull}}{\eta} \theta)
     """
-    group, weights, grads = bucket.group, bucket.weight.tensors, bucket.grad
+    group, weights = bucket.group, bucket.weight.tensors
     lr, momentum, dampening = group["lr"], group["momentum"], group["dampening"]
     first = bool(momentum) and "momentum_buffer" not in bucket.memory
     if first:
         for param, weight, memory in zip(bucket.params, weights, bucket.memories, strict=True):
             memory["momentum_buffer"] = like(param, torch.empty_like(weight))
-    buffers = [bucket.slot("momentum_buffer").tensors] if momentum else []
-    blocked = group["nesterov"] or first or penalty or not scalars.readable(grads.device)
+    buffers = [bucket.tensors("momentum_buffer")] if momentum else []
+    blocked = group["nesterov"] or first or penalty or not bucket.host
     ratio = 0.0 if blocked else carried(pull, lr) or 0.0
     if not ratio:
-        shrink(weights, pull)
-    for some, gradients, *buffer, _ in scaled(scale, weights, grads, *buffers, bucket.slot("step").tensors):
+        shrink(bucket, pull)
+    for some, gradients, *buffer, _ in scaled(scale, bucket, *buffers, bucket.tensors("step")):
         if ratio and momentum:
             taken = 1 - dampening
             sgd_kernel(buffer[0], gradients, [], lr=-taken, weight_decay=(momentum - 1) / taken)
@@ -189,19 +196,19 @@ def sgd_kernel(
 Lists = list[list[Tensor]]
 
 
-def scaled(scale: Number, weights: list[Tensor], grad: Bundle, *others: list[Tensor]) -> Iterator[Lists]:
+def scaled(scale: Number, bucket: Bucket, *others: list[Tensor]) -> Iterator[Lists]:
     """Yield weights, scaled gradients, states and, last, step counts: all at once, or a cacheful at a time.
 
     p.grad is never written, so a scaled gradient is a copy. On the CPU it is made in pieces that never leave the cache:
     reading the gradient once more would cost as much as a third of the kernel.
     """
-    plain = isinstance(scale, float) and scale == 1
-    if not scalars.readable(grad.device):
-        yield [weights, (grad if plain else grad * scale).tensors, *others]
-    elif plain:
-        yield [weights, grad.tensors, *others]
+    weights, grads = bucket.weight.tensors, bucket.grads
+    if isinstance(scale, float) and scale == 1:
+        yield [weights, grads, *others]
+    elif not bucket.host:
+        yield [weights, (Bundle(grads) * scale).tensors, *others]
     else:
-        for part in cachefuls([weights, grad.tensors, *others]):
+        for part in cachefuls([weights, grads, *others]):
             part[1] = (Bundle(part[1]) * scale).tensors
             yield part
 
@@ -233,9 +240,10 @@ def aligned(weight: Tensor, grad: Tensor) -> Tensor:
     return grad if grad.stride() == weight.stride() else torch.empty_like(weight, dtype=grad.dtype).copy_(grad)
 
 
-def shrink(weights: list[Tensor], pull: Number) -> None:
+def shrink(bucket: Bucket, pull: Number) -> None:
     """Multiply the weights by 1 − pull."""
-    if isinstance(pull, Tensor) or (pull != 0 and not scalars.readable(weights[0].device)):
+    weights = bucket.weight.tensors
+    if isinstance(pull, Tensor) or (pull != 0 and not bucket.host):
         Bundle(weights).mul_(1 - pull)
     elif pull != 0:  # θ ← θ − pull θ: half of the host's time
         sgd_kernel(weights, weights, [], lr=pull, weight_decay=0.0)

@@ -14,7 +14,6 @@ from weightdecay.decay import Number
 from weightdecay.engine.buckets import Plan, versions
 from weightdecay.optim import scalars
 from weightdecay.optim.base import Optimizer
-from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import working_dtype
 from weightdecay.optim.reference import gather, not_finite
 from weightdecay.optim.scalars import choose
@@ -93,7 +92,8 @@ class Account:
 
     def look(self, squares: Tensor, t: Tensor, spread: Spread, found: Tensor | None) -> Tensor:
         """Return :meth:`mine` summed over all processes, in one all-reduce."""
-        return spread.sum(self.mine(squares, t, found))
+        mine = self.mine(squares, t, found)
+        return mine if spread.group is None else spread.sum(mine)
 
     def mine(self, squares: Tensor, t: Tensor, found: Tensor | None) -> Tensor:
         """Return four numbers over this process's pieces: Σ of what v̂ keeps, Σ of what c = 1 adds, Σ‖g‖² and Σn.
@@ -181,7 +181,7 @@ class MeanSquare:
         self.memory = Account()
         self.norms = Norms()
         self._after: tuple[Tensor, bool | Tensor] | None = None
-        self._shares: tuple[int, Tensor, Tensor] | None = None
+        self._shares: tuple[tuple[int, int], Tensor, Tensor] | None = None
 
     def facts(
         self,
@@ -197,8 +197,7 @@ class MeanSquare:
         unscale = inverse(getattr(optimizer, "grad_scale", None))
         found = getattr(optimizer, "found_inf", None)
         found = None if found is None else found.reshape(())
-        host = scalars.readable(plan.device) and all(scalars.readable(b.counts.device) for b in plan.buckets)
-        coupled, clips = optimizer.coupled, optimizer.max_grad_norm is not None
+        host, coupled, clips = plan.host, optimizer.seen.coupled, optimizer.max_grad_norm is not None
         self._after = None
         if not (coupled or clips or optimizer.nonfinite == "raise"):
             self._drop()
@@ -206,7 +205,7 @@ class MeanSquare:
             return Facts(ok=bool(ok) if host else ok, scale=unscale)
         linear = coupled and optimizer.linear_in_squares and optimizer.moments is None and V in optimizer.state_names
         # Over the groups, not the members: every process must choose the same reduction, whatever gradients it holds.
-        if linear and not any(enters_gradient(reader.seen) for reader in optimizer.readers):
+        if linear and not optimizer.seen.enters:
             return self._linear(optimizer, plan, unscale, found, host)
         self._drop()
         return self._general(optimizer, plan, unscale, found, host, look_ahead, in_place)
@@ -241,19 +240,20 @@ class MeanSquare:
         look_ahead: Callable[[Number], Tensor | None],
         in_place: bool,
     ) -> Facts:
-        facts, device = Facts(scale=unscale), plan.device
+        facts, device, coupled = Facts(scale=unscale), plan.device, optimizer.seen.coupled
         ok = torch.ones((), dtype=torch.bool, device=device)
         # Made once for a plan: to bring numbers from the host to a device in every step would be to wait for it.
-        if self._shares is None or self._shares[0] != plan.stamp:
+        key = plan.stamp, optimizer.seen.changes
+        if self._shares is None or self._shares[0] != key:
             share = shares(plan)
-            averaged = [float(optimizer.averages(bucket.group)) for bucket in plan.buckets for _ in bucket.params]
-            self._shares = plan.stamp, share, elements(plan, share * share.new_tensor(averaged))
+            averaged = [float(bucket.group.averages) for bucket in plan.buckets for _ in bucket.params]
+            self._shares = key, share, elements(plan, share * share.new_tensor(averaged))
         _, share, count = self._shares
-        if in_place or optimizer.max_grad_norm is not None or not optimizer.coupled:
+        if in_place or optimizer.max_grad_norm is not None or not coupled:
             norm = optimizer.spread.sum(spoilt(torch.dot(self.norms.of(plan), share), found).reshape(1))[0] ** 0.5
             ok = torch.isfinite(norm)  # the same in every process, so that none waits for another below
             facts.scale = clip(optimizer, unscale, norm.item() if host else norm)
-        if optimizer.coupled and (not host or bool(ok)):
+        if coupled and (not host or bool(ok)):
             mine = look_ahead(facts.scale)
             mine = spoilt(torch.zeros_like(count) if mine is None else mine, found)
             total = optimizer.spread.sum(torch.stack([mine, count]))
@@ -350,23 +350,18 @@ def refuse_or_count(optimizer: Optimizer, facts: Facts) -> None:
     """Raise or count, as the optimizer wants it, where a gradient is not finite."""
     if optimizer.nonfinite == "raise":
         if not bool(facts.ok):
-            members = gather(optimizer, [reader.seen for reader in optimizer.readers])
+            members = gather(optimizer, optimizer.seen.groups)
             raise not_finite(optimizer, next((m for m in members if not optimizer.finite(m.grad)), None))
         facts.ok = True
     elif isinstance(facts.ok, Tensor):
         optimizer.count("skipped", ~facts.ok)
-    else:
-        optimizer.count("skipped", not facts.ok)
+    elif not facts.ok:
+        optimizer.count("skipped", True)
 
 
 def spoilt(total: Tensor, found: Tensor | None) -> Tensor:
     """Return the total, infinite where a GradScaler found an inf in this process: the sum tells it to the others."""
     return total if found is None else torch.where(found == 0, total, math.inf)
-
-
-def enters_gradient(group: Group) -> bool:
-    """Whether the group's decay changes the gradient that the moments see."""
-    return decays(group) and bool(group["decay"].enters_gradient)
 
 
 def inverse(scale: Tensor | None) -> Number:
@@ -397,7 +392,7 @@ class Norms:
 
     def of(self, plan: Plan) -> Tensor:
         """Return ‖g‖² of this process's piece of every tensor of the plan, in the order of the buckets, float64."""
-        grads = [grad for bucket in plan.buckets for grad in bucket.grad.tensors]
+        grads = [grad for bucket in plan.buckets for grad in bucket.grads]
         return self.squares(grads, plan.device, plan.stamp)
 
     def squares(self, grads: list[Tensor], device: torch.device, stamp: int) -> Tensor:
@@ -409,12 +404,12 @@ class Norms:
                 return self._squares(grads, device)
             except RuntimeError:  # another shape of as many elements, or another device: they do not join any more
                 self.stamp = -1
-        self._sort(grads)
+        self._sort(grads, device)
         self.stamp = stamp
         return self._squares(grads, device)
 
     def _squares(self, grads: list[Tensor], device: torch.device) -> Tensor:
-        if not self.alike or not scalars.readable(device):
+        if not self.alike:
             return squares(grads, device)
         parts = []
         if self.small:
@@ -426,8 +421,9 @@ class Norms:
         found = parts[0] if len(parts) == 1 else torch.cat(parts)
         return found if self.back is None else found[self.back]
 
-    def _sort(self, grads: Sequence[Tensor]) -> None:
-        self.alike = len({(grad.device, grad.dtype) for grad in grads}) == 1 and scalars.readable(grads[0].device)
+    def _sort(self, grads: Sequence[Tensor], device: torch.device) -> None:
+        one_kind = len({(grad.device, grad.dtype) for grad in grads}) == 1
+        self.alike = one_kind and scalars.readable(grads[0].device) and scalars.readable(device)
         sizes = [grad.numel() for grad in grads]
         # Those that differ in their first dimension only are joined as they are: ten times as fast as to flatten each.
         rows: dict[Any, list[int]] = {}

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from weightdecay.checks import FRACTION, POSITIVE, Ranges
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.adam import Adam
+from weightdecay.optim.adam import Adam, correction, inverse_power
 from weightdecay.optim.base import Params
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
-from weightdecay.optim.scalars import choose, clip, correction, inverse_power
+from weightdecay.optim.scalars import choose, clip
 
 
 class AdaBound(Adam):

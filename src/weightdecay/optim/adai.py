@@ -9,10 +9,10 @@ from torch import Tensor
 
 from weightdecay.checks import FRACTION, NON_NEGATIVE, POSITIVE, Interval, Ranges
 from weightdecay.decay import L2, Decay, Number
+from weightdecay.optim.adam import correction, inverse_power
 from weightdecay.optim.base import Optimizer, Params
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
-from weightdecay.optim.scalars import correction, inverse_power
 
 
 class Adai(Optimizer):

@@ -12,7 +12,19 @@ from weightdecay.decay import L2, Decay, Number
 from weightdecay.optim.base import Optimizer, Params
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
-from weightdecay.optim.scalars import correction, inverse_power
+
+
+def correction(beta: float, state: State) -> Number:
+    """1 − βᵗ, with the tensor's own step count."""
+    corrected: Number = 1 - beta ** state["step"]
+    return corrected
+
+
+def inverse_power(mean_square: Number, power: float) -> Number:
+    """v̄^(−power), and 0 for v̄ = 0: no gradient, no effective learning rate."""
+    if isinstance(mean_square, Tensor):
+        return torch.where(mean_square == 0, 0.0, mean_square**-power)
+    return 0.0 if mean_square == 0 else mean_square**-power
 
 
 class Adam(Optimizer):

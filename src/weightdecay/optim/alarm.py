@@ -34,7 +34,7 @@ class PullAlarm:
 
     def __init__(self) -> None:
         self.said = False
-        self.rows: dict[int, int] = {}  # by group: how many steps in a row have pulled too much
+        self.rows: dict[int, int] = {}  # by group: how many steps in a row have pulled too much; those with any
         self.steps = 0
         self.coming: tuple[list[int], Tensor, Any] | None = None
 
@@ -70,13 +70,16 @@ class PullAlarm:
             self.coming = [*pulls], host, event
 
     def _count(self, name: str, place: int, pull: float, of: Of) -> None:
-        row = self.rows[place] = self.rows.get(place, 0) + 1 if pull > LARGE else 0
+        if not pull > LARGE:
+            self.rows.pop(place, None)
+            return
+        row = self.rows[place] = self.rows.get(place, 0) + 1
         if row < STEPS or self.said:
             return
         group, decay = of(place)
         if not {"mean_gain", "gain"} & set(decay.needs):
             return  # what it takes stands in the options, as λ or ηλ
-        self.said = True
+        self.said, self.rows = True, {}
         warnings.warn(warning(name, place, pull, group, decay), StrongPullWarning, stacklevel=8)
 
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from operator import is_
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from weightdecay.checks import NON_NEGATIVE, POSITIVE, Ranges, check_mode, checked, flag, softly, whole
-from weightdecay.decay import Decay, Number, decay_of
+from weightdecay.decay import Number, decay_of
 from weightdecay.decay.base import checked_needs
 from weightdecay.decay.norms import warn_if_off
 from weightdecay.optim import checkpoint, scalars
-from weightdecay.optim.alarm import PullAlarm
-from weightdecay.optim.groups import Reader
+from weightdecay.optim.alarm import LARGE, PullAlarm
+from weightdecay.optim.groups import SeenGroups
 from weightdecay.optim.member import COMPENSATION, START, Group, State, decays
 from weightdecay.optim.options import Options, check_values, engine_of, list_options, refuse_unknown, with_defaults
 from weightdecay.optim.parameters import Held, check_parameters, low_precision
 from weightdecay.optim.reference import Runner, engines
 from weightdecay.optim.sharding import Claim, Spread, zero_group
-from weightdecay.optim.untraced import Untraced, untraced
+from weightdecay.optim.untraced import Untraced, hidden
 
 Params = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
 
@@ -153,7 +155,7 @@ class Optimizer(Untraced):
 
     def _forget(self) -> None:
         """Drop what is found again when it is next needed."""
-        self.readers: list[Reader] = []
+        self.seen = SeenGroups()
         self._runner = None
         self._spread: Spread | None = None
         self._mean_square: Number = math.nan
@@ -214,12 +216,10 @@ class Optimizer(Untraced):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        self._take_step()
+        (self._take_hidden_step if "torch._dynamo" in sys.modules else self._take_step)()
         return loss
 
-    @untraced
     def _take_step(self) -> None:
-        """Step, outside of a torch.compile around it: what a step finds once is not for a tracer to see."""
         try:
             if self._claim is not None and (self.coupled or self.max_grad_norm):
                 self._claim = None if self._claim.holds(type(self).__name__) else self._claim
@@ -229,6 +229,21 @@ class Optimizer(Untraced):
                 # torch's GradScaler takes them off after the step, which will not be; left, they would spoil the next.
                 vars(self).pop(name, None)
             raise
+
+    _take_hidden_step = hidden(_take_step)
+    """The same outside of a torch.compile around it: what a step finds once is not for a tracer to see."""
+
+    def see(self) -> SeenGroups:
+        """The groups as a step sees them, read anew only where somebody has written into one since."""
+        seen, groups = self.seen, self.param_groups
+        if seen.fixed and len(groups) == len(seen.written):
+            for group, (same, values) in zip(groups, seen.written, strict=True):
+                if group is not same or len(group) != len(values) or not all(map(is_, group.values(), values)):
+                    break
+            else:
+                return seen
+        seen.read(self)
+        return seen
 
     def describe(self, index: int) -> str:
         """Return what an error message calls the parameter of that index (the first is 1) in the model."""
@@ -242,15 +257,14 @@ class Optimizer(Untraced):
     def record(self, pulls: Mapping[int, Number], mean_square: Number) -> None:
         """Keep what a step did: the largest pull of each group, by its place, and v̄ where it was read."""
         self._pulls, self._mean_square = pulls, mean_square
-        self._alarm.look(type(self).__name__, pulls, self._group_and_decay)
+        if not self._alarm.rows and all(isinstance(pull, float) and pull <= LARGE for pull in pulls.values()):
+            return
+        groups = self.seen.groups
+        self._alarm.look(type(self).__name__, pulls, lambda place: (groups[place], groups[place]["decay"]))
         over: bool | Tensor = False
         for pull in pulls.values():
             over = over | (pull > 1)
         self.count("clamped", over)
-
-    def _group_and_decay(self, place: int) -> tuple[Group, Decay]:
-        seen = self.readers[place].seen
-        return seen, seen["decay"]
 
     @property
     def pulls(self) -> list[float]:

@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from weightdecay.optim import scalars
-from weightdecay.optim.member import Group
+from weightdecay.optim.member import Group, SeenGroup
 
 if TYPE_CHECKING:
     from weightdecay.optim.base import Optimizer
+
+
+class SeenGroups:
+    """The groups of one optimizer as its steps see them, and what follows from them for the whole model.
+
+    :meth:`Optimizer.see` asks in every step whether somebody has written into a group, and only then reads them anew.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[SeenGroup] = []
+        self.written: list[tuple[Group, list[Any]]] = []
+        """The very groups, and the very values in them."""
+        self.fixed = False
+        """Whether no value can change without being written into its group."""
+        self.changes = 0
+        """Rises whenever something was found that others must look at again."""
+        self.coupled = False
+        """Whether v̄ is read."""
+        self.enters = False
+        """Whether the moments see another gradient than the loss has."""
+        self.foreign = False
+        """Whether a decay that acts is not of this package, and may raise what no check foresees."""
+        self._readers: list[Reader] = []
+
+    def read(self, optimizer: Optimizer) -> None:
+        """Read the groups as they now are. Raises as :meth:`Reader.read`; then it raises in the next step too."""
+        self.written, known, groups = [], self._readers, optimizer.param_groups
+        if len(known) != len(groups) or not all(map(is_, (reader.group for reader in known), groups)):
+            by_group = {id(reader.group): reader for reader in known}
+            self._readers = [by_group.get(id(group)) or Reader(group) for group in groups]
+            self.changes += 1
+        for i, reader in enumerate(self._readers):
+            self.changes += reader.read(optimizer, f"group {i}")
+        self.groups = [reader.seen for reader in self._readers]
+        self.fixed = not any(reader.volatile for reader in self._readers)
+        self.coupled = any(group.couples for group in self.groups)
+        self.enters = any(group.enters for group in self.groups)
+        self.foreign = any(group.acts and not group.trusted for group in self.groups)
+        self.written = [(reader.group, reader.values) for reader in self._readers]
 
 
 class Reader:
@@ -24,48 +62,53 @@ class Reader:
 
     def __init__(self, group: Group) -> None:
         self.group = group
-        self.seen: Group = {}
+        self.seen = SeenGroup({})
+        self.values: list[Any] = []
+        """Those that are read."""
+        self.volatile: list[str] = []
+        """What can change without being written: tensors, lists, arrays."""
         self._names: list[str] = []
-        self._values: list[Any] = []
-        self._volatile: list[str] = []  # what can change without being written: tensors, lists, arrays
-        self.changes = 0
-        """How often something was found to have been written: others compare it to see whether they must look again."""
-        self.trusted = False
-        """Whether the decay is one of this package, which raises nothing once its group was checked."""
 
-    def read(self, optimizer: Optimizer, where: str) -> Group:
-        """Return the group's options. Raises: TypeError or ValueError, for what cannot be, naming it and the group."""
+    def read(self, optimizer: Optimizer, where: str) -> bool:
+        """Bring the options up to date; return whether others must look at them again.
+
+        Raises: TypeError or ValueError, for what cannot be, naming it and the group.
+        """
         group, values = self.group, list(self.group.values())
-        if len(values) != len(self._values) or not all(map(is_, values, self._values)):
+        if len(values) != len(self.values) or not all(map(is_, values, self.values)):
             self._check(optimizer, where)
-        elif self._volatile:
-            optimizer.check_written(group, self._volatile, where)
-            for name in self._volatile:
-                self.seen[name] = number(group[name])
-            self._ask_decay(where)
-        return self.seen
+            return True
+        if not self.volatile:
+            return False
+        before = self.seen.facts()
+        optimizer.check_written(group, self.volatile, where)
+        for name in self.volatile:
+            self.seen[name] = number(group[name])
+        self._follow(optimizer, where)
+        return before != self.seen.facts()
 
     def _check(self, optimizer: Optimizer, where: str) -> None:
-        group, before = self.group, dict(zip(self._names, self._values, strict=True))
+        group, before = self.group, dict(zip(self._names, self.values, strict=True))
         changed = {name for name, value in group.items() if name not in before or value is not before[name]}
-        changed.update(name for name in self._volatile if name in group)  # filled meanwhile
-        self._names, self._values = [], []  # if what follows raises, it will raise again
+        changed.update(name for name in self.volatile if name in group)  # filled meanwhile
+        self._names, self.values = [], []  # if what follows raises, it will raise again
         optimizer.check_written(group, changed, where)
         numbers = {*optimizer.ranges, "peak_lr"}
         for name in before.keys() - group.keys():
             self.seen.pop(name, None)
         for name in changed:
             self.seen[name] = number(group[name]) if name in numbers else group[name]
-        self._volatile = [name for name in numbers if volatile(group[name])]
-        self._ask_decay(where)
+        self.volatile = [name for name in numbers if volatile(group[name])]
+        self._follow(optimizer, where)
         if "decay" in changed:
-            self.trusted = ours(self.seen["decay"])
-        self._names, self._values = list(group), list(group.values())
-        self.changes += 1
+            self.seen.trusted = ours(self.seen["decay"])
+        self._names, self.values = list(group), list(group.values())
 
-    def _ask_decay(self, where: str) -> None:
+    def _follow(self, optimizer: Optimizer, where: str) -> None:
+        """Ask the decay, and note what follows from the options."""
         if not scalars.on_accelerator(self.seen["lr"]):
             self.seen["decay"].check(self.seen, where)
+        self.seen.note(optimizer)
 
 
 def ours(decay: Any) -> bool:
@@ -92,15 +135,6 @@ def number(value: Any) -> Any:
     return float(value)
 
 
-def readers(optimizer: Optimizer) -> Iterator[tuple[int, Reader]]:
-    """Yield the reader of every group as the groups now are, each with its place."""
-    known, groups = optimizer.readers, optimizer.param_groups
-    if len(known) != len(groups) or not all(map(is_, (reader.group for reader in known), groups)):
-        by_group = {id(reader.group): reader for reader in known}
-        known[:] = [by_group.get(id(group)) or Reader(group) for group in groups]
-    return enumerate(known)
-
-
-def read_groups(optimizer: Optimizer) -> list[Group]:
-    """Return the options of every group."""
-    return [reader.read(optimizer, f"group {i}") for i, reader in readers(optimizer)]
+def read_groups(optimizer: Optimizer) -> list[SeenGroup]:
+    """Return every group as a step sees it."""
+    return optimizer.see().groups

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from weightdecay.checks import Interval, Ranges
 from weightdecay.decay import L2, Decay, Number
-from weightdecay.optim.adam import AMSGrad
+from weightdecay.optim.adam import AMSGrad, correction, inverse_power
 from weightdecay.optim.base import Params
 from weightdecay.optim.member import Group, State
 from weightdecay.optim.options import Options
-from weightdecay.optim.scalars import correction, inverse_power
 
 
 class Padam(AMSGrad):

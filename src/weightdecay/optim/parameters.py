@@ -13,8 +13,17 @@ from weightdecay.checks import slip
 
 LOW = (torch.float16, torch.bfloat16)
 ACCEPTED = (*LOW, torch.float32, torch.float64, torch.complex64, torch.complex128)
-WORKING = {dtype: torch.promote_types(dtype.to_real(), torch.float32) for dtype in ACCEPTED}
-"""The type that each is worked on in: a step asks several times for every tensor."""
+
+
+class Working(dict[torch.dtype, torch.dtype]):
+    """The real type of moments, update and decay of a weight: float32 for 16-bit weights, else the weight's own."""
+
+    def __missing__(self, dtype: torch.dtype) -> torch.dtype:
+        return torch.promote_types(dtype.to_real(), torch.float32)
+
+
+WORKING = Working({dtype: Working()[dtype] for dtype in ACCEPTED})
+"""A table, as a step asks it for every tensor."""
 
 
 def low_precision(weight: Tensor) -> bool:
@@ -23,9 +32,8 @@ def low_precision(weight: Tensor) -> bool:
 
 
 def working_dtype(weight: Tensor) -> torch.dtype:
-    """Return the real type of moments, update and decay: float32 for 16-bit weights, else the weight's own."""
-    dtype = weight.dtype
-    return WORKING.get(dtype) or torch.promote_types(dtype.to_real(), torch.float32)
+    """Return the type that the weight is worked on in."""
+    return WORKING[weight.dtype]
 
 
 class Held:

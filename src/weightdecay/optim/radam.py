@@ -7,9 +7,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from weightdecay.decay import Number
-from weightdecay.optim.adam import Adam
+from weightdecay.optim.adam import Adam, correction, inverse_power
 from weightdecay.optim.member import Group, State
-from weightdecay.optim.scalars import choose, clip, correction, inverse_power
+from weightdecay.optim.scalars import choose, clip
 
 
 class RAdam(Adam):

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import math
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from weightdecay.decay import Decay, Number, Step
+from weightdecay.decay import Number, Step
 from weightdecay.optim import scalars
 from weightdecay.optim.blocks import is_packed
-from weightdecay.optim.groups import read_groups
 from weightdecay.optim.member import (
     COMPENSATION,
     START,
     Group,
     Member,
-    decays,
+    SeenGroup,
     kept,
     kept_dtype,
     member,
     one_number,
     start_of,
 )
-from weightdecay.optim.parameters import low_precision
+from weightdecay.optim.parameters import LOW, low_precision
 from weightdecay.optim.scalars import capped
 from weightdecay.optim.sharding import like, piece
 
@@ -70,19 +69,21 @@ class Reference(Runner):
 
     def step(self, optimizer: Optimizer) -> None:
         """Take one step."""
-        members = gather(optimizer, read_groups(optimizer))
-        try_decays(optimizer)
+        seen = optimizer.see()
+        members = gather(optimizer, seen.groups)
+        if seen.foreign:
+            try_decays(optimizer)
         scale = clipping(optimizer, members)
         if scale is None:
             return
         for m in members:
             init_state(optimizer, m)
         for m in members:
-            m.memory["step"] = m.memory["step"] + 1  # not in place: an engine may keep many counts in one memory
-            m.load_state(float(m.memory["step"]), optimizer.state_names)
+            m.memory["step"] = step = m.memory["step"] + 1  # not in place: an engine may keep many counts in one memory
+            m.load_state(float(step), optimizer.state_names)
             update_moments(optimizer, m, scale)
         # Before any weight moves: the mean is over the model as it stood when the gradients were taken.
-        mean_square = model_mean_square(optimizer, members) if optimizer.coupled else math.nan
+        mean_square = model_mean_square(optimizer, members) if seen.coupled else math.nan
         pulls: dict[int, float] = {}
         for m in members:
             pull = float(apply_update(optimizer, m, mean_square))
@@ -97,16 +98,16 @@ class Reference(Runner):
 
 def clipping(optimizer: Optimizer, members: list[Member]) -> float | None:
     """Return what the gradients are multiplied by; None where the step is left out for a gradient not finite."""
-    most = optimizer.max_grad_norm
-    if not (optimizer.coupled or most or optimizer.nonfinite == "raise"):
+    most, spread = optimizer.max_grad_norm, optimizer.spread
+    if not (optimizer.seen.coupled or most or optimizer.nonfinite == "raise"):
         return 1.0
     bad = next((m for m in members if not optimizer.finite(m.grad)), None)
-    square = 0.0
+    spoilt, square = float(bad is not None), 0.0
     if most is not None and bad is None:
-        square = sum(m.grad.double().square().sum().item() / optimizer.spread.copies(m.param) for m in members)
-    mine = torch.tensor([float(bad is not None), square], dtype=torch.float64, device="cpu")
-    bad_processes, square = optimizer.spread.sum(mine).tolist()
-    if bad_processes:
+        square = sum(m.grad.double().square().sum().item() / spread.copies(m.param) for m in members)
+    if spread.group is not None:
+        spoilt, square = spread.sum(torch.tensor([spoilt, square], dtype=torch.float64, device="cpu")).tolist()
+    if spoilt:
         if optimizer.nonfinite == "raise":
             raise not_finite(optimizer, bad)
         optimizer.count("skipped", True)
@@ -120,16 +121,16 @@ def clipping(optimizer: Optimizer, members: list[Member]) -> float | None:
 # ---------------------------------------------------------------- the parts of a step
 
 
-def gather(optimizer: Optimizer, groups: list[Group]) -> list[Member]:
+def gather(optimizer: Optimizer, groups: list[SeenGroup]) -> list[Member]:
     """Return the tensors that have a gradient; refuse what the step could not do, before anything moves."""
-    members, index = [], 0
+    members, index, state = [], 0, optimizer.state
     for place, (group, seen) in enumerate(zip(optimizer.param_groups, groups, strict=True)):
         for param in group["params"]:
             index += 1
             grad = param.grad
             if grad is None:
                 continue
-            if type(grad).__name__ == "FakeTensor":
+            if type(grad) is not Tensor and type(grad).__name__ == "FakeTensor":
                 raise NotImplementedError(
                     "the gradients are fake tensors, which hold no numbers, and a step reads some (t, v̄, whether "
                     "all is finite). Plan memory with torch.optim's class of the same method: its state is as large."
@@ -140,18 +141,16 @@ def gather(optimizer: Optimizer, groups: list[Group]) -> list[Member]:
                     "moments and the mean over the model need every element. Use sparse=False in the layer, or "
                     "torch.optim.SparseAdam."
                 )
-            members.append(member(index, param, grad, optimizer.state[param], seen, place))
+            members.append(member(index, param, grad, state[param], seen, place))
     return members
 
 
 def try_decays(optimizer: Optimizer) -> None:
     """Ask every decay that is not ours on a copy of the smallest tensor of its group: if it raises, nothing moves."""
-    for place, reader in enumerate(optimizer.readers):
-        if reader.trusted or not decays(reader.seen):
+    for place, group in enumerate(optimizer.seen.groups):
+        if group.trusted or not group.acts:
             continue
-        live = [
-            p for p in reader.group["params"] if p.grad is not None and p.grad.layout == torch.strided and p.numel()
-        ]
+        live = [p for p in group["params"] if p.grad is not None and p.grad.layout == torch.strided and p.numel()]
         if not live:
             continue
         param = min(live, key=Tensor.numel)
@@ -159,7 +158,7 @@ def try_decays(optimizer: Optimizer) -> None:
             name: value.clone() if isinstance(value, Tensor) else value
             for name, value in optimizer.state.get(param, {}).items()
         }
-        copy = member(0, param, param.grad, memory, reader.seen, place)
+        copy = member(0, param, param.grad, memory, group, place)
         copy.weight, copy.grad = copy.weight.clone(), copy.grad.clone()
         init_state(optimizer, copy)
         t = float(copy.memory["step"]) + 1 if scalars.readable(copy.memory["step"].device) else 1.0
@@ -172,7 +171,7 @@ def init_state(optimizer: Optimizer, m: Member) -> None:
     """Give a parameter that meets its first gradient its state; bring a state that is there into the right form."""
     if "step" in m.memory:
         _fit(optimizer, m)
-        if START in m.group["decay"].needs and START not in m.memory:  # a checkpoint or another decay had none
+        if START in m.group.needs and START not in m.memory:  # a checkpoint or another decay had none
             m.memory[START] = kept(START, m.weight, m.param, m.weight, optimizer.moments, m.group["decay"])
         return
     for name in optimizer.state_names:
@@ -183,7 +182,7 @@ def init_state(optimizer: Optimizer, m: Member) -> None:
         optimizer.state_names += tuple(undeclared)
     if optimizer.rounding == "compensated" and low_precision(m.weight):
         m.state[COMPENSATION] = torch.zeros_like(m.weight, dtype=m.dtype)
-    if START in m.group["decay"].needs:
+    if START in m.group.needs:
         m.state[START] = m.weight.to(m.dtype, copy=True)
     m.store_state(optimizer.moments, optimizer.seed)
 
@@ -193,8 +192,12 @@ def _fit(optimizer: Optimizer, m: Member) -> None:
     if not isinstance(m.memory["step"], Tensor):  # somebody wrote a number
         m.memory["step"] = torch.tensor(float(m.memory["step"]), device="cpu")
     weight, worked = m.weight, m.dtype
+    moments = optimizer.moments if optimizer.moments and weight.dim() else worked
     for name in optimizer.state_names:
         if (there := m.memory.get(name)) is None:
+            continue
+        alike = there.dtype is moments and there.shape == weight.shape and there.stride() == weight.stride()
+        if alike and m.bare and there.device == weight.device and name not in (START, COMPENSATION):
             continue
         mine, dtype = piece(there), kept_dtype(name, weight, optimizer.moments, m.group["decay"])
         if name == START and (dtype == torch.int8) != is_packed(mine, weight):
@@ -215,7 +218,7 @@ def update_moments(optimizer: Optimizer, m: Member, scale: Number) -> None:
     """Let decay and moments see the gradient: g ← scale · g, coupled with the weight where the decay does that."""
     if not (isinstance(scale, float) and scale == 1):
         m.grad = m.grad * scale
-    if decays(m.group) and m.group["decay"].enters_gradient:
+    if m.group.enters:
         m.grad = m.group["decay"].couple(m.grad, m.weight.to(m.dtype), m.group["weight_decay"])
     optimizer.observe(m.state, m.grad, m.group)
 
@@ -227,13 +230,15 @@ def apply_update(optimizer: Optimizer, m: Member, mean_square: Number) -> Number
     """
     # The direction once, for the decay to look at and for the weight to take: some boxes move their state on the way.
     move = optimizer.displacement(m.state, m.grad, m.group, mean_square)
-    decay = m.group["decay"]
-    step = step_of(optimizer, m, mean_square, move) if decays(m.group) else None
-    pull = 0.0 if step is None else decay.pull(step)
-    plain = step is None or decay.plain
-    if plain and not low_precision(m.weight):
-        if not (isinstance(pull, float) and pull == 0):
+    decay, acts = m.group["decay"], m.group.acts
+    step = step_of(optimizer, m, mean_square, move) if acts else None
+    pull = decay.pull(step) if acts else 0.0
+    plain = not acts or m.group.plain
+    if plain and m.weight.dtype not in LOW:
+        if not isinstance(pull, float) or pull > 1:
             m.weight.mul_(1 - capped(pull))
+        elif pull != 0:
+            m.weight.mul_(1 - pull)
         m.weight.sub_(move)
         return largest(pull)
     old = m.whole_weight()
@@ -247,43 +252,25 @@ def apply_update(optimizer: Optimizer, m: Member, mean_square: Number) -> Number
     return largest(pull)
 
 
-def pull_of(optimizer: Optimizer, m: Member, mean_square: Number) -> Number:
-    """Return the pull, before the clamp, of a decay that is one number per tensor."""
-    if not decays(m.group):
-        return 0.0
-    pull: Number = m.group["decay"].pull(step_of(optimizer, m, mean_square, None))
-    return pull
-
-
 def step_of(optimizer: Optimizer, m: Member, mean_square: Number, move: Tensor | None) -> Step:
     """Return what the decay of this tensor may know of the step; ``move`` is η_t u_t."""
-    group = m.group
-    fact = functools.partial(fact_of, group["decay"], group["decay"].needs)
-    return Step(
-        strength=group["weight_decay"],
-        lr=group["lr"],
-        peak_lr=group["peak_lr"],
-        mean_gain=fact("mean_gain", optimizer.mean_gain, m.state, group, mean_square),
-        gain=fact("gain", optimizer.gain, m.state, group),
-        t=m.state["step"],
-        update=fact("update", direction_of, move, group["lr"]),
-        weight=fact("weight", m.whole_weight),
-        grad=fact("grad", getattr, m, "grad"),
-        start=fact("start", m.state.get, START),
-        norms=fact("norms", m.norms),
-    )
-
-
-def fact_of(decay: Decay, needs: Set[str], name: str, of: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
-    """Return what answers a decay that asks for a fact of the step: ``of(*arguments)``, where its needs name it."""
-    return functools.partial(of, *arguments) if name in needs else functools.partial(_undeclared, decay, name)
-
-
-def _undeclared(decay: Any, name: str, *_: Any) -> Any:
-    raise TypeError(
-        f"{decay!r} asks for step.{name}(), but its needs are {sorted(decay.needs)}. Write "
-        f"needs = frozenset({sorted({*decay.needs, name})}) into its class."
-    )
+    group, facts = m.group, dict(m.group.undeclared)
+    for name in group.needs:
+        if name == "mean_gain":
+            facts[name] = partial(optimizer.mean_gain, m.state, group, mean_square)
+        elif name == "gain":
+            facts[name] = partial(optimizer.gain, m.state, group)
+        elif name == "update":
+            facts[name] = partial(direction_of, move, group["lr"])
+        elif name == "weight":
+            facts[name] = m.whole_weight
+        elif name == "grad":
+            facts[name] = partial(getattr, m, "grad")
+        elif name == "start":
+            facts[name] = partial(m.state.get, START)
+        elif name == "norms":
+            facts[name] = m.norms
+    return Step(group["weight_decay"], group["lr"], group["peak_lr"], t=m.state["step"], **facts)
 
 
 def direction_of(move: Any, lr: Number) -> Any:
@@ -304,14 +291,14 @@ def largest(pull: Any) -> Number:
 
 def model_mean_square(optimizer: Optimizer, members: list[Member]) -> float:
     r"""Return :math:`\bar v = \sum \hat v / n` over every element of the model that has a gradient."""
-    members = [m for m in members if optimizer.averages(m.group)]
-    copies = [optimizer.spread.copies(m.param) for m in members]
-    total = sum(
-        optimizer.second_moment(m.state, m.group).sum().item() / k for m, k in zip(members, copies, strict=True)
-    )
-    count = sum(m.weight.numel() / k for m, k in zip(members, copies, strict=True))
-    mine = torch.tensor([total, count], dtype=torch.float64, device="cpu")
-    total, count = optimizer.spread.sum(mine).tolist()
+    spread, total, count = optimizer.spread, 0.0, 0.0
+    for m in members:
+        if m.group.averages:
+            copies = 1 if spread.group is None else spread.copies(m.param)
+            total += optimizer.second_moment(m.state, m.group).sum().item() / copies
+            count += m.weight.numel() / copies
+    if spread.group is not None:
+        total, count = spread.sum(torch.tensor([total, count], dtype=torch.float64, device="cpu")).tolist()
     return total / count if count else 0.0
 
 

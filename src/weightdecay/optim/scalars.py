@@ -43,16 +43,3 @@ def clip(value: Number, low: Number, high: Number) -> Number:
 def capped(pull: Any) -> Any:
     """Return the pull, at most 1: more would carry a weight past what it is pulled towards."""
     return min(float(pull), 1.0) if isinstance(pull, (int, float)) else pull.clamp(max=1)
-
-
-def inverse_power(mean_square: Number, power: float) -> Number:
-    """v̄^(−power), and 0 for v̄ = 0: no gradient, no effective learning rate."""
-    if isinstance(mean_square, Tensor):
-        return torch.where(mean_square == 0, 0.0, mean_square**-power)
-    return 0.0 if mean_square == 0 else mean_square**-power
-
-
-def correction(beta: float, state: dict[str, Any]) -> Number:
-    """1 − βᵗ, with the tensor's own step count."""
-    corrected: Number = 1 - beta ** state["step"]
-    return corrected

@@ -20,14 +20,19 @@ def untraced(method: Callable[P, R]) -> Callable[P, R]:
     torch marks such methods at their first call, and imports its compiler for that: as much again as torch itself, in
     every process that has an optimizer. A process that has not imported it compiles nothing.
     """
-    plain = inspect.unwrap(method)
-    marked: Callable[P, R] = torch._disable_dynamo(plain)  # type: ignore[attr-defined]
+    plain, marked = inspect.unwrap(method), hidden(method)
 
     @functools.wraps(plain)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         return (marked if "torch._dynamo" in sys.modules else plain)(*args, **kwargs)
 
     return call
+
+
+def hidden(method: Callable[P, R]) -> Callable[P, R]:
+    """Return the method for a process that has imported the compiler: it never looks into it."""
+    marked: Callable[P, R] = torch._disable_dynamo(inspect.unwrap(method))  # type: ignore[attr-defined]
+    return marked
 
 
 class Untraced(torch.optim.Optimizer):
