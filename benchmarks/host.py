@@ -3,6 +3,7 @@
     python benchmarks/host.py                          all rows
     python benchmarks/host.py --tensors 300 --rows torch
     python benchmarks/host.py --before ../old/src      the reference step against that of another checkout
+    python benchmarks/host.py --rows attach --busy     on a machine that other programs use too: the time of the thread
     python benchmarks/host.py --profile                where the time of a step of AdamS goes
 
 Each row alternates two optimizers in one process and prints medians and the median ratio. On a GPU a step is over when
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from profile_step import profile
 from results import HEADER, Row, machine
 from shapes import NETWORKS, Shape, parameters
-from timing import Step, host, medians, side_by_side
+from timing import Step, busy, host, medians, side_by_side
 
 import weightdecay as wd
 
@@ -38,6 +39,7 @@ MOMENTUM = ("sgds", "sgdw", "sgd", "heavyball", "tensorflowsgd")
 
 Params = list[torch.nn.Parameter]
 Build = Callable[[Params], torch.optim.Optimizer]
+Clock = Callable[[Step, str], float]
 
 
 def fused_adamw(params: Params) -> torch.optim.Optimizer:
@@ -99,12 +101,16 @@ AGAINST_TORCH: dict[str, tuple[Build, str, Build, float]] = {
 """What → (how it is built, the name of the other, how that is built, the ratio to reach)."""
 
 
-def against_torch(device: str, tensors: int, form: str, rounds: int) -> Iterator[Row]:
-    """Yield our classes beside torch's fastest."""
+def against_torch(
+    device: str, tensors: int, form: str, rounds: int, clock: Clock = host, only: str = ""
+) -> Iterator[Row]:
+    """Yield our classes beside torch's fastest; ``only`` those whose name begins so."""
     shapes = [SHAPES[form]] * tensors
     for what, (ours, other, theirs, goal) in AGAINST_TORCH.items():
+        if not what.startswith(only):
+            continue
         steps = (build(parameters(shapes, device)).step for build in (ours, theirs))
-        timed = side_by_side(*steps, device, rounds, host)
+        timed = side_by_side(*steps, device, rounds, clock)
         label = f"host, {device}, {tensors:,} tensors of {form}"
         yield Row(label, what, timed.ours, "ms", other, timed.theirs, timed.ratio, goal)
 
@@ -204,7 +210,8 @@ def loaded() -> dict[str, object]:
     return {name: module for name, module in sys.modules.items() if name.split(".")[0] == "weightdecay"}
 
 
-ROWS = ("torch", "reference", "many", "construction")
+ROWS = ("torch", "attach", "reference", "many", "construction")
+"""Those of attach are among those of torch; by themselves they are for who works on attach."""
 
 
 def measure(
@@ -215,13 +222,14 @@ def measure(
     groups: Sequence[int] = (750, 1500, 3000),
     most: int = 10_000,
     forms: Sequence[str] = tuple(SHAPES),
+    clock: Clock = host,
 ) -> Iterator[Row]:
-    """Yield all rows; ``most`` is the number of tensors of the rows about very many."""
+    """Yield all rows; ``most`` is the number of tensors of the rows about very many, ``clock`` of those with torch."""
     few = max(2, rounds // 10)
-    if "torch" in rows:
+    if "torch" in rows or "attach" in rows:
         for form in forms:
             for count in tensors:
-                yield from against_torch(device, count, form, rounds)
+                yield from against_torch(device, count, form, rounds, clock, "" if "torch" in rows else "attach")
     if "reference" in rows:
         yield from against_reference(device, tensors[0], forms[0], max(2, rounds // 3))
     if "many" in rows:
@@ -241,6 +249,9 @@ def main() -> None:
     parser.add_argument("--groups", nargs="+", type=int, default=(750, 1500, 3000))
     parser.add_argument("--most", type=int, default=10_000, help="tensors of the rows of very many")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--busy", action="store_true", help="rows torch and attach: the thread's own time, not that of the clock"
+    )
     parser.add_argument("--before", type=Path, help="the folder src of another checkout: only the reference steps")
     parser.add_argument("--profile", action="store_true", help="only the functions that take most of a step of AdamS")
     asked = parser.parse_args()
@@ -253,8 +264,9 @@ def main() -> None:
     if asked.before:
         rows = before(asked.before, asked.device, asked.tensors, asked.rounds)
     else:
+        forms, clock = asked.forms, busy if asked.busy else host
         rows = measure(
-            asked.device, asked.tensors, asked.rounds, asked.rows, asked.groups, asked.most, forms=asked.forms
+            asked.device, asked.tensors, asked.rounds, asked.rows, asked.groups, asked.most, forms=forms, clock=clock
         )
     for row in rows:
         print(row.line(), flush=True)

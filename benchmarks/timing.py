@@ -38,6 +38,16 @@ def host(step: Step, device: str) -> float:
     return spent
 
 
+def busy(step: Step, device: str) -> float:
+    """Return the milliseconds that this thread computed, without those in which other programs had its core."""
+    wait(device)
+    start = time.thread_time()
+    step()
+    spent = 1e3 * (time.thread_time() - start)
+    wait(device)
+    return spent
+
+
 def side_by_side(
     ours: Step, theirs: Step, device: str, rounds: int, clock: Callable[[Step, str], float] = once, warm: int = 3
 ) -> Timed:

@@ -18,10 +18,11 @@ from weightdecay.attaching.options import Options
 from weightdecay.attaching.refusals import Undeclared, refuse_scaled, refuse_sparse
 from weightdecay.attaching.squares import Squares
 from weightdecay.attaching.taken import Taken
+from weightdecay.attaching.tally import Four
 from weightdecay.decay import Number, Step
 from weightdecay.engine.buckets import versions
 from weightdecay.optim import scalars
-from weightdecay.optim.alarm import PullAlarm
+from weightdecay.optim.alarm import LARGE, PullAlarm
 from weightdecay.optim.member import Group, decays
 from weightdecay.optim.parameters import low_precision
 from weightdecay.optim.reference import largest
@@ -29,8 +30,7 @@ from weightdecay.optim.scalars import clip
 from weightdecay.optim.sharding import Spread
 
 UNDECLARED: Any = Undeclared()
-SMALL = 1 << 14
-"""Elements of a tensor up to which the host's time of a call counts for more than that of the memory."""
+NO_COUNTS = torch.empty(0, device="cpu")
 Facts = Callable[[Tensor | None, bool], tuple[Number, bool | Tensor]]
 """From a GradScaler's finding, and whether numbers may be read: v̄, and whether all is well."""
 
@@ -86,9 +86,9 @@ class Action:
 
     # ---------------------------------------------------------------- v̄
 
-    def measure(self, optimizer: torch.optim.Optimizer, spread: Spread, found: Tensor | None, shared: bool) -> Tensor:
+    def measure(self, optimizer: torch.optim.Optimizer, spread: Spread, found: Tensor | None, shared: bool) -> Four:
         """Return what this optimizer adds to v̄; where others share it, note which gradients were seen."""
-        lineup, reader = self.lineup, self.groups.reader()
+        lineup, reader = self.lineup, self.groups.reader
         assert reader is not None
         grads = lineup.follow(optimizer) if self._grads is None else self._grads
         refuse_scaled(optimizer, reader.decay)
@@ -115,7 +115,7 @@ class Action:
     def before(self, optimizer: torch.optim.Optimizer, alone: Callable[[], bool], facts: Facts) -> None:
         """Shrink the weights, or let the pull ride in the optimizer's kernel, and hide λ."""
         lineup, groups = self.lineup, self.groups
-        grads = lineup.follow(optimizer, groups.reads_mean_square)
+        grads = lineup.follow(optimizer, groups.reads_gradients)
         if not lineup.live and (not groups.reads_mean_square or alone()):
             return
         host = scalars.readable(lineup.device)
@@ -125,32 +125,30 @@ class Action:
         for place, (options, members) in enumerate(zip(groups.options, lineup.groups, strict=True)):
             if options.peak_lr is None:
                 options.begin()
-            if not options.decay.uniform:
+            if options.uniform:
+                pull = self._pull(optimizer, options, mean_square, members) if members.stop > members.start else 0.0
+                pull, over = clamp(scalars.choose(ok, pull, 0.0))
+            else:
                 pull, over = self._move(optimizer, place, mean_square, ok, grads)
-                pulls.append(pull)
-                clamped = clamped | over
-                continue
-            pull = self._pull(optimizer, options, mean_square, members) if members.stop > members.start else 0.0
-            pull = scalars.choose(ok, pull, 0.0)
-            over = (pull < 0) | (pull > 1)
-            clamped = clamped | (over.any() if isinstance(over, Tensor) else over)
-            pulls.append(clip(pull, 0.0, 1.0))
+            pulls.append(pull)
+            clamped = clamped | over
         self._record(optimizer, pulls, ok, clamped)
-        for options, members, pull in zip(groups.options, lineup.groups, pulls, strict=True):
-            if not options.decay.uniform:
+        for options, members, pull, large in zip(groups.options, lineup.groups, pulls, lineup.large, strict=True):
+            if not options.uniform:
                 self.cover.hide(options.group, 0.0)
                 continue
             carried = _carried(optimizer, options.seen, pull, host)
             self.cover.hide(options.group, carried or 0.0)
             if carried is None:
-                shrink(lineup.weights(members), pull, bool(options.group.get("fused")))
+                shrink(lineup.weights(members), pull, large, steps_by_kernel(optimizer, options.group))
 
-    @torch.no_grad()
     def after(self, optimizer: torch.optim.Optimizer) -> None:
         """Finish what has waited for the step, and remember what it did. Not before: a step that raises is none."""
         if self.moves.waiting or self.moves.starts:
             by_place: dict[int, list[Moved]] = {}
-            for one in self.moves.after(optimizer):
+            with torch.no_grad():
+                done = self.moves.after(optimizer)
+            for one in done:
                 by_place.setdefault(one.place, []).append(one)
             for place, some in by_place.items():
                 self.pulls[place], over = together(some)
@@ -160,7 +158,7 @@ class Action:
 
     def forget(self) -> None:
         """Forget a step that was not taken."""
-        self.squares.after = None
+        self.squares.account.forget_step()
         self.moves.forget()
         self.taken.forget()
 
@@ -188,7 +186,7 @@ class Action:
         lineup, found = self.lineup, getattr(optimizer, "found_inf", None)
         if found is not None:
             found = torch.as_tensor(found, device=lineup.device).reshape(())
-        reader = self.groups.reader()
+        reader = self.groups.reader
         if reader is None:
             ok = True if found is None else found == 0
             return math.nan, bool(ok) if host else ok
@@ -198,7 +196,7 @@ class Action:
             self.mean_square, well = facts(found, host)
         finally:
             self._grads = None  # no gradient is kept
-        self.squares.note(well, found)
+        self.squares.account.note(well, found)
         return self.mean_square, well
 
     def _record(
@@ -206,8 +204,9 @@ class Action:
     ) -> None:
         """Keep what the step does: the pull of each group, and the counts. Once a step."""
         self.pulls = pulls
-        largest_of = {place: largest(pull) for place, pull in enumerate(pulls)}
-        self.alarm.look(type(optimizer).__name__, largest_of, self.groups.of)
+        if any(self.alarm.rows.values()) or not all(isinstance(pull, float) and pull <= LARGE for pull in pulls):
+            largest_of = {place: largest(pull) for place, pull in enumerate(pulls)}
+            self.alarm.look(type(optimizer).__name__, largest_of, self.groups.of)
         self._count("skipped", ~ok if isinstance(ok, Tensor) else not ok)
         self._count("clamped", clamped)
 
@@ -235,7 +234,8 @@ class Action:
     def _mean_gain(self, options: Options, mean_square: Number, members: slice) -> Number:
         if options.gain is None or "mean_gain" not in options.decay.needs:
             raise TypeError(f"{options.decay!r} asks for the gain, but its needs do not name mean_gain.")
-        return options.gain.of(options.seen, mean_square, self.squares.steps_after(members))
+        counts = self.squares.account.steps_after(members) if options.gain.reads_t else NO_COUNTS
+        return options.gain.of(options.seen, mean_square, counts)
 
     def _gain_of_one(self, options: Options, mean_square: Number, i: int) -> Number:
         gain = self._mean_gain(options, mean_square, slice(i, i + 1))
@@ -256,6 +256,14 @@ class Action:
 
 def _same(seen: Sequence[Any], grads: Sequence[Any]) -> bool:
     return len(seen) == len(grads) and all(ref() is grad for ref, grad in zip(seen, grads, strict=True))
+
+
+def clamp(pull: Number) -> tuple[Number, bool | Tensor]:
+    """Return the pull, or one per tensor, within [0, 1], and whether it was outside."""
+    if isinstance(pull, float) and 0 <= pull <= 1:
+        return pull, False
+    over = (pull < 0) | (pull > 1)
+    return clip(pull, 0.0, 1.0), over.any() if isinstance(over, Tensor) else over
 
 
 def _carried(optimizer: torch.optim.Optimizer, group: Group, pull: Number, host: bool) -> float | None:
@@ -281,14 +289,19 @@ def together(some: list[Moved]) -> tuple[Number, bool | Tensor]:
     return max(pulls, default=0.0), over
 
 
-def shrink(weights: Sequence[Tensor], pull: Number, fused: bool = False) -> None:
-    """θ ← (1 − pull) θ; a vector holds one pull per tensor. ``fused``: the optimizer's own step is such a kernel."""
+def steps_by_kernel(optimizer: torch.optim.Optimizer, group: Group) -> bool:
+    """Whether the step itself is one of torch's fused kernels, which walk through memory without a look at strides."""
+    return bool(group.get("fused")) and type(optimizer) in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+
+
+def shrink(weights: list[Tensor], pull: Number, large: bool, by_kernel: bool) -> None:
+    """θ ← (1 − pull) θ; a vector holds one pull per tensor."""
     if not isinstance(pull, Tensor):
         if pull != 0:
-            _shrink_by(list(weights), pull, fused)
+            _shrink_by(weights, pull, large, by_kernel)
     elif pull.dim():
         for weight, one in zip(weights, pull.unbind(), strict=True):
-            shrink([weight], scalars.host_number(one))
+            shrink([weight], scalars.host_number(one), large, by_kernel)
     else:
         for weight in weights:
             keep = (1 - pull).to(weight.device, non_blocking=True)
@@ -296,19 +309,13 @@ def shrink(weights: Sequence[Tensor], pull: Number, fused: bool = False) -> None
             weight.copy_(weight.float() * keep) if low_precision(weight) else weight.mul_(keep)
 
 
-def large(weights: list[Tensor]) -> bool:
-    """Whether the tensors are large on average, judged by a few of very many: only time depends on it."""
-    some = weights[:: 1 + len(weights) // 64]
-    return sum(map(Tensor.numel, some)) > SMALL * len(some)
-
-
-def _shrink_by(weights: list[Tensor], pull: float, fused: bool) -> None:
+def _shrink_by(weights: list[Tensor], pull: float, large: bool, by_kernel: bool) -> None:
     """Do it in the way that costs the host least: of many small tensors on the CPU the calls count, not the memory."""
-    if weights[0].device.type != "cpu" or large(weights):
+    if weights[0].device.type != "cpu" or large:
         torch._foreach_mul_(weights, 1 - pull)
-    elif fused and all(map(Tensor.is_contiguous, weights)):
+    elif by_kernel:
         # θ ← θ − pull θ: SGD whose gradient is the weight. Like the step itself, it does not count as a write. The
-        # kernel takes each tensor by itself, whatever the types of the others.
+        # kernel takes each tensor by itself, whatever the types of the others, and in the order of memory.
         torch._fused_sgd_(
             weights,
             weights,

@@ -26,6 +26,7 @@ class Gain:
     of: Callable[[Group, Number, Tensor], Number]
     needs: tuple[str, ...] = ()  # what the group must hold
     second: Second | None = None  # how v is kept, whose mean enters
+    reads_t: bool = False  # else the step counts it is given may be any
 
     @property
     def reads_mean_square(self) -> bool:
@@ -84,9 +85,9 @@ _RMSPROP = Second(beta2=lambda group: float(group["alpha"]), corrected=lambda gr
 _ADOPT = Second(corrected=lambda group: False, lagging=True)
 GAINS = {
     "adam": Gain(_adam, ("betas",), Second()),
-    "ademamix": Gain(_ademamix, ("betas", "alpha"), Second()),
+    "ademamix": Gain(_ademamix, ("betas", "alpha"), Second(), reads_t=True),
     "adopt": Gain(_adam, ("betas",), _ADOPT),
-    "radam": Gain(_radam, ("betas",), Second()),
+    "radam": Gain(_radam, ("betas",), Second(), reads_t=True),
     "rmsprop": Gain(_rmsprop, ("alpha", "momentum"), _RMSPROP),
     "sgd": Gain(_sgd, ("momentum",)),
 }

@@ -37,7 +37,8 @@ class Groups:
     def __init__(self, decay: Decay, gain: Any, peak_lr: float | None) -> None:
         self.decay, self.gain, self.peak_lr = decay, gain, peak_lr
         self.options: list[Options] = []
-        self.reads_mean_square = False  # whether some group does
+        self.reader: Options | None = None
+        """A group that reads v̄."""
         self.stamp = 0
         """Rises whenever the groups are others."""
         self.loading = False
@@ -45,9 +46,15 @@ class Groups:
         """Of an optimizer of which this is a copy: what it would have saved."""
         self._entries: set[int] = set()  # of the state, as they were when the groups were found
 
-    def reader(self) -> Options | None:
-        """Return a group that reads v̄."""
-        return next((options for options in self.options if options.reads_mean_square), None)
+    @property
+    def reads_mean_square(self) -> bool:
+        """Whether some group reads v̄."""
+        return self.reader is not None
+
+    @property
+    def reads_gradients(self) -> bool:
+        """Whether some group looks at gradients, for v̄ or otherwise."""
+        return self.reader is not None or not all(options.uniform for options in self.options)
 
     def of(self, place: int) -> tuple[Group, Decay]:
         """Return the options and the decay of a group."""
@@ -61,9 +68,11 @@ class Groups:
             and len(known) == len(groups)
             and all(o.group is g for o, g in zip(known, groups, strict=True))
         ):
-            for i, options in enumerate(known):
-                if options.changed():
-                    self._check(optimizer, options, f"group {i}")
+            changed = [(i, options) for i, options in enumerate(known) if options.changed()]
+            for i, options in changed:
+                self._check(optimizer, options, f"group {i}")
+            if changed:
+                self.reader = _reader(known)
             return
         self.stamp += 1
         by_group = {id(options.group): options for options in known}
@@ -92,7 +101,7 @@ class Groups:
                     memory.take(param, optimizer.state.get(param), options, row, f"parameter {k} of group {i}")
             adopted.append(options)
         self.options, self.copied, self.loading = adopted, None, False  # not before: what raised will raise again
-        self.reads_mean_square = any(options.reads_mean_square for options in adopted)
+        self.reader = _reader(adopted)
         self._entries = set(map(id, optimizer.state.values()))
 
     def _holds_other_entries(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -108,13 +117,16 @@ class Groups:
         options.gain = find_gain(optimizer, self.gain, options.decay)
         refusals.check_group(optimizer, options, where)
         options.read()
-        self.reads_mean_square |= options.reads_mean_square
         if not scalars.on_accelerator(options.seen["lr"]):
             try:
                 options.decay.check(options.seen, where)
             except Exception:
                 options.forget()  # what raised will raise again
                 raise
+
+
+def _reader(some: list[Options]) -> Options | None:
+    return next((options for options in some if options.reads_mean_square), None)
 
 
 def _keep_strength(known: Options, new: Group, saved: dict[str, Any], said: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Any decay for any optimizer of torch.optim's kind, through its step hooks."""
+"""A decay on somebody else's optimizer: what torch's hooks around its step, checkpoints and copies do."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import sys
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,123 +21,18 @@ from weightdecay.attaching.gains import find_gain
 from weightdecay.attaching.groups import SAVED, Groups
 from weightdecay.attaching.pool import Pool
 from weightdecay.attaching.probe import probe
-from weightdecay.attaching.refusals import HOOKS, refuse, unwrapped
-from weightdecay.attaching.several import Handles, one_each
+from weightdecay.attaching.refusals import HOOKS, unwrapped
 from weightdecay.attaching.taken import TAKEN
+from weightdecay.attaching.tally import Four
 from weightdecay.checks import NON_NEGATIVE, check_ranges
 from weightdecay.decay import Decay, Number
 from weightdecay.decay.norms import warn_if_off
-from weightdecay.decay.parse import decay_of
-from weightdecay.optim.member import START, Group, decays
-from weightdecay.optim.sharding import Spread, zero_group
+from weightdecay.optim.member import START, decays
+from weightdecay.optim.sharding import Spread
 from weightdecay.optim.untraced import untraced
 
 HANDLE = "_weightdecay_handle"
 """Where an optimizer holds its handle; beside torch's attributes, so that it goes with every copy."""
-Gains = str | float | Callable[[Group], float] | None
-
-
-@overload
-def attach(
-    optimizer: torch.optim.Optimizer,
-    decay: Decay | str,
-    *,
-    weight_decay: float | None = ...,
-    peak_lr: float | None = ...,
-    gain: Gains = ...,
-    process_group: Any = ...,
-    check: bool = ...,
-) -> Handle: ...
-@overload
-def attach(
-    optimizer: Sequence[torch.optim.Optimizer],
-    decay: Decay | str | Sequence[Decay | str],
-    *,
-    weight_decay: float | Sequence[float | None] | None = ...,
-    peak_lr: float | Sequence[float | None] | None = ...,
-    gain: Gains | Sequence[Gains] = ...,
-    process_group: Any = ...,
-    check: bool = ...,
-) -> Handles: ...
-def attach(
-    optimizer: Any,
-    decay: Any,
-    *,
-    weight_decay: Any = None,
-    peak_lr: Any = None,
-    gain: Any = None,
-    process_group: Any = None,
-    check: bool = True,
-) -> Handle | Handles:
-    r"""Give an existing optimizer, or several, this decay; return the handle that takes it off again.
-
-    .. math:: \theta_t = r + (1 - \text{pull}_t \odot \text{mask}_t)\,(\theta_{t-1} - r) - \eta_t u_t
-
-    Before every ``optimizer.step()`` the weights that have a gradient shrink by pull, and the optimizer's own
-    ``weight_decay`` is 0 until the step is over; at all other times ``group["weight_decay"]`` is λ. The optimizer
-    supplies u_t; v̄, where the decay reads it, comes from the norms of the gradients. A decay that asks for the update
-    (``Cautious``) or constrains the weight (``Hyperball``) acts after the step, for which a copy of the weights of its
-    groups is kept through it. A group may name a decay of its own: ``group["decay"]``.
-
-    ``optimizer``
-        A torch.optim.Optimizer. A list of them (Muon for the matrices and AdamW for the rest, one for each part of a
-        model) shares one v̄, the mean over the tensors of all those whose decay reads it, in one all-reduce; make all
-        gradients before the first of them steps. Every other argument may then be a list too, one entry for each.
-    ``decay``
-        An object or its text: ``"cautious(stable)"``.
-    ``weight_decay``
-        λ of the groups, in place of theirs. Groups whose λ is 0 while another's is not keep 0: these are the biases and
-        norms that somebody took out of the decay. Needed where the optimizer knows no such option.
-    ``peak_lr``
-        η_max of groups that have no ``"peak_lr"`` of their own. By default what a scheduler has written into the group
-        by the first step (``max_lr``, ``initial_lr``), else the lr at attach.
-    ``gain``
-        By how much the update multiplies a gradient: "adam", "ademamix", "adopt", "radam", "rmsprop", "sgd", "none", a
-        number, or a function of the group. By default that of the optimizer's type, for the types in
-        ``attaching/gains.py``.
-    ``process_group``
-        The processes over which the tensors are dealt out, where that cannot be read from them (ZeRO).
-    ``check``
-        Before the first step, let a twin of the optimizer step over one small tensor, and raise where it does not keep
-        what shrank, or steps with another lr than its groups say (``attaching/probe.py``; milliseconds, once).
-
-    Shapes: pull is one number per group (with RAdam one per tensor); the mean is over every element with a gradient.
-    Units:  λ as in the decay's own page.
-    Raises: TypeError or ValueError, where the combination has no meaning, here or in the first step that shows it.
-    Source: arXiv:2011.11152, Algorithm 2; equals :class:`weightdecay.AdamS` to 1e-12 in float64.
-
-    >>> import torch
-    >>> from weightdecay import Stable
-    >>> weight = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
-    >>> optimizer = torch.optim.AdamW([weight], lr=0.1, weight_decay=0.5)
-    >>> handle = attach(optimizer, Stable())
-    >>> weight.grad = torch.full_like(weight, 2.0)
-    >>> optimizer.step()
-    >>> print(f"{handle.mean_square:.3f} {handle.pulls[0]:.3f} {weight[0].item():.3f}")
-    4.000 0.025 0.875
-    """
-    several = isinstance(optimizer, (list, tuple))
-    optimizers = [unwrapped(each) for each in (optimizer if several else [optimizer])]
-    arguments = {"decay": decay, "weight_decay": weight_decay, "gain": gain, "peak_lr": peak_lr}
-    rows = one_each(optimizers, **arguments) if several else [arguments]
-    pool = Pool(zero_group() if process_group is None else process_group, len(optimizers))
-    for each, row in zip(optimizers, rows, strict=True):
-        row["decay"] = decay_of(row["decay"], "attach()")
-        refuse(each, row["decay"])
-    before = [_written(each) for each in optimizers]
-    handles: list[Handle] = []
-    try:
-        for place, (each, row) in enumerate(zip(optimizers, rows, strict=True)):
-            handles.append(Handle(each, **row, pool=pool, place=place))
-            handles[-1].to_check = check
-        pool.claim()
-    except Exception:
-        for handle in handles:
-            handle.remove()
-        for each, written in zip(optimizers, before, strict=True):
-            _rewrite(each, *written)
-        raise
-    return Handles(handles) if several else handles[0]
 
 
 class Handle:
@@ -344,9 +238,12 @@ class Handle:
         self._groups.adopt(optimizer, self._action)
         self._act(optimizer)
 
-    @torch.no_grad()
     def _act(self, optimizer: torch.optim.Optimizer) -> None:
-        self._action.before(optimizer, self._alone, functools.partial(self._pool.facts, self._place, self))
+        with torch.no_grad():
+            self._action.before(optimizer, self._alone, self._facts)
+
+    def _facts(self, found: Tensor | None, host: bool) -> tuple[Number, bool | Tensor]:
+        return self._pool.facts(self._place, self, found, host)
 
     def _alone(self) -> bool:
         """Whether this process sees the whole model."""
@@ -376,7 +273,7 @@ class Handle:
         if (optimizer := self.optimizer) is not None:
             self._groups.adopt(optimizer, self._action)
 
-    def measure(self, spread: Spread, found: Tensor | None) -> Tensor:
+    def measure(self, spread: Spread, found: Tensor | None) -> Four:
         """Return what the tensors of this optimizer add to the four numbers of which v̄ is made."""
         optimizer = self.optimizer
         assert optimizer is not None
@@ -440,19 +337,6 @@ class Handle:
         memo[id(self)] = new
         new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return new
-
-
-def _written(optimizer: torch.optim.Optimizer) -> tuple[list[Group], dict[str, Any]]:
-    """Return what attach() may write into."""
-    return [dict(group) for group in optimizer.param_groups], dict(optimizer.defaults)
-
-
-def _rewrite(optimizer: torch.optim.Optimizer, groups: list[Group], defaults: dict[str, Any]) -> None:
-    """Put back what was there before attach()."""
-    for group, old in zip(optimizer.param_groups, groups, strict=True):
-        group.clear()
-        group.update(old)
-    optimizer.defaults = defaults
 
 
 def set_strength(optimizer: torch.optim.Optimizer, weight_decay: float) -> None:

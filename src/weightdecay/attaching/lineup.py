@@ -12,6 +12,9 @@ from weightdecay.engine.buckets import Attendance
 from weightdecay.optim.member import BARE
 from weightdecay.optim.sharding import gradient_piece, piece
 
+SMALL = 1 << 14
+"""Elements of a tensor up to which the host's time of a call counts for more than that of the memory."""
+
 
 class Lineup:
     """The tensors with a gradient, in the order of the groups.
@@ -24,6 +27,8 @@ class Lineup:
         self.live: list[Tensor] = []
         self.groups: list[slice] = []
         """Which of the live tensors belong to each group."""
+        self.large: list[bool] = []
+        """Whether the weights of each group are large on average, as they were when found: only time depends on it."""
         self.places: list[int] = []
         """Of the group of every live tensor."""
         self.names: list[tuple[int, int]] = []
@@ -34,13 +39,19 @@ class Lineup:
         self.device = torch.device("cpu")
         self._there = Attendance()
         self._valid = False
+        self._absent: list[bool] = []
 
-    def follow(self, optimizer: torch.optim.Optimizer, forms: bool = True) -> list[Tensor]:
+    def follow(self, optimizer: torch.optim.Optimizer, reads: bool = True) -> list[Tensor]:
         """Return this process's pieces of the gradients, complex numbers as pairs of reals.
 
-        ``forms``: whether another size of a gradient matters, as it does to who reads their norms.
+        ``reads``: whether somebody will look at them. Else nothing but their being there matters, and none is returned
+        while that is as it was.
         """
-        grads = self._unchanged(optimizer, forms)
+        if not reads and self._valid and self._there.same_tensors(optimizer):
+            if [p.grad is None for p in self._there.everyone] == self._absent:
+                return []
+            self._valid = False
+        grads = self._unchanged(optimizer)
         if grads is None:
             self._valid = False
             grads = self._find(optimizer)
@@ -56,9 +67,9 @@ class Lineup:
         """Return the number of real elements of every piece."""
         return [real(piece(p.detach())).numel() for p in self.live]
 
-    def _unchanged(self, optimizer: torch.optim.Optimizer, forms: bool) -> list[Tensor] | None:
+    def _unchanged(self, optimizer: torch.optim.Optimizer) -> list[Tensor] | None:
         grads = self._there.unchanged(optimizer) if self._valid else None
-        return None if grads is None or (forms and self._form(grads) != self._forms) else grads
+        return None if grads is None or self._form(grads) != self._forms else grads
 
     def _find(self, optimizer: torch.optim.Optimizer) -> list[Tensor]:
         kept, there = self._there.note(optimizer), self._there
@@ -71,7 +82,9 @@ class Lineup:
             self.groups.append(slice(first, first + counts[i]))
             first += counts[i]
         self._forms = self._form(kept)
+        self._absent = [p.grad is None for p in there.everyone]
         self.bare = all(type(p) in BARE and not p.is_complex() for p in self.live)
+        self.large = [_large(self.weights(members)) for members in self.groups]
         # v̄ and the pulls are on the accelerator, if any tensor is.
         devices = [p.device for p in self.live or there.everyone]
         self.device = next((d for d in devices if d.type != "cpu"), torch.device("cpu"))
@@ -82,6 +95,12 @@ class Lineup:
     def _form(grads: list[Tensor]) -> tuple[list[Any], ...]:
         """Return the number of elements of every gradient, and the device of the first."""
         return list(map(Tensor.numel, grads)), [grad.device for grad in grads[:1]]
+
+
+def _large(weights: list[Tensor]) -> bool:
+    """Judge by a few of very many."""
+    some = weights[:: 1 + len(weights) // 64]
+    return sum(map(Tensor.numel, some)) > SMALL * len(some)
 
 
 def real(tensor: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ class Options:
         self.peak_lr = peak_lr
         """η_max; None before the first step, and what the schedulers built until then have written counts."""
         self.seen: Group = {}
+        self.uniform = True
+        """Whether the decay is one number for each tensor (:attr:`~weightdecay.decay.Decay.uniform`)."""
         self._values: list[Any] = []
         self._volatile: list[str] = []  # what can change without being written: tensors, lists
 
@@ -52,6 +54,7 @@ class Options:
         self.seen["peak_lr"] = peak
         self._volatile = [name for name in there if volatile(group[name])]
         self._values = list(group.values())
+        self.uniform = self.decay.uniform
 
     def begin(self) -> None:
         """Let η_max be what it is now."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from weightdecay.attaching.tally import Four, as_tensor, together
 from weightdecay.decay import Number
 from weightdecay.engine.mean_square import spoilt
 from weightdecay.optim.sharding import Claim, Spread
@@ -32,7 +33,7 @@ class Reader(Protocol):
     def adopt(self) -> None:
         """Take its groups as they are now."""
 
-    def measure(self, spread: Spread, found: Tensor | None) -> Tensor:
+    def measure(self, spread: Spread, found: Tensor | None) -> Four:
         """Return what its tensors add to the four numbers of which v̄ is made."""
 
     def unchanged(self) -> bool:
@@ -52,7 +53,7 @@ class Pool:
     def __init__(self, process_group: Any = None, size: int = 1) -> None:
         self.process_group, self.size = process_group, size
         self.members: dict[int, weakref.ref[Any]] = {}
-        self._waiting: dict[int, Tensor] = {}
+        self._waiting: dict[int, Four] = {}
         """The four numbers of the round, for those who have not stepped in it yet."""
         self._claim: Claim | None = None
         self._spread: Spread | None = None
@@ -97,7 +98,9 @@ class Pool:
 
     def spread(self) -> Spread:
         """Return how the tensors of all of them are spread over processes."""
-        handles = [handle for _, handle in self.handles()]
+        return self._spread_of([handle for _, handle in self.handles()])
+
+    def _spread_of(self, handles: list[Any]) -> Spread:
         stamps = [handle.groups_stamp for handle in handles]
         if self._spread is None or stamps != self._stamps:
             params = [p for h in handles for group in h.optimizer.param_groups for p in group["params"]]
@@ -121,18 +124,20 @@ class Pool:
         else:
             total = self._open(place, found)
         if found is not None:
+            total = as_tensor(total)
             total = torch.stack([total[0], total[1], spoilt(total[2], found.to(total.device)), total[3]])
         return _mean(total, host)
 
-    def _open(self, place: int, found: Tensor | None) -> Tensor:
+    def _open(self, place: int, found: Tensor | None) -> Four:
         """Read all gradients; return the four numbers."""
         if self._claim is not None and self._claim.holds("an attached optimizer"):
             self._claim = None
-        spread = self.spread()
-        parts = {other: handle.measure(spread, found if other == place else None) for other, handle in self.handles()}
-        mine = parts[place]
-        total = mine if len(parts) == 1 else torch.stack([p.to(mine.device) for p in parts.values()]).sum(0)
-        total = spread.sum(total)
+        handles = self.handles()
+        spread = self._spread_of([handle for _, handle in handles])
+        parts = {other: handle.measure(spread, found if other == place else None) for other, handle in handles}
+        total = together([parts[place], *(part for other, part in parts.items() if other != place)])
+        if not spread.alone:
+            total = spread.sum(as_tensor(total))
         self._waiting = {other: total for other in parts if other != place}
         return total
 
@@ -150,12 +155,13 @@ class Pool:
         return new
 
 
-def _mean(total: Tensor, host: bool) -> tuple[Number, bool | Tensor]:
+def _mean(total: Four, host: bool) -> tuple[Number, bool | Tensor]:
     if host:
-        kept, added, square, elements = total.tolist()
+        kept, added, square, elements = total.tolist() if isinstance(total, Tensor) else total
         mean = (kept + added) / elements if elements else 0.0
         well = math.isfinite(square) and math.isfinite(mean)
         return mean if well else math.nan, well
+    total = as_tensor(total)
     over = (total[0] + total[1]) / total[3].clamp(min=1)
     fine = torch.isfinite(total[2]) & torch.isfinite(over)
     return torch.where(fine, over, math.nan), fine

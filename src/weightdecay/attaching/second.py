@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
-from weightdecay.engine.mean_square import Account, V, spoilt
+from weightdecay.attaching.tally import Lagging, Tally
+from weightdecay.engine.mean_square import V
 from weightdecay.optim.member import Group
 
 
@@ -35,22 +33,6 @@ class Second:
     lagging: bool = False
     """Whether the step divides by the root of :math:`v_{t-1}`, where :math:`v_1 = g_1^2` (ADOPT)."""
 
-    def account(self) -> Account:
+    def account(self) -> Tally:
         """Return an empty account of S and t."""
-        return Lagging(rows=2) if self.lagging else Account(rows=2)
-
-
-class Lagging(Account):
-    r"""S where a step divides by the v of the step before it, and :math:`v_1 = g_1^2`; the first step moves nothing.
-
-    Source: ADOPT, arXiv:2411.02853, Algorithm 2.
-    """
-
-    def mine(self, squares: Tensor, t: Tensor, found: Tensor | None) -> Tensor:
-        """Return as :meth:`Account.mine`; what this step adds to v does not enter its mean."""
-        self._kept = self.beta2 * self.sums
-        self._added = torch.where(t == 1, 1.0, self.taken) * squares
-        total = torch.dot(self.sums, self.share)
-        return torch.stack(
-            [total, torch.zeros_like(total), spoilt(torch.dot(squares, self.share), found), self.elements]
-        )
+        return Lagging() if self.lagging else Tally()

@@ -12,6 +12,7 @@ from torch import Tensor
 from weightdecay.attaching.lineup import Lineup, real
 from weightdecay.attaching.options import Options
 from weightdecay.attaching.second import Second
+from weightdecay.attaching.tally import Four
 from weightdecay.engine.buckets import same, versions
 from weightdecay.engine.mean_square import Norms, V, marks_of
 from weightdecay.optim.member import Group
@@ -40,9 +41,6 @@ class Squares:
         self.stamp = -1
         self.spread: Spread | None = None
         self.betas: list[Any] = []
-        self.after: tuple[Tensor, bool | Tensor] | None = None
-        """S and t as the step will leave them, and for which tensors it counts."""
-        self._counts = torch.empty(0, device="cpu")
         self._live: list[Tensor] = []
         self._states: list[Any] = []  # the entries of the state, all of them
         self._memories: list[Any] = []  # those of the tensors of the lineup
@@ -60,7 +58,7 @@ class Squares:
 
     def use(self, second: Second) -> None:
         """Let v be kept in this way from now on."""
-        if second != self.second:
+        if second is not self.second and second != self.second:
             if type(second.account()) is not type(self.account):
                 self.account = second.account()
             self.second, self.stamp = second, -1
@@ -73,41 +71,24 @@ class Squares:
         groups: list[Group],
         spread: Spread,
         found: Tensor | None,
-    ) -> Tensor:
-        """Return what this optimizer adds to v̄ (:meth:`~weightdecay.engine.mean_square.Account.mine`).
+    ) -> Four:
+        """Return what this optimizer adds to v̄.
 
         ``found`` is the finding of a GradScaler. Nothing is remembered before :meth:`commit`.
         """
-        self.after = None
+        self.account.forget_step()
         self._bring(optimizer, lineup, groups, spread)
-        self._counts = self.account.values[1] + 1
-        squares = self.norms.squares(grads, lineup.device, lineup.stamp)
-        return self.account.mine(squares, self._counts, found)
+        return self.account.measure(self.norms.squares(grads, lineup.device, lineup.stamp), found)
 
     def current(self, optimizer: torch.optim.Optimizer, lineup: Lineup) -> bool:
         """Whether what :meth:`measure` has seen of the state is there still."""
         return lineup.stamp == self.stamp and self._unchanged(optimizer)
 
-    def note(self, well: bool | Tensor, found: Tensor | None) -> None:
-        """Note S and t as the step will leave them, after :meth:`measure`; ``well``: whether all gradients were."""
-        sums = self.account.after(1.0)
-        counted: bool | Tensor = True
-        if well is not True:
-            # A tensor whose gradient is not finite keeps its account; the others go on, as the optimizer's moments do.
-            counted = torch.isfinite(sums) if found is None else torch.isfinite(sums) & (found == 0)
-        self.after = torch.stack([sums, self._counts]), counted
-
-    def steps_after(self, members: slice) -> Tensor:
-        """Return t of some tensors, once the step is taken."""
-        return self.after[0][1, members] if self.after is not None else torch.empty(0)
-
     def commit(self, optimizer: torch.optim.Optimizer) -> None:
-        """Remember what :meth:`look` saw, and which v and step count it belongs to now."""
-        if self.after is None:
+        """Remember what :meth:`measure` saw, and which v and step count it belongs to now."""
+        if not self.account.waits:
             return
-        values, counted = self.after
-        self.after = None
-        self.account.commit(values, counted)
+        self.account.take_step()
         if self._in_place:
             self._written = self._versions() if self._alike is None else self._versions_by_group(self._alike)
             return
@@ -184,16 +165,16 @@ class Squares:
     def settle(self) -> None:
         """Put S and t of all tensors aside."""
         self.account.put_aside(self._columns())
-        self.stamp, self.after = -1, None
+        self.stamp = -1
+        self.account.forget_step()
         self._vs, self._steps, self._written = [], [], ([], [])
 
     def _constants(self, lineup: Lineup, betas: list[Any], spread: Spread) -> None:
         device, places = lineup.device, lineup.places
         share = torch.tensor([1 / spread.copies(p) for p in lineup.live], dtype=torch.float64, device=device)
         elements = torch.dot(torch.tensor(lineup.elements(), dtype=torch.float64, device=device), share)
-        self.account.constants([float(betas[place][0]) for place in places], share, elements)
-        corrects = [float(bool(betas[place][1])) for place in places]
-        self.account.uncorrected = None if all(corrects) else torch.tensor(corrects, dtype=torch.float64, device=device)
+        beta2, corrected = ([betas[place][i] for place in places] for i in range(2))
+        self.account.set_constants(list(map(float, beta2)), list(map(bool, corrected)), share, elements)
         self.betas, self.spread = betas, spread
 
     def _start(
@@ -276,11 +257,11 @@ class Squares:
         """Return what :meth:`_versions` would after a step, from the first tensor of each group."""
         columns: list[list[Any]] = []
         for tensors, before in zip((self._owned, self._steps), self._written, strict=True):
-            firsts = versions([tensors[group.start] for group in groups])
-            columns.append([])
-            for group, now in zip(groups, firsts, strict=True):
-                more = now - before[group.start]
-                columns[-1] += [version + more for version in before[group]]
+            now: list[Any] = []
+            for group, first in zip(groups, versions([tensors[group.start] for group in groups]), strict=True):
+                more = first - before[group.start]
+                now += map(more.__add__, before[group]) if more else before[group]
+            columns.append(now)
         return columns[0], columns[1]
 
     def _note_marks(self) -> None:

@@ -242,16 +242,20 @@ class Attendance:
         self._present: list[bool] = []
         self._missing = False
 
-    def unchanged(self, optimizer: torch.optim.Optimizer) -> list[Tensor] | None:
-        """Return the gradients, in the order of the model; None where something is not as it was."""
-        groups, everyone = optimizer.param_groups, self.everyone
+    def same_tensors(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether the groups hold the parameters that they held."""
+        groups = optimizer.param_groups
         if len(groups) != len(self.groups) or not same(groups, self.groups):
-            return None
+            return False
         lists = [group["params"] for group in groups]
         now = lists[0] if len(lists) == 1 else list(chain.from_iterable(lists))
-        if list(map(len, lists)) != self.lengths or not same(now, everyone):
+        return list(map(len, lists)) == self.lengths and same(now, self.everyone)
+
+    def unchanged(self, optimizer: torch.optim.Optimizer) -> list[Tensor] | None:
+        """Return the gradients, in the order of the model; None where something is not as it was."""
+        if not self.same_tensors(optimizer):
             return None
-        grads: list[Any] = [p.grad for p in everyone]
+        grads: list[Any] = [p.grad for p in self.everyone]
         if list(map(type, grads)) != self._kinds:
             return None
         return list(compress(grads, self._present)) if self._missing else grads
