@@ -15,7 +15,7 @@ from weightdecay.lab.cli import main
 from weightdecay.lab.referee.answer import answered
 from weightdecay.lab.referee.arm import Cell, arms, usual_gain
 from weightdecay.lab.referee.hearing import _within
-from weightdecay.lab.referee.ladder import AT_MOST, JUDGING, TUNING, Ladder
+from weightdecay.lab.referee.ladder import AT_MOST, BEYOND, JUDGING, TUNING, Ladder, sides_untried
 from weightdecay.lab.referee.task import TASKS, on_scale
 from weightdecay.lab.run import ERROR, PERPLEXITY
 from weightdecay.lab.run.recorded import read_runs
@@ -54,7 +54,7 @@ def test_every_arm_has_the_same_number_of_tries():
         assert sorted(run.seed for run in judging) == list(SEEDS)
         assert {(run.lr, run.weight_decay) for run in judging} == {tuple(ladder.chosen())}
         assert 24 <= len(tuning) <= AT_MOST + 1, arm.title  # the run that shows the gain is one more
-        assert 15 <= len(ladder.tried()) <= 20
+        assert 15 <= len(ladder.tried()) <= 20 + BEYOND
         assert {run.seed for run in tuning} == set(TUNING)
 
 
@@ -67,6 +67,33 @@ def test_the_best_cell_is_found_where_the_guess_is_wrong_by_several_times(times)
         found = ladder.chosen()
         assert abs(math.log10(found.lr / lr)) < 0.5, arm.title
         assert abs(math.log10(found.weight_decay / weight_decay)) < 0.5, arm.title
+
+
+@pytest.mark.parametrize("times", [(40, 1), (1 / 40, 1), (1, 1000), (1, 1e-3), (20, 300), (1 / 20, 300)])
+def test_a_best_cell_beyond_the_grid_is_followed_until_it_is_inside(times):
+    for arm in arms(("adam",), ("l2", "decoupled", "stable", "corrected")):
+        guess = arm.guess(TASK, None)
+        lr, weight_decay = guess.lr * times[0], guess.weight_decay * times[1]
+        ladder, known = climbed(arm, valley(lr, weight_decay))
+        found = ladder.chosen()
+        assert abs(math.log10(found.lr / lr)) < 0.5, arm.title
+        assert abs(math.log10(found.weight_decay / weight_decay)) < 0.5, arm.title
+        assert not sides_untried(found, ladder.tried()), arm.title
+        assert len([run for run in known if run.seed in TUNING]) <= AT_MOST
+
+
+def test_a_valley_without_an_end_ends_with_the_budget_and_is_said():
+    for arm in arms(("adam",), ("none", "decoupled")):
+        ladder, known = climbed(arm, lambda run: 50 - math.log(run.lr))
+        assert len(ladder.tried()) <= 20 + BEYOND
+        answer = answered(TASK, [ladder], known.get, 1.0, 0.0)
+        assert answer.standings[0].edge == ("lr",)
+
+
+def test_beyond_an_edge_nothing_is_tried_where_all_diverge():
+    (arm,) = arms(("adam",), ("decoupled",))
+    ladder, _ = climbed(arm, lambda run: math.inf)
+    assert len(ladder.tried()) <= 20
 
 
 def test_an_arm_without_a_weight_decay_tries_as_many_learning_rates():

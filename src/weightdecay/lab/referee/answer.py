@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from weightdecay.lab.referee.arm import Arm, Cell
-from weightdecay.lab.referee.ladder import LRS, TUNING, WEIGHT_DECAYS, Ladder
+from weightdecay.lab.referee.ladder import LRS, TUNING, WEIGHT_DECAYS, Ladder, sides_untried
 from weightdecay.lab.referee.rulings import Ruling, ruled
 from weightdecay.lab.referee.task import Task
 from weightdecay.lab.run import Run
@@ -97,30 +97,13 @@ def _standing(ladder: Ladder, judged: Mapping[int, float], ruling: Ruling | None
     tuned = ladder.mean(cell, len(TUNING))
     tunes = ladder.arm.has_weight_decay
     basin, carry = (_basin(ladder, margin), _carry(ladder)) if tunes else (None, None)
-    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, edges(cell, tried), len(tried))
+    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, _edges(cell, tried), len(tried))
 
 
-NEAR = 4.0
-"""A cell lies beside another where it differs by less than this factor: a step of the grid is 3 to 3.3."""
-
-
-def edges(cell: Cell, tried: Sequence[Cell]) -> tuple[str, ...]:
-    """Return "lr" or "λ" where, on one side of the cell, nothing was tried at nearly the same of the other.
-
-    >>> edges(Cell(1e-3, 1.0), [Cell(1e-3, 1.0), Cell(3e-4, 1.0), Cell(3e-3, 10.0), Cell(1e-3, 0.3), Cell(1e-3, 3.0)])
-    ('lr',)
-    """
-    found = []
-    for name, axis in (("lr", 0), ("λ", 1)):
-        beside = [one[axis] for one in tried if _near(one[1 - axis], cell[1 - axis])]
-        varied = len({one[axis] for one in tried}) > 1
-        if varied and not min(beside) < cell[axis] < max(beside):
-            found.append(name)
-    return tuple(found)
-
-
-def _near(a: float, b: float) -> bool:
-    return a == b or (a > 0 and b > 0 and max(a, b) / min(a, b) < NEAR)
+def _edges(cell: Cell, tried: Sequence[Cell]) -> tuple[str, ...]:
+    """Return "lr" or "λ" where nothing was tried on one side of the cell."""
+    sides = {axis for axis, _ in sides_untried(cell, tried)}
+    return tuple(name for axis, name in enumerate(("lr", "λ")) if axis in sides)
 
 
 def _basin(ladder: Ladder, margin: float) -> float:

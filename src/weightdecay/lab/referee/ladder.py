@@ -4,6 +4,7 @@
 
     look     5 cells around the guess, one seed: lr by 5 and λ by 10 to both sides
     grid     15 cells around the best of these, the same seed: three lr's by five λ's, a half decade apart
+    beyond   at most 15 more, the same seed: where one of the best 5 lies at an edge, what lies beyond it
     halving  the best 5 of all with a second seed, the best 2 of those with two more: successive halving over seeds
     judging  the best with seeds of its own, on the test set
 
@@ -33,6 +34,15 @@ LOOK_OF_LRS = (1.0, 1 / 5, 5.0, 1 / 25, 25.0)
 GRID_OF_LRS = tuple(5 ** (k / 7) for k in range(-7, 8))
 """The same for an arm that has no λ to tune: as many cells."""
 
+BEYOND = 15
+"""So many cells beyond the edges of what was tried, at most."""
+
+STEP, STEP_OF_LRS = 3.0, GRID_OF_LRS[-1] / GRID_OF_LRS[-2]
+"""A cell beyond an edge is farther by this factor; the second is that of an arm that has no λ to tune."""
+
+NEAR = 4.0
+"""A cell lies beside another where it differs by less than this factor: a step of the grid is 3 to 3.3."""
+
 RUNGS = ((5, 2), (2, 4))
 """So many cells are kept, and have so many seeds then."""
 
@@ -42,7 +52,7 @@ TUNING = tuple(range(RUNGS[-1][1]))
 JUDGING = 100
 """The first of the seeds that judge."""
 
-AT_MOST = len(LOOK) + len(LRS) * len(WEIGHT_DECAYS) + 5 + 2 * 2
+AT_MOST = len(LOOK) + len(LRS) * len(WEIGHT_DECAYS) + BEYOND + 5 + 2 * 2
 """Runs that tune an arm; cells that look and grid share are run once."""
 
 Score = Callable[[Run], float | None]
@@ -91,8 +101,18 @@ class Ladder:
         ]
 
     def tried(self) -> list[Cell]:
-        """Return every cell that has a score with the first seed."""
-        return list(dict.fromkeys([*self.look(), *self.grid()]))
+        """Return every cell that has a score with the first seed; the grid must be finished.
+
+        While one of the cells that halving would keep lies at an edge, the cells beyond it are among them, the best
+        cell's first.
+        """
+        inside = list(dict.fromkeys([*self.look(), *self.grid()]))
+        beyond: list[Cell] = []
+        while new := self._beyond([*inside, *beyond]):
+            beyond += new[: BEYOND - len(beyond)]
+            if len(beyond) == BEYOND or not self._scored(beyond):
+                break
+        return [*inside, *beyond]
 
     def chosen(self) -> Cell:
         """Return the best cell; tuning must be finished."""
@@ -111,11 +131,25 @@ class Ladder:
         """Return the runs that judge the arm."""
         return self._runs([self.chosen()], self.judging)
 
+    def _beyond(self, tried: list[Cell]) -> list[Cell]:
+        """Return the cells one step beyond the edges at which the best cells lie."""
+        step = STEP if self.arm.has_weight_decay else STEP_OF_LRS
+        found: dict[Cell, None] = {}
+        for cell in sorted(tried, key=lambda cell: self.mean(cell, 1))[: RUNGS[0][0]]:
+            for axis, side in sides_untried(cell, tried) if math.isfinite(self.mean(cell, 1)) else ():
+                farther = rounded(cell[axis] * step**side)
+                found[cell._replace(lr=farther) if axis == 0 else cell._replace(weight_decay=farther)] = None
+        return list(found)
+
+    def _scored(self, cells: list[Cell]) -> bool:
+        return all(self.score(run) is not None for run in self._runs(cells, [0]))
+
     def _stages(self) -> Iterable[tuple[str, list[Run]]]:
         if self.arm.by_gain:
             yield "look", [self._plain()]
         yield "look", self._runs(self.look(), [0])
         yield "grid", self._runs(self.grid(), [0])
+        yield "beyond", self._runs(self.tried(), [0])
         kept, seeds = self.tried(), 1
         for count, more in RUNGS:
             kept = self._kept(kept, count, seeds)
@@ -143,3 +177,26 @@ class Ladder:
 
     def _best(self, cells: list[Cell], seeds: int) -> Cell:
         return min(cells, key=lambda cell: self.mean(cell, seeds))
+
+
+def sides_untried(cell: Cell, tried: Iterable[Cell]) -> list[tuple[int, int]]:
+    """Return the sides of a cell on which nothing was tried, at nearly the same of the other number.
+
+    A side is an axis, 0 for the lr and 1 for λ, and a direction, −1 for less and 1 for more. An axis along which
+    nothing was varied has none.
+
+    >>> sides_untried(Cell(1e-3, 1.0), [Cell(1e-3, 1.0), Cell(3e-4, 1.0), Cell(3e-3, 10.0), Cell(1e-3, 0.3)])
+    [(0, 1)]
+    """
+    cells = list(tried)
+    found = []
+    for axis in (0, 1):
+        if len({one[axis] for one in cells}) < 2:
+            continue
+        beside = [one[axis] for one in cells if _near(one[1 - axis], cell[1 - axis])]
+        found += [(axis, -1)] * (cell[axis] <= min(beside)) + [(axis, 1)] * (cell[axis] >= max(beside))
+    return found
+
+
+def _near(a: float, b: float) -> bool:
+    return a == b or (a > 0 and b > 0 and max(a, b) / min(a, b) < NEAR)
