@@ -14,6 +14,7 @@ from legible import assert_legible, needs_chromium
 from weightdecay.lab.cli import main
 from weightdecay.lab.referee.answer import answered
 from weightdecay.lab.referee.arm import Cell, arms, usual_gain
+from weightdecay.lab.referee.carried import KEPT, TIMES, carried, changes, variants
 from weightdecay.lab.referee.hearing import _within
 from weightdecay.lab.referee.ladder import AT_MOST, BEYOND, JUDGING, TUNING, Ladder, sides_untried
 from weightdecay.lab.referee.task import TASKS, on_scale
@@ -24,12 +25,13 @@ from weightdecay.lab.run.store import Store
 DECAYS = ("none", "l2", "decoupled", "stable", "cautious(decoupled)", "corrected", "hyperball")
 TASK = TASKS["noisy-digits"]
 SEEDS = tuple(range(JUDGING, JUDGING + 5))
+OWN = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "seed": 0}
 
 
-def climbed(arm, error, gain=lambda run: None, seeds=SEEDS, task=TASK):
+def climbed(arm, error, gain=lambda run: None, seeds=SEEDS, task=TASK, carry=False):
     """Return a finished ladder of an arm whose runs have errors that a function gives, and the runs it asked for."""
     known = {}
-    ladder = Ladder(arm, task, known.get, gain, seeds)
+    ladder = Ladder(arm, task, known.get, gain, seeds, carry)
     while (step := ladder.asked())[0] != "done":
         assert not set(step[1]) & set(known), "a run is asked for twice"
         known |= {run: error(run) for run in step[1]}
@@ -245,6 +247,79 @@ def test_the_hours_are_kept_by_what_runs_took_so_far():
     assert list(_within(runs, 35.0, {"noisy-digits": []})) == [next(iter(runs))]  # one, to see what it takes
 
 
+# ---------------------------------------------------------------- carrying over
+
+
+def test_what_it_costs_to_keep_the_weight_decay_is_found_where_it_moves_and_is_nothing_where_it_stays():
+    """In a valley along ηλ = const. the best λ moves with the lr and, for Adam, by √k with the batch."""
+    (arm,) = arms(("adam",), ("decoupled",))
+    guess = arm.guess(TASK, None)
+
+    def found(error):
+        return {one.change.title: one for one in carried(arm, TASK, guess, TUNING, error)}
+
+    def pull(run):
+        return run.lr * run.weight_decay / (guess.lr * guess.weight_decay)
+
+    still = found(lambda run: 10 * math.log10(run.weight_decay / guess.weight_decay) ** 2)
+    assert {(one.best, one.mean) for one in still.values()} == {(1.0, 0.0)}
+    moving = found(lambda run: 10 * math.log10(pull(run)) ** 2)
+    assert {title: one.best for title, one in moving.items()} == {
+        "lr / 3": 3.0, "lr × 3": 0.3, "batch / 4": 3.0, "batch × 4": 0.3, "width / 2": 1.0, "width × 2": 1.0,
+    }  # fmt: skip
+    assert moving["lr × 3"].costs == pytest.approx([10 * math.log10(3) ** 2] * len(TUNING), rel=0.15)
+
+
+def test_noise_alone_costs_nothing_on_average():
+    (arm,) = arms(("sgd",), ("l2",))
+    guess = arm.guess(TASK, None)
+    costs = []
+    for draw in range(60):
+
+        def noise(run, draw=draw):
+            return 10 + random.Random(f"{draw} {run.address}").gauss(0, 1)
+
+        costs += [one.mean for one in carried(arm, TASK, guess, TUNING, noise)]
+    error = math.sqrt(2 / len(TUNING)) / math.sqrt(len(costs))
+    assert abs(sum(costs) / len(costs)) < 4 * error
+
+
+def test_with_the_batch_the_learning_rate_goes_by_the_rule_of_its_optimizer():
+    by_optimizer = {}
+    for arm in arms(("sgd", "adam", "lion"), ("decoupled",)):
+        (change,) = [one for one in changes(TASK) if one.title == "batch × 4"]
+        run = change.runs(arm, TASK, Cell(0.01, 1.0), 0)[KEPT]
+        by_optimizer[arm.optimizer] = run.lr / 0.01
+        assert (run.batch_size, run.epochs, run.weight_decay) == (256, TASK.base(**OWN).epochs, 1.0)
+    assert by_optimizer == {"sgd": 4.0, "adam": 2.0, "lion": 2.0}
+
+
+def test_changes_that_a_task_cannot_have_are_left_out():
+    assert [one.title for one in changes(TASKS["lstm"])] == ["lr / 3", "lr × 3", "batch / 2", "batch × 2"]
+    for task in TASKS.values():
+        for each in variants(task):
+            assert not each.has(task.base(**OWN))
+            assert each.has(each.base(**OWN))
+
+
+def test_an_arm_is_judged_before_it_is_known_how_its_weight_decay_carries_over():
+    (arm,) = arms(("adam",), ("decoupled",))
+    error = valley(1e-3, 10.0)
+    _, known = climbed(arm, error)
+    ladder, more = climbed(arm, error, carry=True)
+    assert set(known) < set(more)
+    runs = len(changes(TASK)) * len(TIMES) * len(TUNING)
+    assert runs - len(more) + len(known) <= runs / 5  # some cells of the grid are the same
+    half = Ladder(arm, TASK, known.get, lambda run: None, SEEDS, carry=True)
+    assert half.asked()[0] == "carrying"
+    (before,) = answered(TASK, [half], known.get, 1.0, 0.0).standings
+    (after,) = answered(TASK, [ladder], more.get, 1.0, 0.0).standings
+    assert (before.cell, before.judged, before.carried) == (after.cell, after.judged, ())
+    assert len(after.carried) == len(changes(TASK))
+    (none,) = arms(("adam",), ("none",))
+    assert climbed(none, error, carry=True)[0].carried() == ()
+
+
 # ---------------------------------------------------------------- the command
 
 SMOKE = ("referee", "smoke", "--seeds", "3", "--executor", "here", "--device", "cpu")
@@ -311,6 +386,25 @@ def test_the_rulings_are_made_again_from_the_table_without_the_data(whole, tmp_p
     assert "## smoke" in said
     assert "| Adam, stable |" in said
     assert "Adam, stable" in capsys.readouterr().out
+
+
+def test_how_the_weight_decay_carries_over_is_added_to_what_was_judged(whole, tmp_path, capsys):
+    few = ("--decays", "decoupled", "stable")
+    table = str(whole / "all.csv")
+    assert main([*SMOKE, *few, "--out", str(tmp_path), "--from", table, "--carry-over"]) == 0
+    (before,), (after,) = (json.loads((folder / "referee.json").read_text()) for folder in (whole, tmp_path))
+    judged = {one["decay"]: one["judged"] for one in before["arms"]}
+    for one in after["arms"]:
+        assert one["judged"] == judged[one["decay"]]
+        assert list(one["carried"]) == [change.title for change in changes(TASKS["smoke"])]
+    assert "How λ carries over" in (tmp_path / "referee.html").read_text()
+    assert "batch × 4" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "runs.csv")]) == 0
+    (again,) = json.loads((tmp_path / "referee.json").read_text())
+    carried_by = [{one["decay"]: one["carried"] for one in each["arms"] if one["carried"]} for each in (again, after)]
+    assert carried_by[0] == carried_by[1]
+    assert set(carried_by[0]) == {"decoupled", "stable"}
+    assert "| batch / 4 | batch × 4 |" in (tmp_path / "rulings.md").read_text()
 
 
 def test_an_arm_of_which_the_table_has_half_waits(whole, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -15,6 +16,11 @@ from weightdecay.lab.run import Place
 from weightdecay.lab.run.settings import SettingsError, command_line, flag, left_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.table import Table as Drawn
+
+    from weightdecay.document import Table
     from weightdecay.lab.referee.hearing import Case, Heard
     from weightdecay.lab.report.referee import Written
 
@@ -31,6 +37,7 @@ class RefereeSettings:
         "weightdecay referee list",
         "weightdecay referee noisy-digits",
         "weightdecay referee noisy-digits --optimizers sgd --decays none l2 decoupled stable my_rules:Mine",
+        "weightdecay referee noisy-digits --decays decoupled independent stable corrected --carry-over",
         "weightdecay referee photos --data cifar10=images:photos/cifar --hours 2",
         "weightdecay referee noisy-digits --from runs.csv --evidence runs.csv",
     )
@@ -44,6 +51,8 @@ class RefereeSettings:
     """Number of seeds that judge, beside those that tune."""
     margin: float = 1.0
     """The difference that does not matter: points of error, or percent of the perplexity."""
+    carry_over: Annotated[bool, flag()] = False
+    """Also train each judged arm with another lr, batch and width, to see whether λ stays the best there."""
     hours: float = 0.0
     """Hours of computing, over all cores, after which no run is begun; 0 has no end."""
     data: Annotated[tuple[str, ...], left_out("those of the task")] = ()
@@ -115,33 +124,43 @@ def of_other_data(case: Case) -> list[str]:
     return found
 
 
+STYLES = {"better": "green", "worse": "red", "undecided": "yellow"}
+
+
 def show(heard: Heard, written: Written) -> None:
-    """Print a table and the answer of each task, and where the files are."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    """Print the tables and the answer of each task, and where the files are."""
+    from weightdecay.lab.report.referee import carried_table, notes, said, table
 
-    from weightdecay.lab.report.referee import notes, said, table
-
-    styles = {"better": "green", "worse": "red", "undecided": "yellow"}
     for answer in heard.answers:
-        shown = table(answer)
-        drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=Text(answer.task.name),
-                      title_justify="left", title_style="bold")  # fmt: skip
-        for head, number in zip(shown.head, shown.numeric, strict=True):
-            drawn.add_column(Text(head), justify="right" if number else "left", no_wrap=number)
-        for row, one in zip(shown.rows, answer.standings, strict=True):
-            style = styles.get(one.ruling.verdict, "") if one.ruling else ""
-            drawn.add_row(*(Text(str(cell)) for cell in row), style=style)
+        verdicts = [one.ruling.verdict if one.ruling else "" for one in answer.standings]
+        drawn = _drawn(table(answer), answer.task.name, [STYLES.get(word, "") for word in verdicts])
         console = wide_enough(drawn)
         if answer.standings:
             console.print(drawn)
+        if kept := carried_table(answer):
+            below = _drawn(kept, "How λ carries over: its best multiple there, and what it costs to keep it")
+            wide_enough(below).print(below)
         for line in (said(answer), *(f"note: {note}" for note in notes(answer, heard.results))):
             console.print(line, markup=False, highlight=False)
     for name, path in (("page", written.page), ("rows", written.rows), ("runs", written.runs)):
         console.print(f"{name:<8}{path}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"figures {written.page.parent / 'figures'}, {len(written.figures)} files", markup=False,
                   highlight=False, soft_wrap=True)  # fmt: skip
+
+
+def _drawn(shown: Table, title: str, styles: Iterable[str] = ()) -> Drawn:
+    """Return a table for the terminal; ``styles`` are of its rows."""
+    from rich import box
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    drawn = Drawn(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=Text(title),
+                  title_justify="left", title_style="bold")  # fmt: skip
+    for head, number in zip(shown.head, shown.numeric, strict=True):
+        drawn.add_column(Text(head), justify="right" if number else "left", no_wrap=number)
+    for row, style in zip_longest(shown.rows, styles, fillvalue=""):
+        drawn.add_row(*(Text(str(cell)) for cell in row), style=str(style))
+    return drawn
 
 
 def _case(settings: RefereeSettings) -> Case:
@@ -173,7 +192,7 @@ def _case(settings: RefereeSettings) -> Case:
     on = executor_of(settings.executor, options, settings.out)
     return Case(
         tasks=named(asked, settings.place), arms=compared, out=settings.out,
-        seeds=settings.seeds, margin=settings.margin,
+        seeds=settings.seeds, margin=settings.margin, carry=settings.carry_over,
         command=command_line(settings, ["referee", *settings.what], NOT_AGAIN),
         hours=settings.hours or float("inf"), on=on, place=settings.place,
         known=[row for path in settings.known for row in read_runs(path)],

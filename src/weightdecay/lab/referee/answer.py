@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from weightdecay.lab.referee.arm import Arm, Cell
+from weightdecay.lab.referee.carried import Carried
 from weightdecay.lab.referee.ladder import LRS, TUNING, WEIGHT_DECAYS, Ladder, sides_untried
 from weightdecay.lab.referee.rulings import Ruling, ruled
 from weightdecay.lab.referee.task import Task
@@ -36,6 +37,7 @@ class Standing:
     carry: float | None
     edge: tuple[str, ...]
     tries: int
+    carried: tuple[Carried, ...]  # where the runs with another lr, batch and width are there
 
     @property
     def mean(self) -> float:
@@ -59,7 +61,7 @@ def answered(
 ) -> Answer:
     """Return what the finished ladders say. ``test`` is the error of a run on the test set."""
     stages = {ladder.arm.title: ladder.asked()[0] for ladder in ladders}
-    ready = [ladder for ladder in ladders if stages[ladder.arm.title] == "done"]
+    ready = [ladder for ladder in ladders if ladder.is_judged()]
     judged = {ladder.arm: {run.seed: test(run) for run in ladder.judged()} for ladder in ready}
     rulings = _rulings(judged, [ladder.arm for ladder in ladders], margin)
     standings = [_standing(ladder, judged[ladder.arm], rulings.get(ladder.arm), margin) for ladder in ready]
@@ -97,7 +99,9 @@ def _standing(ladder: Ladder, judged: Mapping[int, float], ruling: Ruling | None
     tuned = ladder.mean(cell, len(TUNING))
     tunes = ladder.arm.has_weight_decay
     basin, carry = (_basin(ladder, margin), _carry(ladder)) if tunes else (None, None)
-    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, _edges(cell, tried), len(tried))
+    return Standing(
+        ladder.arm, cell, tuned, judged, ruling, basin, carry, _edges(cell, tried), len(tried), ladder.carried()
+    )
 
 
 def _edges(cell: Cell, tried: Sequence[Cell]) -> tuple[str, ...]:

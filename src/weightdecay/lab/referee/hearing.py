@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from weightdecay.lab.referee.answer import Answer, answered
 from weightdecay.lab.referee.arm import Arm
-from weightdecay.lab.referee.ladder import AT_MOST, JUDGING, Ladder
+from weightdecay.lab.referee.carried import TIMES, changes, variants
+from weightdecay.lab.referee.ladder import AT_MOST, JUDGING, TUNING, Ladder
 from weightdecay.lab.referee.task import Task, on_scale
 from weightdecay.lab.run import Place, Result, Run
 from weightdecay.lab.run.store import Store
@@ -42,11 +43,16 @@ class Case:
     on: Executor | None = None
     place: Place = field(default_factory=lambda: Place(device="auto"))
     known: Sequence[Result] = ()
+    carry: bool = False
 
     @property
     def most(self) -> int:
         """The runs of all rounds, at most."""
-        return len(self.tasks) * len(self.arms) * (AT_MOST + self.seeds)
+        return sum(
+            AT_MOST + self.seeds + (len(changes(task)) * len(TIMES) * len(TUNING) if self.carry else 0)
+            for task in self.tasks
+            for _ in self.arms
+        )
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,9 @@ class Book:
         return result.gain(0) if result is not None else None
 
     def seconds(self, task: Task) -> list[float]:
-        """Return what each known run of a task took."""
-        return [one.seconds for one in self.results.values() if task.has(one.run)]
+        """Return what each known run of a task took, with those that have another batch or width."""
+        of = (task, *variants(task))
+        return [one.seconds for one in self.results.values() if any(each.has(one.run) for each in of)]
 
     def _number(self, run: Run, of: Callable[[Result], float | None]) -> float | None:
         if run.address in self.failed:
@@ -129,7 +136,10 @@ def hear(case: Case, audience: Audience | None = None) -> Heard | None:
 def ladders_of(case: Case, book: Book) -> dict[str, list[Ladder]]:
     """Return every arm on every task, by the task's name."""
     seeds = tuple(range(JUDGING, JUDGING + case.seeds))
-    return {task.name: [Ladder(arm, task, book.score, book.gain, seeds) for arm in case.arms] for task in case.tasks}
+    return {
+        task.name: [Ladder(arm, task, book.score, book.gain, seeds, case.carry) for arm in case.arms]
+        for task in case.tasks
+    }
 
 
 def ruled_on(task: Task, ladders: Sequence[Ladder], case: Case, book: Book) -> Answer:

@@ -7,6 +7,7 @@
     beyond   at most 15 more, the same seed: where one of the best 5 lies at an edge, what lies beyond it
     halving  the best 5 of all with a second seed, the best 2 of those with two more: successive halving over seeds
     judging  the best with seeds of its own, on the test set
+    carrying if asked for: the best with another lr, batch and width, to see whether λ stays the best
 
 An arm without a λ to tune tries as many lr's instead. Successive halving (Jamieson & Talwalkar, AISTATS 2016) spends
 what hopeless cells would take on the others. Here its resource is seeds, and not epochs as in the libraries that have
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from weightdecay.lab.referee.arm import Arm, Cell, rounded
+from weightdecay.lab.referee.carried import Carried, carried, changes
 from weightdecay.lab.referee.task import Task
 from weightdecay.lab.run import Run
 
@@ -71,6 +73,7 @@ class Ladder:
     score: Score
     gain: Callable[[Run], float | None]
     judging: tuple[int, ...]
+    carry: bool = False
     made: dict[tuple[Cell, int], Run] = field(default_factory=dict)  # each run is built once
 
     def asked(self) -> tuple[str, list[Run]]:
@@ -79,6 +82,10 @@ class Ladder:
             if missing := [run for run in runs if self.score(run) is None]:
                 return stage, missing
         return "done", []
+
+    def is_judged(self) -> bool:
+        """Whether all runs that judge the arm are there."""
+        return self.asked()[0] in ("carrying", "done")
 
     def begun(self) -> bool:
         """Whether any cell of the look has a score."""
@@ -144,6 +151,10 @@ class Ladder:
     def _scored(self, cells: list[Cell]) -> bool:
         return all(self.score(run) is not None for run in self._runs(cells, [0]))
 
+    def carried(self) -> tuple[Carried, ...]:
+        """Return what it costs to keep λ where lr, batch and width change, as far as those runs are there."""
+        return carried(self.arm, self.task, self.chosen(), TUNING, self.score)
+
     def _stages(self) -> Iterable[tuple[str, list[Run]]]:
         if self.arm.by_gain:
             yield "look", [self._plain()]
@@ -156,6 +167,10 @@ class Ladder:
             yield "halving", self._runs(kept, range(seeds, more))
             seeds = more
         yield "judging", self.judged()
+        if self.carry and self.arm.has_weight_decay:
+            found = changes(self.task)
+            for seed in TUNING:
+                yield "carrying", [run for one in found for run in one.runs(self.arm, self.task, self.chosen(), seed)]
 
     def _plain(self) -> Run:
         """Return the run without decay that shows the gain; it is also one of those of the arm "none"."""

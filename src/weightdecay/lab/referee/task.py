@@ -48,6 +48,19 @@ class Task:
         examples = one.batch_size * (one.sequence if self.of_text else 1)
         return one.epochs * math.ceil(one.train_size / examples)
 
+    def varied(self, what: str, times: float) -> Task:
+        """Return the task with another batch or width, so many times its own, and nothing else changed."""
+        if what == "width":
+            own = dict(self.run["network_options"])
+            wider = options(own | {"width": int(own["width"] * times)})
+            return replace(self, run={**self.run, "network_options": wider})
+        return replace(self, run={**self.run, "batch_size": int(self.run["batch_size"] * times)})
+
+    @property
+    def has_width(self) -> bool:
+        """Whether its network has one width for all its layers."""
+        return "width" in dict(self.run.get("network_options", ()))
+
     @property
     def of_text(self) -> bool:
         """Whether it reads words or characters, and is judged by a perplexity."""

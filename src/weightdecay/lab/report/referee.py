@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from weightdecay import document
 from weightdecay.document import Column, Document, Mark, Section, Table
 from weightdecay.document.parts import Look, Part
 from weightdecay.lab.referee.answer import REFERENCE, Answer, Standing
+from weightdecay.lab.referee.carried import TIMES, Carried
 from weightdecay.lab.referee.ladder import AT_MOST, TUNING
 from weightdecay.lab.report.numbers import decay
 from weightdecay.lab.run import Result
@@ -65,6 +67,7 @@ def document_of(heard: Heard, case: Case, pictures: Mapping[str, Picture]) -> Do
         picture = pictures.get(answer.task.name)
         parts: list[Part] = [table(answer)] if answer.standings else []
         parts += [picture.drawing(f"forest-{answer.task.name}")] if picture else []
+        parts += [kept] if (kept := carried_table(answer)) else []
         sections.append(
             Section(f"{answer.task.name}: {answer.task.words}", (said(answer),), (*parts, *reading(answer)))
         )
@@ -99,6 +102,27 @@ def columns(answer: Answer) -> tuple[Column[Standing], ...]:
 def table(answer: Answer) -> Table:
     """Return the arms, best first."""
     return Table.of(answer.standings, columns(answer))
+
+
+def carried_table(answer: Answer) -> Table | None:
+    """Return what it costs to keep λ where lr, batch and width change; None where that was not asked."""
+    rows = [one for one in answer.standings if one.carried]
+    if not rows:
+        return None
+    changed = [one.change for one in rows[0].carried]
+    arm = Column[Standing]("optimizer, decay", lambda one: Mark(one.arm.title, "strong"))
+    costs = (Column(change.title, partial(_cost_at, place), number=True) for place, change in enumerate(changed))
+    return Table.of(rows, (arm, *costs))
+
+
+def _cost_at(place: int, one: Standing) -> str:
+    return kept_cost(one.carried[place])
+
+
+def kept_cost(one: Carried) -> str:
+    """Return ``× 3: +0.42 ± 0.1``: the multiple of λ that is best there, and what it costs to keep λ."""
+    spread = f" ± {plain(stdev(one.costs))}" if all(map(math.isfinite, one.costs)) else ""
+    return f"× {one.best:g}: {plain(one.mean, sign=True)}{spread}"
 
 
 def over_seeds(one: Standing, text: bool) -> str:
@@ -186,6 +210,20 @@ def reading(answer: Answer) -> tuple[str, ...]:
         "The basin is the share of the 15 cells of the grid (lr by 3, λ by half decades) whose validation error is "
         f"within {2 * answer.margin:g} of the best of them. The last column is what it costs on average to keep the λ "
         "that is best at the middle lr when the lr is a third or three times that. Both are of one seed.",
+        *_of_carried(answer),
+    )
+
+
+def _of_carried(answer: Answer) -> tuple[str, ...]:
+    rows = [one for one in answer.standings if one.carried]
+    if not rows:
+        return ()
+    seeds = len(rows[0].carried[0].costs)
+    return (
+        f"How λ carries over: where lr, batch or width is so many times what it was, the multiple of λ "
+        f"({', '.join(f'{times:g}' for times in TIMES)}) with the lowest validation error, and what it costs to keep λ "
+        f"instead, mean ± standard deviation over {seeds} seeds, where the other seeds choose the multiple. The number "
+        "of epochs stays; with the batch, the lr goes in proportion for SGD and by the square root for the others.",
     )
 
 
@@ -234,15 +272,21 @@ def markdown(heard: Heard, command: str) -> str:
         shown = table(answer)
         lines += [f"## {answer.task.name}", "", f"{answer.task.words[:1].upper()}{answer.task.words[1:]}.", ""]
         lines += [said(answer), ""]
-        lines += ["| " + " | ".join(shown.head) + " |", "|" + "---|" * len(shown.head)]
-        lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in shown.rows]
+        lines += _rows(shown)
         if any(one.ruling for one in answer.standings):
             lines += ["", f"![{answer.task.name}: differences to decoupled decay](figures/{answer.task.name}.png)"]
+        if kept := carried_table(answer):
+            lines += ["", *_rows(kept)]
         told = notes(answer, heard.results)
         lines += ["", *(f"{text}\n" for text in reading(answer)), *(f"- {note}" for note in told)]
         lines += [""] * bool(told)
         lines += [f"{answer.seconds / 3600:.2f} hours of one CPU core.", ""]
     return "\n".join(lines)
+
+
+def _rows(table: Table) -> list[str]:
+    head = ["| " + " | ".join(table.head) + " |", "|" + "---|" * len(table.head)]
+    return head + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in table.rows]
 
 
 def facts(heard: Heard, case: Case) -> list[tuple[str, str]]:
@@ -254,8 +298,8 @@ def facts(heard: Heard, case: Case) -> list[tuple[str, str]]:
     where = dict.fromkeys(result.where for result in heard.results if result.where)
     return [
         ("Tuning", f"each arm {AT_MOST} runs at most on the seeds {', '.join(map(str, TUNING))}: 5 cells around a "
-                   "guess, 15 around the best of them, the best 5 with a second seed, the best 2 with two more; chosen "
-                   "by the validation error of the last epoch"),
+                   "guess, 15 around the best of them, at most 15 beyond the edges at which the best 5 lie, these 5 "
+                   "with a second seed, the best 2 with two more; chosen by the validation error of the last epoch"),
         ("Judging", f"the best cell of each arm with {case.seeds} other seeds, by the test error of the last epoch"),
         ("Margin", f"{case.margin:g}"),
         ("Computing", f"{seconds / 3600:.2f} hours on {', '.join(where) or 'nothing yet'}"),
@@ -278,6 +322,10 @@ def numbers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
                     "interval": [finite(end) for end in one.ruling.interval]
                     if one.ruling and one.ruling.interval else None,
                     "verdict": one.ruling.verdict if one.ruling else None,
+                    "carried": {
+                        each.change.title: {"best": each.best, "costs": [finite(cost) for cost in each.costs]}
+                        for each in one.carried
+                    },
                     "basin": one.basin, "carry": finite(one.carry), "edge": list(one.edge), "tries": one.tries,
                 }
                 for one in answer.standings
