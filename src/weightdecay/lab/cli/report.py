@@ -111,8 +111,9 @@ def _refereed(rows: Sequence[Result], file: Path, out: Path) -> bool:
     again = heard_again(rows, out, f"weightdecay report {file}")
     if again is None:
         return False
-    show_rulings(again[0], write(*again))
-    say(f"text    {write_whole(out / RULINGS, markdown(again[0], f'weightdecay report {file}'))}")
+    written = write(*again)
+    show_rulings(again[0], written)
+    say(f"text    {write_whole(out / RULINGS, markdown(again[0], f'weightdecay report {file}', written))}")
     return True
 
 

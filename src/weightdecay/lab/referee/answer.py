@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -36,7 +36,7 @@ class Standing:
     basin: float | None
     carry: float | None
     edge: tuple[str, ...]
-    tries: int
+    tried: Mapping[Cell, float]  # the validation error of every cell, with the first seed
     carried: tuple[Carried, ...]  # where the runs with another lr, batch and width are there
 
     @property
@@ -95,16 +95,15 @@ def _rulings(judged: Mapping[Arm, Mapping[int, float]], asked: Sequence[Arm], ma
 
 
 def _standing(ladder: Ladder, judged: Mapping[int, float], ruling: Ruling | None, margin: float) -> Standing:
-    cell, tried = ladder.chosen(), ladder.tried()
+    cell = ladder.chosen()
+    tried = {each: ladder.mean(each, 1) for each in ladder.tried()}
     tuned = ladder.mean(cell, len(TUNING))
     tunes = ladder.arm.has_weight_decay
     basin, carry = (_basin(ladder, margin), _carry(ladder)) if tunes else (None, None)
-    return Standing(
-        ladder.arm, cell, tuned, judged, ruling, basin, carry, _edges(cell, tried), len(tried), ladder.carried()
-    )
+    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, _edges(cell, tried), tried, ladder.carried())
 
 
-def _edges(cell: Cell, tried: Sequence[Cell]) -> tuple[str, ...]:
+def _edges(cell: Cell, tried: Iterable[Cell]) -> tuple[str, ...]:
     """Return "lr" or "λ" where nothing was tried on one side of the cell."""
     sides = {axis for axis, _ in sides_untried(cell, tried)}
     return tuple(name for axis, name in enumerate(("lr", "λ")) if axis in sides)

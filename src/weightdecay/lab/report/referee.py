@@ -40,6 +40,7 @@ class Written:
     rows: Path
     runs: Path
     figures: tuple[Path, ...]
+    titles: Mapping[str, Mapping[str, str]]  # of the figures of each task, by name
 
 
 def write(heard: Heard, case: Case) -> Written:
@@ -49,25 +50,46 @@ def write(heard: Heard, case: Case) -> Written:
     """
     from weightdecay.lab.report.drawn import forest
 
-    ready = [answer for answer in heard.answers if any(one.ruling for one in answer.standings)]
-    pictures = {answer.task.name: forest.draw(answer) for answer in ready}
+    pictures = {answer.task.name: _pictures(answer) for answer in heard.answers}
     folder = case.out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = {**pictures, SUMMARY: forest.together(ready)} if len(ready) > 1 else pictures
+    drawn = {name: picture for own in pictures.values() for name, picture in own.items()}
+    ready = [answer for answer in heard.answers if ruled(answer)]
+    if len(ready) > 1:
+        drawn[SUMMARY] = forest.together(ready)
     files = [path for name, picture in drawn.items() for path in picture.save(folder, name)]
+    titles = {task: {name: each.title for name, each in own.items()} for task, own in pictures.items()}
     page = document.write(document_of(heard, case, pictures), case.out, PAGE)
     rows = write_whole(case.out / ROWS, json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n")
-    return Written(page, rows, case.out / RUNS, tuple(files))
+    return Written(page, rows, case.out / RUNS, tuple(files), titles)
 
 
-def document_of(heard: Heard, case: Case, pictures: Mapping[str, Picture]) -> Document:
-    """Return the page; ``pictures`` are by the name of their task."""
+def _pictures(answer: Answer) -> dict[str, Picture]:
+    """Return the figures of a task: differences, basins and what it costs to keep λ, where there is any."""
+    from weightdecay.lab.report.drawn import basins, forest, kept
+
+    name, found = answer.task.name, {}
+    if ruled(answer):
+        found[name] = forest.draw(answer)
+    if basins.has_any(answer):
+        found[f"{name}-basins"] = basins.draw(answer)
+    if any(one.carried for one in answer.standings):
+        found[f"{name}-kept"] = kept.draw(answer)
+    return found
+
+
+def ruled(answer: Answer) -> bool:
+    """Whether any arm of a task has a ruling."""
+    return any(one.ruling for one in answer.standings)
+
+
+def document_of(heard: Heard, case: Case, pictures: Mapping[str, Mapping[str, Picture]]) -> Document:
+    """Return the page; ``pictures`` are by their task, and then by their file."""
     sections = []
     for answer in heard.answers:
-        picture = pictures.get(answer.task.name)
         parts: list[Part] = [table(answer)] if answer.standings else []
-        parts += [picture.drawing(f"forest-{answer.task.name}")] if picture else []
         parts += [kept] if (kept := carried_table(answer)) else []
+        parts += [picture.drawing(f"of-{name}") for name, picture in pictures[answer.task.name].items()]
         sections.append(
             Section(f"{answer.task.name}: {answer.task.words}", (said(answer),), (*parts, *reading(answer)))
         )
@@ -256,7 +278,7 @@ def kept_of_start(answer: Answer, results: Iterable[Result]) -> dict[str, list[f
     return dict(sorted(found.items(), key=lambda pair: fmean(pair[1])))
 
 
-def markdown(heard: Heard, command: str) -> str:
+def markdown(heard: Heard, command: str, written: Written) -> str:
     """Return the answers as a page of the documentation, for a folder that holds the figures."""
     lines = [
         "# The referee's rulings",
@@ -273,10 +295,10 @@ def markdown(heard: Heard, command: str) -> str:
         lines += [f"## {answer.task.name}", "", f"{answer.task.words[:1].upper()}{answer.task.words[1:]}.", ""]
         lines += [said(answer), ""]
         lines += _rows(shown)
-        if any(one.ruling for one in answer.standings):
-            lines += ["", f"![{answer.task.name}: differences to decoupled decay](figures/{answer.task.name}.png)"]
         if kept := carried_table(answer):
             lines += ["", *_rows(kept)]
+        for name, title in written.titles[answer.task.name].items():
+            lines += ["", f"![{title}](figures/{name}.png)"]
         told = notes(answer, heard.results)
         lines += ["", *(f"{text}\n" for text in reading(answer)), *(f"- {note}" for note in told)]
         lines += [""] * bool(told)
@@ -326,7 +348,7 @@ def numbers(answers: Sequence[Answer]) -> list[dict[str, Any]]:
                         each.change.title: {"best": each.best, "costs": [finite(cost) for cost in each.costs]}
                         for each in one.carried
                     },
-                    "basin": one.basin, "carry": finite(one.carry), "edge": list(one.edge), "tries": one.tries,
+                    "basin": one.basin, "carry": finite(one.carry), "edge": list(one.edge), "tries": len(one.tried),
                 }
                 for one in answer.standings
             ],
