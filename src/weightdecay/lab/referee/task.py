@@ -54,7 +54,9 @@ class Task:
             own = dict(self.run["network_options"])
             wider = options(own | {"width": int(own["width"] * times)})
             return replace(self, run={**self.run, "network_options": wider})
-        return replace(self, run={**self.run, "batch_size": int(self.run["batch_size"] * times)})
+        own = self.run["batch_size"]
+        start = {"batch_size": own, **self.start} if self.start else {}  # what it starts from stays what it was
+        return replace(self, run={**self.run, "batch_size": int(own * times)}, start=start)
 
     @property
     def has_width(self) -> bool:
