@@ -7,6 +7,7 @@ import math
 import random
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 from browser import browsing
 from legible import assert_legible, needs_chromium
@@ -18,6 +19,8 @@ from weightdecay.lab.referee.carried import KEPT, TIMES, carried, changes, varia
 from weightdecay.lab.referee.hearing import _within
 from weightdecay.lab.referee.ladder import AT_MOST, BEYOND, JUDGING, TUNING, Ladder, sides_untried
 from weightdecay.lab.referee.task import TASKS, on_scale
+from weightdecay.lab.report.drawn import basins
+from weightdecay.lab.report.drawn.heat import MAP
 from weightdecay.lab.run import ERROR, PERPLEXITY
 from weightdecay.lab.run.recorded import read_runs
 from weightdecay.lab.run.store import Store
@@ -300,6 +303,24 @@ def test_changes_that_a_task_cannot_have_are_left_out():
         for each in variants(task):
             assert not each.has(task.base(**OWN))
             assert each.has(each.base(**OWN))
+
+
+def test_the_map_of_a_basin_has_every_cell_that_was_tried_and_the_chosen_one_in_the_middle():
+    own = arms(("adam", "lion"), ("none", "decoupled", "corrected", "stable"))
+    ladders, tests = [], {}
+    for arm in own:
+        ladder, known = climbed(arm, valley(arm.lr, 10.0))
+        ladders.append(ladder)
+        tests |= known
+    picture = basins.draw(answered(TASK, ladders, tests.get, 1.0, 0.0))
+    maps = {axes.get_title(loc="center"): axes for axes in picture.figure.axes if axes.get_title(loc="center")}
+    tuned = [ladder for ladder in ladders if ladder.arm.has_weight_decay]
+    assert set(maps) == {ladder.arm.title for ladder in tuned}
+    for ladder in tuned:
+        cells = maps[ladder.arm.title].patches
+        assert len(cells) == len(ladder.tried()) + 2  # and a frame, black on white
+        (middle,) = [patch for patch in cells[:-2] if patch.get_center() == pytest.approx((0.0, 0.0))]
+        assert middle.get_facecolor()[:3] == pytest.approx(mpl.colormaps[MAP](0.0)[:3])
 
 
 def test_an_arm_is_judged_before_it_is_known_how_its_weight_decay_carries_over():
