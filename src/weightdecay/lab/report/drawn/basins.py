@@ -27,7 +27,7 @@ def draw(answer: Answer) -> Picture:
     """Draw a map for every arm with a λ to tune, an optimizer per line, all with one scale of colours and of axes."""
     lines = _lines(answer)
     across, most = max(map(len, lines.values())), 6 * answer.margin
-    unit = "perplexity, %" if answer.task.of_text else "validation error, points"
+    unit = "%" if answer.task.of_text else "points"
     title = f"{answer.task.name}: how wide the basin of each decay is, in lr and in λ"
     with styled():
         canvas = Canvas(Figure(figsize=(max(7.0, 0.9 + 1.75 * across), 0.9 + 1.9 * len(lines)), layout="constrained"))
@@ -44,12 +44,12 @@ def draw(answer: Answer) -> Picture:
         assert bar.solids is not None
         bar.solids.set_edgecolor("face")
         bar.solids.set_rasterized(False)  # an image in a page is an address
-        bar.set_label(f"{unit}, above the lowest")
+        bar.set_label(f"{unit} above the lowest")
         bar.outline.set_visible(False)
         canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         return canvas.done(
             title,
-            "Every cell that was tried, by what its validation error lies above the lowest of that arm, with one seed; "
+            "Every cell that was tried, by what its validation error (or perplexity) lies above the lowest of that arm, with one seed; "
             "dark is low, grey diverged. The frame is the cell that was judged.",
         )
 
