@@ -49,8 +49,8 @@ def draw(answer: Answer) -> Picture:
         canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         return canvas.done(
             title,
-            "Every cell that was tried, by what its validation error (or perplexity) lies above the lowest of that arm, "
-            "with one seed; dark is low, grey diverged. The frame is the cell that was judged.",
+            "Every cell that was tried, by how far its validation error or perplexity lies above the lowest of its "
+            "arm, with one seed; dark is low, grey diverged. The frame is the cell that was judged.",
         )
 
 
