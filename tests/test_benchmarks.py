@@ -173,6 +173,12 @@ def test_a_later_step_is_read_in_a_few_files(engine, most, name, results):
     assert len(seen) <= most, seen
 
 
+def test_moments_in_units_of_a_running_scale_take_the_path_of_scaled_gradients(results):
+    import clipping
+
+    assert clipping.check() < 1e-6
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_the_shapes_are_those_of_torchvision(name, results):
     import shapes
