@@ -28,24 +28,19 @@ def once(step: Step, device: str) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def host(step: Step, device: str) -> float:
+def host(step: Step, device: str, now: Callable[[], float] = time.perf_counter) -> float:
     """Return the milliseconds after which the host is free again; on a CPU this is the same as :func:`once`."""
     wait(device)
-    start = time.perf_counter()
+    start = now()
     step()
-    spent = 1e3 * (time.perf_counter() - start)
+    spent = 1e3 * (now() - start)
     wait(device)
     return spent
 
 
 def busy(step: Step, device: str) -> float:
     """Return the milliseconds that this thread computed, without those in which other programs had its core."""
-    wait(device)
-    start = time.thread_time()
-    step()
-    spent = 1e3 * (time.thread_time() - start)
-    wait(device)
-    return spent
+    return host(step, device, time.thread_time)
 
 
 def side_by_side(

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from weightdecay.lab.referee.answer import Answer, Standing
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture
-from weightdecay.lab.report.drawn.heat import MAP
+from weightdecay.lab.report.drawn.heat import MAP, colour_bar
 from weightdecay.lab.report.figures import plain, styled
 
 HALF = 0.235
@@ -40,12 +40,7 @@ def draw(answer: Answer) -> Picture:
             row[0].set_ylabel("λ / its best")
         for axes in grid[-1]:
             axes.set_xlabel("lr / its best")
-        bar = canvas.figure.colorbar(mpl.cm.ScalarMappable(Normalize(0, most), MAP), ax=grid, aspect=30, extend="max")
-        assert bar.solids is not None
-        bar.solids.set_edgecolor("face")
-        bar.solids.set_rasterized(False)  # an image in a page is an address
-        bar.set_label(f"{unit} above the lowest")
-        bar.outline.set_visible(False)
+        colour_bar(canvas, grid, Normalize(0, most), f"{unit} above the lowest", aspect=30, extend="max")
         canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         return canvas.done(
             title,

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -40,14 +41,8 @@ def draw(view: View) -> Picture:
             _map(canvas, axes, view, curve, position, norm, room)
         for axes in grid.flat[len(view.curves) :]:
             axes.set_visible(False)
-        shown = mpl.cm.ScalarMappable(norm, MAP)
-        bar = canvas.figure.colorbar(shown, ax=grid, shrink=0.9, aspect=25)
-        assert bar.solids is not None
-        bar.solids.set_edgecolor("face")
-        bar.solids.set_rasterized(False)  # an image in a page is an address
-        bar.set_label(axis_title(view.metric.name, view.metric))
+        bar = colour_bar(canvas, grid, norm, axis_title(view.metric.name, view.metric), shrink=0.9, aspect=25)
         plain_ticks(bar.ax.yaxis)
-        bar.outline.set_visible(False)
         title = view.heading(f"{view.metric.name} over learning rate and weight decay")
         canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         return canvas.done(
@@ -55,6 +50,17 @@ def draw(view: View) -> Picture:
             "Lowest over epochs, mean over seeds; one scale of colours for all maps, dark is low. The frame is the "
             "best cell of each map. λ stands where the paper draws it.",
         )
+
+
+def colour_bar(canvas: Canvas, panes: Any, norm: Normalize, label: str, **look: Any) -> Colorbar:
+    """Put the scale of the colours beside the panes and return it; ``look`` is what colorbar takes."""
+    bar = canvas.figure.colorbar(mpl.cm.ScalarMappable(norm, MAP), ax=panes, **look)
+    assert bar.solids is not None
+    bar.solids.set_edgecolor("face")
+    bar.solids.set_rasterized(False)  # an image in a page is an address
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+    return bar
 
 
 def _norm(view: View) -> Normalize:
