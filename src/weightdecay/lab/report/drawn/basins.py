@@ -30,7 +30,7 @@ def draw(answer: Answer) -> Picture:
     unit = "%" if answer.task.of_text else "points"
     title = f"{answer.task.name}: how wide the basin of each decay is, in lr and in λ"
     with styled():
-        canvas = Canvas(Figure(figsize=(max(7.0, 0.9 + 1.75 * across), 0.9 + 1.9 * len(lines)), layout="constrained"))
+        canvas = Canvas(Figure(figsize=(max(7.0, 0.9 + 1.75 * across), 1.2 + 1.9 * len(lines)), layout="constrained"))
         grid = canvas.figure.subplots(len(lines), across, squeeze=False, sharex=True, sharey=True)
         for row, own in zip(grid, lines.values(), strict=True):
             for axes, one in zip(row, own, strict=False):
