@@ -240,7 +240,8 @@ def _of_carried(answer: Answer) -> tuple[str, ...]:
     rows = [one for one in answer.standings if one.carried]
     if not rows:
         return ()
-    seeds = len(rows[0].carried[0].costs)
+    counts = sorted({len(one.carried[0].costs) for one in rows})
+    seeds = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
     return (
         f"How λ carries over: where lr, batch or width is so many times what it was, the multiple of λ "
         f"({', '.join(f'{times:g}' for times in TIMES)}) with the lowest validation error, and what it costs to keep λ "

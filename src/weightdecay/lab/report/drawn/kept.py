@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from weightdecay.lab.referee.answer import Answer
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture
 from weightdecay.lab.report.figures import INK, look, plain, styled
+from weightdecay.lab.report.ticks import plain_ticks
 
 
 def draw(answer: Answer) -> Picture:
@@ -33,6 +34,8 @@ def draw(answer: Answer) -> Picture:
             for place, each in finite:
                 said = f"{one.arm.title}, {each.change.title}: {each.mean:+.2f}; the best λ there is × {each.best:g}"
                 canvas.spot(axes, place + shift, each.mean, said.replace("-", "−"), position)
+        axes.set_yscale("symlog", linthresh=5.0)  # a λ that destroys the training costs tens of points
+        plain_ticks(axes.yaxis)
         axes.set_xticks(range(len(changes)), [change.title for change in changes])
         axes.set_ylabel("perplexity, %" if answer.task.of_text else "validation error, points")
         axes.set_title(title)
