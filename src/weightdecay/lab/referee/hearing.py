@@ -48,11 +48,8 @@ class Case:
     @property
     def most(self) -> int:
         """The runs of all rounds, at most."""
-        return sum(
-            AT_MOST + self.seeds + (len(changes(task)) * len(TIMES) * len(TUNING) if self.carry else 0)
-            for task in self.tasks
-            for _ in self.arms
-        )
+        each = len(TIMES) * len(TUNING) if self.carry else 0  # of a change
+        return len(self.arms) * sum(AT_MOST + self.seeds + each * len(changes(task)) for task in self.tasks)
 
 
 @dataclass(frozen=True)
