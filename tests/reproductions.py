@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from weightdecay.lab.paper.claims import fixed, lowest
-from weightdecay.lab.paper.experiment import Claim, Experiment, judge, panel_of
+from weightdecay.lab.paper.experiment import Claim, Experiment, panel_of
+from weightdecay.lab.paper.judge import judge
 from weightdecay.lab.paper.measure import MEASURES
 from weightdecay.lab.paper.numbers import Number
 from weightdecay.lab.paper.optima import optimum_at

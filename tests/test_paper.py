@@ -9,8 +9,9 @@ from scipy import stats
 
 from weightdecay.lab import paper
 from weightdecay.lab.paper import arms, claims, numbers, optima, ordering
-from weightdecay.lab.paper.experiment import Claim, Experiment, judge, panel_of
+from weightdecay.lab.paper.experiment import Claim, Experiment, panel_of
 from weightdecay.lab.paper.experiments import large_batch
+from weightdecay.lab.paper.judge import judge
 from weightdecay.lab.paper.measure import BEST, LAST, MEASURES, SELECTED
 from weightdecay.lab.run import Epoch, Result, Run
 from weightdecay.lab.run.settings import SettingsError

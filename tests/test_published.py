@@ -6,12 +6,14 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from weightdecay.lab import paper
 from weightdecay.lab.cli import main
 from weightdecay.lab.paper.again import judged_again, with_verdicts
+from weightdecay.lab.paper.ordering import Verdict
 from weightdecay.lab.report import scorecard
 from weightdecay.lab.run.recorded import read_runs, runs_csv
 
@@ -76,8 +78,8 @@ def test_the_page_is_one_page_and_counts_what_was_published():
     verdicts = Counter(row["by_measure"]["best epoch"]["verdict"] for row in KEPT)
     first = PAGE.split("## ")[0].replace("\n", " ")
     for verdict, words in (
-        ("holds", "{} hold,"), ("refuted", "{} are refuted"), ("undecided", "{} are undecided"),
-        ("not judged", "{} are not judged"),
+        ("holds", "{} hold,"), ("refuted", "{} are refuted"), ("practically equal", "{} come out practically equal"),
+        ("undecided", "{} are undecided"), ("not judged", "{} are not judged"),
     ):  # fmt: skip
         assert words.format(verdicts[verdict]) in first
     assert f"{len(KEPT)} claims" in first
@@ -87,7 +89,9 @@ def test_the_page_is_one_page_and_counts_what_was_published():
 
 
 def test_the_findings_have_the_verdicts_that_were_published():
-    found = re.findall(r"^\| (.+) \| ([a-z]+\d*) \| (holds|refuted|undecided|not judged) \|$", PAGE, re.MULTILINE)
+    found = re.findall(
+        r"^\| (.+) \| ([a-z]+\d*) \| (holds|refuted|practically equal|undecided|not judged) \|$", PAGE, re.MULTILINE
+    )
     assert len(found) >= 10
     for claim, experiment, verdict in found:
         rows = [row for row in KEPT if (row["experiment"], row["claim"]) == (experiment, claim)]
@@ -102,4 +106,4 @@ def test_the_table_of_all_claims_counts_each_experiment():
         assert (anchor, title) == (name, paper.EXPERIMENTS[name].title)
         verdicts = Counter(row["by_measure"]["best epoch"]["verdict"] for row in KEPT if row["experiment"] == name)
         numbers = [int(cell or 0) for cell in map(str.strip, f"{counts} ".split("|"))]
-        assert numbers == [verdicts[one] for one in ("holds", "refuted", "undecided", "not judged")], name
+        assert numbers == [verdicts[one] for one in get_args(Verdict)], name

@@ -45,10 +45,11 @@ class ReproduceSettings:
     what: Annotated[tuple[str, ...], left_out()]
     """list, all, or experiments: fig1 … fig23, table1 … table4, transformer, norms, tensorflow."""
     scale: Literal["small", "medium", "paper", "smoke"] = "small"
-    """Size of networks and data. paper is as the paper has it; medium has residual networks on 10,000 photos, about 150
-    core-hours for all; small asks the same of data that a CPU learns in seconds; smoke only shows that it runs."""
+    """Size of networks and data. paper is as the paper has it; medium has residual networks on 10,000 photos, 60 to
+    150 core-hours for all; small asks the same of data that a CPU learns in seconds; smoke only shows that it runs."""
     seeds: int = 0
-    """Number of seeds for each cell; 0 takes that of the scale."""
+    """Number of seeds; 0 takes that of the scale. Beyond the first two or three only cells near the best of their curve
+    have them, and those that a claim names."""
     data: Annotated[tuple[str, ...], left_out("those of the scale")] = ()
     """Other data in place of those of the scale, written NAME=OTHER, as in cifar10=images:FOLDER."""
     known: Annotated[tuple[Path, ...], left_out(name="from")] = ()
@@ -94,19 +95,25 @@ def run_reproduce(settings: ReproduceSettings) -> int:
     on = executor_of(
         settings.executor, dict(read_options("--executor-options", settings.executor_options)), settings.out
     )
+    from weightdecay.lab.run.store import Store
     from weightdecay.lab.study.conduct import Study
     from weightdecay.lab.sweeps.ready import with_content
 
     place = settings.place
     wanted = {experiment: with_content(_runs(experiment, scale), place) for experiment in chosen}
     before = _known(settings, wanted)
+    kept = {**{result.run: result for result in Store(settings.out).results()}, **before}
+
+    def questions(results: Sequence[Result] = ()) -> dict[str, Question]:
+        return _questions(settings, scale, wanted, {**kept, **{one.run: one for one in results}}, before)
 
     def judge(results: Sequence[Result]) -> list[Reproduction]:
         return _judged(settings, scale, wanted, results, before)
 
     study = Study(
         title=f"{', '.join(one.name for one in chosen)} at scale {scale.name}",
-        questions=_questions(settings, scale, wanted, before),
+        questions=questions(),
+        then=questions,
         out=settings.out,
         judge=judge,
         report=lambda judged: _report(settings, judged),
@@ -179,14 +186,15 @@ def _answered_before(out: Path, scale: Scale, chosen: Collection[Experiment], ke
     """
     from weightdecay.lab import paper
 
-    trained: dict[Run, Run] = {replace(result.run, data_digest=""): result.run for result in kept}
-    told, found = _on_the_page(out), {}
+    results = {replace(result.run, data_digest=""): result for result in kept}
+    told: Collection[str] = _on_the_page(out)
+    found: Wanted = {}
     for experiment in paper.EXPERIMENTS.values():
         if experiment in chosen or experiment.name not in told:
             continue
-        runs = _runs(experiment, scale)
-        if all(run in trained for run in runs):
-            found[experiment] = {run: trained[run] for run in runs}
+        known = {run: results[run] for run in _runs(experiment, scale) if run in results}
+        if all(run in known for panel in paper.asked(experiment, scale, known) for run in panel.runs):
+            found[experiment] = {run: result.run for run, result in known.items()}
     return found
 
 
@@ -199,21 +207,32 @@ def _on_the_page(out: Path) -> set[str]:
 
 
 def _questions(
-    settings: ReproduceSettings, scale: Scale, wanted: Wanted, before: Collection[Run]
+    settings: ReproduceSettings,
+    scale: Scale,
+    wanted: Wanted,
+    known: Mapping[Run, Result],
+    before: Collection[Run],
 ) -> dict[str, Question]:
-    """Return the panels of the experiments, each about the runs that are trained for it."""
+    """Return the panels of the experiments, each about the runs that what is known leaves to be trained for it."""
+    from weightdecay.lab import paper
+
     return {
         f"{experiment.name}, {panel.setting}": replace(
             panel,
             points={
-                point: tuple(known[run] for run in runs if known[run] not in before)
+                point: tuple(trained[run] for run in runs if trained[run] not in before)
                 for point, runs in panel.points.items()
             },
             command=settings.command(),
         )
-        for experiment, known in wanted.items()
-        for panel in experiment.panels(scale)
+        for experiment, trained in wanted.items()
+        for panel in paper.asked(experiment, scale, _as_asked(trained, known))
     }
+
+
+def _as_asked(trained: Mapping[Run, Run], known: Mapping[Run, Result]) -> dict[Run, Result]:
+    """Return the results under the runs that a panel asks for, which do not know the content of their data yet."""
+    return {run: replace(known[by], run=run) for run, by in trained.items() if by in known}
 
 
 def _judged(
@@ -231,15 +250,14 @@ def _judged(
     by_run = {result.run: result for result in kept}
     asked = {**wanted, **_answered_before(settings.out, scale, wanted, kept)}
     found = []
-    for experiment, known in sorted(asked.items(), key=lambda pair: list(paper.EXPERIMENTS).index(pair[0].name)):
-        lost = sum(run not in by_run for run in known.values())
-        if lost:
-            say(f"{experiment.name} is not judged: {lost} of its {len(known)} runs failed.")
+    for experiment, trained in sorted(asked.items(), key=lambda pair: list(paper.EXPERIMENTS).index(pair[0].name)):
+        known = _as_asked(trained, by_run)
+        runs = {run for panel in paper.asked(experiment, scale, known) for run in panel.runs}
+        if lost := sum(run not in known for run in runs):
+            say(f"{experiment.name} is not judged: {lost} of its {len(runs)} runs failed.")
             continue
-        # A panel asks for runs that do not know the content of their data yet.
-        answers = [replace(by_run[trained], run=run) for run, trained in known.items()]
         command = settings.command([experiment.name])
-        found.append(paper.judge(experiment, scale, answers, paper.MEASURES, command))
+        found.append(paper.judge(experiment, scale, known.values(), paper.MEASURES, command))
     return found
 
 
@@ -254,7 +272,7 @@ def _report(settings: ReproduceSettings, judged: Sequence[Reproduction]) -> None
         say(f"text    {write_whole(settings.markdown, text)}")
 
 
-VERDICTS = {"holds": "green", "refuted": "red", "undecided": "yellow", "not judged": "dim"}
+VERDICTS = {"holds": "green", "refuted": "red", "practically equal": "", "undecided": "yellow", "not judged": "dim"}
 
 
 def show(reproductions: Sequence[Reproduction], written: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weightdecay.checks import unknown
-from weightdecay.lab.paper.experiment import Experiment, Reproduction, judge
+from weightdecay.lab.paper.experiment import Experiment, Reproduction
 from weightdecay.lab.paper.experiments import (
     duration,
     implementation,
@@ -15,8 +15,10 @@ from weightdecay.lab.paper.experiments import (
     strength,
     words,
 )
+from weightdecay.lab.paper.judge import judge
 from weightdecay.lab.paper.known import known
 from weightdecay.lab.paper.measure import MEASURES
+from weightdecay.lab.paper.race import asked
 from weightdecay.lab.paper.scale import SCALES, Scale, scale
 from weightdecay.lab.run.settings import SettingsError
 
@@ -67,6 +69,7 @@ __all__ = [
     "Experiment",
     "Reproduction",
     "Scale",
+    "asked",
     "experiments",
     "judge",
     "known",

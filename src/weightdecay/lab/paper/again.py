@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from weightdecay.lab.paper.experiment import Experiment, Reproduction, Row, judge
+from weightdecay.lab.paper.experiment import Experiment, Reproduction, Row
+from weightdecay.lab.paper.judge import judge
 from weightdecay.lab.paper.measure import MEASURES
 from weightdecay.lab.paper.ordering import Judgement
+from weightdecay.lab.paper.race import asked
 from weightdecay.lab.paper.scale import SCALES, Scale
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.run.settings import SettingsError
@@ -36,28 +38,38 @@ def judged_again(results: Iterable[Result], experiments: Iterable[Experiment]) -
         _judged(experiment, replace(scale, seeds=count), by_run)
         for experiment in experiments
         for scale in SCALES.values()
-        if (count := _seeds(experiment, scale, seeds))
+        if (count := _seeds(experiment, scale, seeds, by_run))
     ]
 
 
-def _seeds(experiment: Experiment, scale: Scale, known: Mapping[Run, set[int]]) -> int:
-    """Return with how many seeds the experiment is judged, 0 with none. ``known`` has the seeds of every run's kind.
+def _seeds(
+    experiment: Experiment, scale: Scale, seeds: Mapping[Run, set[int]], by_run: Mapping[Run, Result]
+) -> int:  # fmt: skip
+    """Return with how many seeds the experiment is judged, 0 with none. ``seeds`` has those of every run's kind.
 
-    It is the most that all of its points have: all that any of them has, or no fewer than the scale asks for, since
-    points of other experiments, which may have had more seeds, are points of this one too.
+    It is the most that every cell in the race has (:mod:`race`): no fewer than the scale asks for, or all that any cell
+    has. A cell may have more than are asked for here, since it is one of another experiment too.
     """
     points = [runs[0] for panel in experiment.panels(replace(scale, seeds=1)) for runs in panel.points.values()]
-    found = [known.get(run, set()) for run in points]
-    count = min(next(seed for seed in itertools.count() if seed not in seeds) for seeds in found)
-    return count if count >= scale.seeds or all(len(seeds) == count for seeds in found) else 0
+    found = [seeds.get(run, set()) for run in points]
+    counts = {next(seed for seed in itertools.count() if seed not in several) for several in found}
+    for count in sorted(counts - {0}, reverse=True):
+        if (count >= scale.seeds or all(len(several) == count for several in found)) and all(
+            run in by_run for run in _runs(experiment, replace(scale, seeds=count), by_run)
+        ):
+            return count
+    return 0
+
+
+def _runs(experiment: Experiment, scale: Scale, by_run: Mapping[Run, Result]) -> set[Run]:
+    return {run for panel in asked(experiment, scale, by_run) for run in panel.runs}
 
 
 def _judged(experiment: Experiment, scale: Scale, by_run: Mapping[Run, Result]) -> Reproduction:
-    runs = {run for panel in experiment.panels(scale) for several in panel.points.values() for run in several}
     usual = SCALES[scale.name].seeds
     command = f"weightdecay reproduce {experiment.name}" + (f" --scale {scale.name}" if scale.name != "small" else "")
     command += f" --seeds {scale.seeds}" if scale.seeds != usual else ""
-    answers = [replace(by_run[run], run=run) for run in runs]
+    answers = [replace(by_run[run], run=run) for run in _runs(experiment, scale, by_run)]
     return judge(experiment, scale, answers, MEASURES, command)
 
 
@@ -65,8 +77,8 @@ def with_verdicts(reproductions: Sequence[Reproduction], kept: Sequence[Mapping[
     """Return the reproductions with the judgements that their runs could not give, from the rows of scorecard.json.
 
     Rows per run of the first version do not say by which number on held-out examples λ is chosen, and nothing about
-    single epochs. A kept judgement is taken only where all that can be judged again comes out as it was kept: after a
-    claim has changed, none is.
+    single epochs. A kept judgement is taken only where all that can be judged again measures what was kept: after a
+    claim has changed, or with more seeds, none is.
     """
     by_claim = {(row["experiment"], row["panel"], row["claim"], row["scale"]): row["by_measure"] for row in kept}
     return [
@@ -84,6 +96,6 @@ def with_verdicts(reproductions: Sequence[Reproduction], kept: Sequence[Mapping[
 def _completed(row: Row, kept: Mapping[str, Mapping[str, Any]]) -> Row:
     before = {name: Judgement(one["verdict"], one["measured"], one["seeds_needed"]) for name, one in kept.items()}
     known = {name: one for name, one in row.judged.items() if not one.unrecorded}
-    if any(before.get(name) != one for name, one in known.items()):
+    if any(name not in before or before[name].measured != one.measured for name, one in known.items()):
         return row
-    return replace(row, judged={**row.judged, **before})
+    return replace(row, judged={**row.judged, **before, **known})

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 from weightdecay.lab.paper.experiment import Judge, Panel
 from weightdecay.lab.paper.measure import Measure
-from weightdecay.lab.paper.ordering import Judgement, all_of
+from weightdecay.lab.paper.ordering import Judgement, all_of, margin
 from weightdecay.lab.paper.premise import judged_without, unmet
+from weightdecay.lab.run import Result
 from weightdecay.lab.study.answer import Answer, Cell, mean
 from weightdecay.lab.study.difference import Difference, paired
 
@@ -39,7 +40,7 @@ def lowest(curve: str, others: Sequence[str], at: Chosen = tuned) -> Judge:
         if not against:
             return Judgement("not judged", "; ".join(reasons))
         differences = [_paired(mine, cell, measure) for cell in against]
-        verdict, seeds = all_of(differences)
+        verdict, seeds = all_of(differences, [_margin(cell, measure) for cell in against])
         said = "; ".join(
             f"− {cell.point.title} {mean(cell.results, measure.of):.4g} = {one}"
             for cell, one in zip(against, differences, strict=True)
@@ -64,13 +65,15 @@ def lower_everywhere(curve: str, others: Sequence[str]) -> Judge:
     def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         drawn = answer.question.drawn
         pairs: list[tuple[str, float, Difference]] = []
+        margins: list[float] = []
         for other in others:
             theirs = {(cell.point.lr, drawn[cell.point]): cell for cell in answer.of(other)}
             for cell in answer.of(curve):
                 place = (cell.point.lr, drawn[cell.point])
                 if place in theirs:
                     pairs.append((theirs[place].point.title, place[1], _paired(cell, theirs[place], measure)))
-        verdict, seeds = all_of([one for *_, one in pairs])
+                    margins.append(_margin(theirs[place], measure))
+        verdict, seeds = all_of([one for *_, one in pairs], margins)
         below = sum(one.mean < 0 for *_, one in pairs)
         worst = max(pairs, key=lambda pair: pair[2].mean)
         title = answer.of(curve)[0].point.title
@@ -84,7 +87,17 @@ def lower_everywhere(curve: str, others: Sequence[str]) -> Judge:
 
 
 def _paired(a: Cell, b: Cell, measure: Measure) -> Difference:
-    return paired([measure.of(r) for r in a.results], [measure.of(r) for r in b.results])
+    return _by_seed(a, b, measure.of)
+
+
+def _by_seed(a: Cell, b: Cell, of: Callable[[Result], float]) -> Difference:
+    """Pair the first seeds, which both have: a cell that is left behind in the race has fewer (:mod:`race`)."""
+    count = min(len(a.results), len(b.results))
+    return paired(*([of(result) for result in cell.results[:count]] for cell in (a, b)))
+
+
+def _margin(cell: Cell, measure: Measure) -> float:
+    return margin(cell.results[0].metric, mean(cell.results, measure.of))
 
 
 def decreasing(along: Sequence[tuple[str, float]]) -> Judge:
@@ -93,7 +106,7 @@ def decreasing(along: Sequence[tuple[str, float]]) -> Judge:
     def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
         cells = [cell_at(answer, curve, place) for curve, place in along]
         steps = [_paired(later, earlier, measure) for earlier, later in pairwise(cells)]
-        verdict, seeds = all_of(steps)
+        verdict, seeds = all_of(steps, [_margin(earlier, measure) for earlier in cells[:-1]])
         means = ", ".join(f"{mean(cell.results, measure.of):.4g}" for cell in cells)
         return Judgement(verdict, f"{means}; steps {', '.join(map(str, steps))}", seeds)
 
@@ -107,7 +120,7 @@ def lower_at(first: tuple[str, float], second: tuple[str, float]) -> Judge:
         a, b = (cell_at(answer, curve, place) for curve, place in (first, second))
         one = _paired(a, b, measure)
         means = [mean(cell.results, measure.of) for cell in (a, b)]
-        verdict, seeds = all_of([one])
+        verdict, seeds = all_of([one], [_margin(b, measure)])
         return Judgement(verdict, f"{means[0]:.4g} − {means[1]:.4g} = {one}", seeds)
 
     return judge
@@ -133,15 +146,16 @@ def lower_error_at_no_lower_loss(curve: str, others: Sequence[str], at: Chosen =
         against, reasons = _parted(answer, [at(answer, other, measure) for other in others], at)
         if not against:
             return Judgement("not judged", "; ".join(reasons))
-        errors, said = [], []
+        errors, margins, said = [], [], []
         for theirs in against:
             error, loss = _late(mine, theirs, "test", part), _late(mine, theirs, "train_loss", part)
             if loss.verdict == "holds":
                 said.append(f"not compared with {theirs.point.title}, whose training loss is higher: {loss}")
                 continue
             errors.append(error)
+            margins.append(margin(answer.metric, mean(theirs.results, lambda result: result.late("test", part))))
             said.append(f"against {theirs.point.title}: test {error}, training loss {loss}")
-        verdict, seeds = all_of(errors) if errors else ("undecided", None)
+        verdict, seeds = all_of(errors, margins) if errors else ("undecided", None)
         return judged_without(verdict, said, reasons, seeds)
 
     return judge
@@ -167,4 +181,4 @@ def lowest_training_loss(curve: str, others: Sequence[str], at: Chosen = fixed) 
 
 
 def _late(a: Cell, b: Cell, quantity: str, part: float) -> Difference:
-    return paired([r.late(quantity, part) for r in a.results], [r.late(quantity, part) for r in b.results])
+    return _by_seed(a, b, lambda result: result.late(quantity, part))

@@ -1,18 +1,17 @@
-"""An experiment of the paper: what it asks, its runs at a scale, and the claims to be judged."""
+"""An experiment of the paper: what it asks, its runs at a scale, the claims to be judged, and what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.numbers import Number
-from weightdecay.lab.paper.ordering import Judgement, not_judged
+from weightdecay.lab.paper.ordering import Judgement
 from weightdecay.lab.paper.scale import Scale, Setting
 from weightdecay.lab.run import Result, Run
-from weightdecay.lab.run.recorded import UnrecordedError
-from weightdecay.lab.study.answer import Answer, answered, every_result
+from weightdecay.lab.study.answer import Answer, every_result
 from weightdecay.lab.study.question import Point, Question
 
 Figure = Literal["curves", "decay", "heat", "scatter", "batch", "norms"]
@@ -25,11 +24,13 @@ class Panel(Question):
     """A question of the paper about one network on one data set: where its points are drawn, what the paper measured.
 
     ``drawn`` is the place of a point on a λ axis: λ·η for AdamW, as in the paper. ``fixed`` is each curve's point at
-    the lr and λ of the paper. ``paper`` are its numbers by curve.
+    the lr and λ of the paper. ``named`` are other points that a claim is about, wherever the best one is. ``paper`` are
+    its numbers by curve.
     """
 
     task: Setting
     drawn: Mapping[Point, float]
+    named: frozenset[Point] = frozenset()
     paper: Mapping[str, tuple[Number, ...]] = field(default_factory=dict)
 
     def place(self, point: Point) -> float:
@@ -109,29 +110,3 @@ class Reproduction:
     def results(self) -> tuple[Result, ...]:
         """Every result once."""
         return every_result(cell for answer in self.answers for cell in answer.cells)
-
-
-def judge(
-    experiment: Experiment, scale: Scale, results: Iterable[Result], measures: Sequence[Measure], command: str
-) -> Reproduction:
-    """Judge every claim of an experiment on every panel."""
-    kept = tuple(results)
-    answers = tuple(answered(panel, kept) for panel in experiment.panels(scale))
-    rows = []
-    for claim in experiment.claims(scale):
-        for answer in answers:
-            there = [one for one in measures if one.reads(answer.results)]
-            judged = {one.name: _judged(claim, answer, one) for one in there}
-            if scale.thin:
-                judged = {name: not_judged(one) for name, one in judged.items()}
-            rows.append(Row(experiment.name, answer.question.setting, claim, judged))
-    return Reproduction(experiment, scale, answers, tuple(rows), command)
-
-
-def _judged(claim: Claim, answer: Answer[Panel], measure: Measure) -> Judgement:
-    """Judge, where what the claim is about is recorded of the runs."""
-    try:
-        return claim.judge(answer, measure)
-    except UnrecordedError:
-        said = "this claim is about single epochs, and of these runs only a row each is known"
-        return Judgement("not judged", said, unrecorded=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from weightdecay.lab.paper.experiment import Judge, Panel
 from weightdecay.lab.paper.measure import Measure
 from weightdecay.lab.paper.ordering import Judgement, bootstrap
-from weightdecay.lab.study.answer import Answer, Cell
+from weightdecay.lab.study.answer import Answer, Cell, in_the_race
 
 Places = Sequence[float]
 """Where each curve is best, as drawn, in the order of the curves."""
@@ -60,7 +60,7 @@ def _about_places(
     """Judge a claim about where curves are best: a bootstrap over seeds. ``say`` puts what was found into words."""
 
     def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
-        families = [answer.of(curve) for curve in curves]
+        families = [in_the_race(answer.of(curve)) for curve in curves]
 
         def places(seeds: Sequence[int]) -> Places:
             return [answer.question.drawn[cells[_argmin(cells, seeds, measure)].point] for cells in families]
@@ -85,7 +85,8 @@ def wider(curve: str, others: Sequence[str], within: float = 1.1) -> Judge:
     """More cells of the curve's map are within a factor of the lowest of all maps; a bootstrap over seeds."""
 
     def judge(answer: Answer[Panel], measure: Measure) -> Judgement:
-        families = [answer.of(name) for name in (curve, *others)]
+        maps = [answer.of(name) for name in (curve, *others)]
+        families = [in_the_race(cells) for cells in maps]
 
         def counts(seeds: Sequence[int]) -> list[int]:
             means = [
@@ -98,7 +99,7 @@ def wider(curve: str, others: Sequence[str], within: float = 1.1) -> Judge:
         verdict, share = bootstrap(count, lambda seeds: counts(seeds)[0] > max(counts(seeds)[1:]))
         said = ", ".join(
             f"{cells[0].point.title} {number} of {len(cells)}"
-            for cells, number in zip(families, counts(range(count)), strict=True)
+            for cells, number in zip(maps, counts(range(count)), strict=True)
         )
         return Judgement(verdict, f"cells within {within:g} × the lowest: {said}; {100 * share:.0f} % of resamples")
 

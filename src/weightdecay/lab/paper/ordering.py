@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
 from typing import Literal
 
+from weightdecay.lab.run import Metric
 from weightdecay.lab.study.difference import LEVEL, Difference
 
-Verdict = Literal["holds", "refuted", "undecided", "not judged"]
+Verdict = Literal["holds", "refuted", "practically equal", "undecided", "not judged"]
+
+POINT, PART = 1.0, 0.05
+"""Errors that differ by less than a point, and by less than this part of them, are practically equal."""
+
+PART_OF_PERPLEXITY = 0.01
 
 DRAWS = 4000
 """Resamples of a bootstrap, where there are too many to take all."""
@@ -29,21 +35,37 @@ class Judgement:
     unrecorded: bool = False
 
 
-def all_of(judged: Iterable[Difference]) -> tuple[Verdict, int | None]:
+def all_of(judged: Sequence[Difference], margins: Sequence[float] = ()) -> tuple[Verdict, int | None]:
     """Return the verdict on "every one of them is below 0", and the seeds that would decide it.
 
     It holds where every interval lies below 0 (an intersection–union test: no correction is due). It is refuted where
-    one lies above 0, each at the level divided by their number.
+    one lies above 0, each at the level divided by their number. Where neither is so, and one is shown to be smaller
+    than its margin (:meth:`Difference.within`, at the same corrected level), that one is practically equal, and so is
+    the verdict: lower than every one by a difference that matters it is not. Without margins nothing is.
     """
-    several = list(judged)
-    verdicts = [one.verdict for one in several]
+    verdicts = [one.verdict for one in judged]
     if all(verdict == "holds" for verdict in verdicts):
         return "holds", None
-    if any(_refutes(one, len(several)) for one in several):
+    if any(_refutes(one, len(judged)) for one in judged):
         return "refuted", None
-    open_ = [one.seeds for one in several if one.verdict != "holds"]
+    if any(one.within(margin, LEVEL / len(judged)) for one, margin in zip(judged, margins, strict=False)):
+        return "practically equal", None
+    open_ = [one.seeds for one in judged if one.verdict != "holds"]
     known = [seeds for seeds in open_ if seeds is not None]
     return "undecided", max(known) if known and len(known) == len(open_) else None
+
+
+def margin(metric: Metric, value: float) -> float:
+    """Return the difference from a value that does not matter, in the metric's unit.
+
+    Of an error it is 1 point, or a twentieth of the error where that is less; of a perplexity 1 %.
+
+    >>> margin(Metric("test error", "%"), 44.0), margin(Metric("test error", "%"), 6.0)
+    (1.0, 0.3)
+    """
+    if metric.unit != "%":
+        return PART_OF_PERPLEXITY * value
+    return min(POINT, round(PART * value, 12))
 
 
 def _refutes(one: Difference, among: int) -> bool:

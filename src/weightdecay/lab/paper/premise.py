@@ -41,7 +41,8 @@ def unmet(answer: Answer[Panel], cell: Cell) -> str:
 def judged_without(verdict: Verdict, said: Sequence[str], reasons: Sequence[str], seeds: int | None) -> Judgement:
     """Return the judgement on a claim about several, some of which are not judged for the reasons given.
 
-    What the others refute is refuted, and what they leave open is open; what they would let hold is not judged.
+    What the others refute, or show to be practically equal, is so, and what they leave open is open; what they would
+    let hold is not judged.
     """
     if reasons and verdict == "holds":
         verdict = "not judged"

@@ -6,8 +6,7 @@ Everything is kept: the same command goes on where it was, and after the last ro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,7 +19,7 @@ from weightdecay.lab.referee.ladder import AT_MOST, JUDGING, TUNING, Ladder
 from weightdecay.lab.referee.task import Task, on_scale
 from weightdecay.lab.run import Place, Result, Run
 from weightdecay.lab.run.store import Store
-from weightdecay.lab.study.conduct import Audience, Planned, Study, Watcher, conduct
+from weightdecay.lab.study.conduct import Audience, Later, Study, conduct
 from weightdecay.lab.study.question import Point, Question
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def hear(case: Case, audience: Audience | None = None) -> Heard | None:
             break
         rounds += 1
         study = _study(case, taken, rounds)
-        answer = conduct(study, audience if rounds == 1 else _Later(audience))
+        answer = conduct(study, audience if rounds == 1 else Later(audience))
         if answer is None:
             return None
         book.failed |= {run.address for run in answer.failures}
@@ -189,21 +188,6 @@ def _study(case: Case, taken: Mapping[Run, str], rounds: int) -> Study[Sequence[
         place=case.place,
         estimate=rounds == 1,
     )
-
-
-@dataclass(frozen=True)
-class _Later(Audience):
-    """Hears of the rounds after the first, whose plans nobody need confirm."""
-
-    first: Audience
-
-    def plan(self, planned: Planned) -> bool:
-        return True
-
-    @contextmanager
-    def watch(self, everything: Question, store: Store) -> Iterator[Watcher | None]:
-        with self.first.watch(everything, store) as watcher:
-            yield watcher
 
 
 def named(tasks: Sequence[Task], place: Place) -> tuple[Task, ...]:

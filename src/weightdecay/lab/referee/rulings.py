@@ -25,7 +25,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 from weightdecay.lab.run.settings import SettingsError
@@ -79,27 +78,12 @@ def _against(judged: Mapping[str, BySeed], arm: str, reference: str, seeds: list
 def _ruling(one: Difference, margin: float, level: float) -> Ruling:
     if one.interval is None:  # one seed, or some runs diverged
         return Ruling(one.mean, None, None, "undecided")
-    interval, within = (_interval(one, tail) for tail in (level / 2, level))
+    interval, within = one.leaving(level / 2), one.leaving(level)
     verdict: Ruled = "undecided"
-    if -margin < within[0] and within[1] < margin:
+    if one.within(margin, level):
         verdict = "practically equal"
     elif interval[1] < 0:
         verdict = "better"
     elif interval[0] > 0:
         verdict = "worse"
     return Ruling(one.mean, interval, within, verdict)
-
-
-def _interval(one: Difference, tail: float) -> tuple[float, float]:
-    """Return the interval of the mean that leaves out so much on each side."""
-    if not one.spread:  # the same with every seed, or every run of one side diverged
-        return one.mean, one.mean
-    half = _quantile(tail, one.count - 1) * one.spread / math.sqrt(one.count)
-    return one.mean - half, one.mean + half
-
-
-@cache
-def _quantile(tail: float, freedom: int) -> float:
-    from scipy.stats import t
-
-    return float(t.isf(tail, freedom))

@@ -79,13 +79,19 @@ class Answer(Generic[Asked]):
         return tuple(sorted(found, key=lambda cell: (cell.point.lr, self.question.place(cell.point))))
 
     def best(self, curve: str, by: Callable[[Result], float] = lambda result: result.last) -> Cell:
-        """Return the cell of a curve that has the lowest mean over seeds of a number."""
-        return lowest(self.of(curve), lambda cell: mean(cell.results, by))
+        """Return the cell of a curve that has the lowest mean over seeds of a number, of those in the race."""
+        return lowest(in_the_race(self.of(curve)), lambda cell: mean(cell.results, by))
 
     def at_fixed(self, curve: str) -> Cell:
         """Return the cell of the point that was singled out. Raises: KeyError, where none was."""
         point = self.question.fixed[curve]
         return next(cell for cell in self.cells if cell.point == point)
+
+
+def in_the_race(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Return the cells that have the most seeds: the others were left behind, as too far from the best of them."""
+    most = max(len(cell.results) for cell in cells)
+    return tuple(cell for cell in cells if len(cell.results) == most)
 
 
 def every_result(cells: Iterable[Cell]) -> tuple[Result, ...]:

@@ -3,6 +3,7 @@
 ::
 
     questions → check → cost → plan → runs → verdicts → report
+                                       ↳ then what they make worth asking, if there is more
 
 What differs between the four is what a :class:`Study` holds, and who is told (:class:`Audience`).
 """
@@ -42,6 +43,8 @@ class Study(Generic[Verdicts]):
     place: Place = field(default_factory=lambda: Place(device="auto"))
     task: Any = None  # None: the data and the network that a run names
     estimate: bool = False  # measure what each kind of run costs, before any is trained
+    then: Callable[[Sequence[Result]], Mapping[str, Question]] = lambda results: {}
+    """What the results make worth asking beside it: asked once they are there, until nothing new is."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -78,6 +81,9 @@ class Audience:
         """Hear what is about to be trained; return whether to go on."""
         return True
 
+    def more(self, planned: Planned) -> None:
+        """Hear what the results made worth training next, which nobody need confirm."""
+
     @contextmanager
     def watch(self, everything: Question, store: Store) -> Iterator[Watcher | None]:
         """Follow the runs. None: nobody does but :meth:`add`, and runs that raised end the study."""
@@ -89,6 +95,28 @@ class Audience:
         line = f"{run.optimizer} λ={run.weight_decay:g} lr={run.lr:g} seed {run.seed}: {result.metric.name} "
         if sys.stderr:
             sys.stderr.write(f"{line}{result.last:.4g}{kept}\n")
+
+
+@dataclass(frozen=True)
+class Later(Audience):
+    """Who hears of the rounds after the first."""
+
+    first: Audience
+
+    def plan(self, planned: Planned) -> bool:
+        """Pass it on, and go on."""
+        self.first.more(planned)
+        return True
+
+    @contextmanager
+    def watch(self, everything: Question, store: Store) -> Iterator[Watcher | None]:
+        """Follow the runs as the first did."""
+        with self.first.watch(everything, store) as watcher:
+            yield watcher
+
+    def add(self, result: Result, reused: bool) -> None:
+        """Say what a run came to, as the first did."""
+        self.first.add(result, reused)
 
 
 @dataclass(frozen=True)
@@ -123,9 +151,17 @@ def conduct(study: Study[Verdicts], audience: Audience | None = None) -> Answere
     if not go_on:
         return None
     results, failures = train(study, everything, store, audience)
+    asked = set(runs)
+    while new := {name: one for name, one in study.then(results).items() if not asked.issuperset(one.runs)}:
+        following = together(new)
+        missing = tuple(run for run in following.runs if store.result(run) is None)
+        Later(audience).plan(Planned(study.title, following.runs, missing, costs, width, store.folder))
+        more, failed = train(study, following, store, Later(audience))
+        results, failures = [*results, *more], failures | failed
+        asked |= set(following.runs)
     verdicts = study.judge(results)
     study.report(verdicts)
-    return Answered(verdicts, failures, len(runs))
+    return Answered(verdicts, failures, len(asked))
 
 
 def check(runs: Sequence[Run], task: Any = None) -> None:

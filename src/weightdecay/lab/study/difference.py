@@ -41,6 +41,26 @@ class Difference:
         """How many seeds give :data:`POWER` to see a difference of this size, if it is the true one."""
         return None if self.spread is None else seeds_for(abs(self.mean), self.spread)
 
+    def leaving(self, tail: float) -> tuple[float, float]:
+        """Return the t interval of the mean that leaves out so much on each side; of several seeds only.
+
+        Of numbers that are the same with every seed, or infinite, it is the mean.
+        """
+        if not self.spread:
+            return self.mean, self.mean
+        half = _quantile(tail, self.count - 1) * self.spread / math.sqrt(self.count)
+        return self.mean - half, self.mean + half
+
+    def within(self, margin: float, level: float = LEVEL) -> bool:
+        """Whether the difference is practically none: two one-sided tests, each at the level, against ±``margin``.
+
+        Source: Schuirmann, J. Pharmacokin. Biopharm. 15, 1987 (TOST).
+        """
+        if self.interval is None:
+            return False
+        low, high = self.leaving(level)
+        return -margin < low and high < margin
+
     def __str__(self) -> str:
         if self.interval is None:
             text = f"{self.mean:+.3g}"
@@ -61,8 +81,6 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
     Numbers that are all infinite on one side only (it diverged with every seed) differ beyond doubt; where some are,
     nothing is decided.
     """
-    from scipy.stats import t
-
     finite = [all(map(math.isfinite, values)) for values in (a, b)]
     count = min(len(a), len(b))
     if not all(finite):
@@ -78,9 +96,18 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
     spread = stdev(differences)
     if spread == 0:
         return Difference(mean, (mean, mean), 0.0, count, 0.0 if mean else 1.0)
-    half = float(t.ppf((1 + CONFIDENCE) / 2, count - 1)) * spread / math.sqrt(count)
+    from scipy.stats import t
+
+    half = _quantile(LEVEL / 2, count - 1) * spread / math.sqrt(count)
     p = 2 * float(t.sf(abs(mean) / spread * math.sqrt(count), count - 1))
     return Difference(mean, (mean - half, mean + half), spread, count, p)
+
+
+@cache
+def _quantile(tail: float, freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.isf(tail, freedom))
 
 
 @cache

@@ -35,7 +35,7 @@ def _fig3(scale: Scale) -> tuple[Panel, ...]:
         point = Point(ADAM.optimizer, ADAM.lr, base * k, BY_DECAY.variant)
         points[point] = BY_DECAY.runs(setting, base * k, scale.seeds, batch_size=setting.large_batch)
         drawn[point] = float(k)
-    return (panel_of(setting, points, drawn, f"batch {setting.large_batch}"),)
+    return (panel_of(setting, points, drawn, f"batch {setting.large_batch}", named=frozenset(points)),)
 
 
 def _fig3_claims(scale: Scale) -> tuple[Claim, ...]:

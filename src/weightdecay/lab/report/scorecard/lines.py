@@ -129,12 +129,12 @@ class Tally:
         """Return the outcome in plain words."""
         count, judged = len(self.lines), {name: number for name, number in self.verdicts.items() if number}
         words = {
-            "holds": "{} holds", "refuted": "{} is refuted", "undecided": "{} is undecided at this power",
-            "not judged": "{} is not judged",
+            "holds": "{} holds", "refuted": "{} is refuted", "practically equal": "{} comes out practically equal",
+            "undecided": "{} is undecided at this power", "not judged": "{} is not judged",
         }  # fmt: skip
         several = {
-            "holds": "{} hold", "refuted": "{} are refuted", "undecided": "{} are undecided at this power",
-            "not judged": "{} are not judged",
+            "holds": "{} hold", "refuted": "{} are refuted", "practically equal": "{} come out practically equal",
+            "undecided": "{} are undecided at this power", "not judged": "{} are not judged",
         }  # fmt: skip
         said = [(words if number == 1 else several)[name].format(number) for name, number in judged.items()]
         text = f"{count} {'claim' if count == 1 else 'claims'}, at scale {' and '.join(self.scales)}: "

@@ -27,6 +27,9 @@ MEANINGS = {
     "holds": "at the 5 % level, over seeds: every difference of the claim has a 95 % interval (paired t, seed by "
     "seed) on the claimed side, or a claim about a best λ is true in 95 % of bootstrap resamples of the seeds.",
     "refuted": "the same the other way round, corrected for the number of differences.",
+    "practically equal": "the claim is that one is lower, and the difference is shown, by two one-sided tests at the "
+    "5 % level, to be less than what matters: 1 point of error, or a twentieth of the error where that is less; 1 % of "
+    "a perplexity.",
     "undecided": "these seeds do not tell; where a number of seeds is given, so many would, with a power of 80 %, if "
     "the differences and their spread are as measured.",
     "not judged": "the runs only prove that they run, or what the claim presupposes does not hold here.",
@@ -46,8 +49,10 @@ MOST_INLINE = 8_000_000
 """Bytes of compressed raw numbers that a page may carry."""
 
 
-VERDICT_LOOKS: Mapping[str, Look] = {"holds": "good", "refuted": "bad", "undecided": "open", "not judged": "open"}
-SIGNS = {"holds": "✓", "refuted": "✗", "undecided": "?", "not judged": "–"}
+VERDICT_LOOKS: Mapping[str, Look] = {
+    "holds": "good", "refuted": "bad", "practically equal": "", "undecided": "open", "not judged": "open",
+}  # fmt: skip
+SIGNS = {"holds": "✓", "refuted": "✗", "practically equal": "≈", "undecided": "?", "not judged": "–"}
 
 
 def document_of(told: Sequence[Story], raw: str) -> Document:
