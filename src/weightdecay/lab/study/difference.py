@@ -62,11 +62,15 @@ class Difference:
         return -margin < low and high < margin
 
     def __str__(self) -> str:
-        if self.interval is None:
-            text = f"{self.mean:+.3g}"
-        else:
-            text = f"{self.mean:+.3g} [{self.interval[0]:+.3g}, {self.interval[1]:+.3g}]"
-        return text.replace("-", "−")
+        text = _signed(self.mean)
+        if self.interval is not None:
+            text += f" [{', '.join(map(_signed, self.interval))}]"
+        return text
+
+
+def _signed(value: float) -> str:
+    """Return a number with its sign; what only rounding has left of nothing is +0."""
+    return f"{round(value, 9) + 0.0:+.3g}".replace("-", "−")
 
 
 def paired(a: Sequence[float], b: Sequence[float]) -> Difference:
