@@ -12,7 +12,7 @@ from weightdecay.lab.cli import main
 from weightdecay.lab.cli.conducted import Terminal
 from weightdecay.lab.paper import arms, claims, optima
 from weightdecay.lab.paper.experiment import panel_of
-from weightdecay.lab.paper.measure import BEST, MEASURES
+from weightdecay.lab.paper.measure import BEST
 from weightdecay.lab.paper.ordering import all_of, margin
 from weightdecay.lab.paper.race import raced
 from weightdecay.lab.run import ERROR, PERPLEXITY, Epoch, Result, Run
@@ -111,10 +111,10 @@ def judged(asked, results):
 
 
 def test_verdicts_are_those_of_all_seeds_for_all_cells():
-    """What is left behind changes no verdict: 30 draws of curves whose cells lie up to 60 points apart."""
+    """What is left behind changes no verdict: eight draws of curves whose cells lie up to 60 points apart."""
     draw = np.random.default_rng(5)
     left, trained = 0, 0
-    for _ in range(30):
+    for _ in range(8):
         table = {(name, at): draw.choice([20.0, 21.0, 24.0, 40.0, 80.0]) for name in ("adams", "sgd") for at in PLACES}
 
         def error(point, seed, table=table):
@@ -263,4 +263,10 @@ def test_no_curve_of_the_paper_is_without_its_first_seeds():
         for found in paper.asked(paper.EXPERIMENTS["table1"], scale, {}):
             assert set(counts(found).values()) == {scale.first}
             assert arms.ADAMS.curve in found.curves
-    assert len(MEASURES) == 3
+
+
+def test_the_cells_that_two_figures_name_are_there():
+    """Figure 2 compares λ × epochs = 0.1 at five lengths, figure 3 every multiple of lr and of λ."""
+    (lengths,), (multiples,) = (paper.EXPERIMENTS[name].panels(paper.scale("small")) for name in ("fig2", "fig3"))
+    assert len({point.curve for point in lengths.named}) == len(lengths.named) == 5
+    assert multiples.named == set(multiples.points)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
@@ -104,11 +104,14 @@ def run_reproduce(settings: ReproduceSettings) -> int:
     before = _known(settings, wanted)
     kept = {**{result.run: result for result in Store(settings.out).results()}, **before}
 
+    def known(results: Sequence[Result]) -> dict[Run, Result]:
+        return {**kept, **{result.run: result for result in results}}
+
     def questions(results: Sequence[Result] = ()) -> dict[str, Question]:
-        return _questions(settings, scale, wanted, {**kept, **{one.run: one for one in results}}, before)
+        return _questions(settings, scale, wanted, known(results), before)
 
     def judge(results: Sequence[Result]) -> list[Reproduction]:
-        return _judged(settings, scale, wanted, results, before)
+        return _judged(settings, scale, wanted, known(results))
 
     study = Study(
         title=f"{', '.join(one.name for one in chosen)} at scale {scale.name}",
@@ -179,7 +182,7 @@ def _known(settings: ReproduceSettings, wanted: Wanted) -> Mapping[Run, Result]:
     return found.results
 
 
-def _answered_before(out: Path, scale: Scale, chosen: Collection[Experiment], kept: Sequence[Result]) -> Wanted:
+def _answered_before(out: Path, scale: Scale, chosen: Collection[Experiment], kept: Iterable[Result]) -> Wanted:
     """Return the other experiments that are on the page of an earlier command: they stay on it.
 
     One that nobody has asked for is not told, though all of its runs may be there: experiments share runs.
@@ -236,22 +239,15 @@ def _as_asked(trained: Mapping[Run, Run], known: Mapping[Run, Result]) -> dict[R
 
 
 def _judged(
-    settings: ReproduceSettings,
-    scale: Scale,
-    wanted: Wanted,
-    results: Sequence[Result],
-    before: Mapping[Run, Result],
+    settings: ReproduceSettings, scale: Scale, wanted: Wanted, results: Mapping[Run, Result]
 ) -> list[Reproduction]:
     """Return the experiments whose runs are all there, judged: those that were asked for, and earlier ones."""
     from weightdecay.lab import paper
-    from weightdecay.lab.run.store import Store
 
-    kept = (*before.values(), *Store(settings.out).results(), *results)
-    by_run = {result.run: result for result in kept}
-    asked = {**wanted, **_answered_before(settings.out, scale, wanted, kept)}
+    asked = {**wanted, **_answered_before(settings.out, scale, wanted, results.values())}
     found = []
     for experiment, trained in sorted(asked.items(), key=lambda pair: list(paper.EXPERIMENTS).index(pair[0].name)):
-        known = _as_asked(trained, by_run)
+        known = _as_asked(trained, results)
         runs = {run for panel in paper.asked(experiment, scale, known) for run in panel.runs}
         if lost := sum(run not in known for run in runs):
             say(f"{experiment.name} is not judged: {lost} of its {len(runs)} runs failed.")

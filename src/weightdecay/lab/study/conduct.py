@@ -99,7 +99,7 @@ class Audience:
 
 @dataclass(frozen=True)
 class Later(Audience):
-    """Who hears of the rounds after the first."""
+    """Who hears of a study that follows from the results of another, as one that needs no confirmation."""
 
     first: Audience
 
@@ -155,8 +155,8 @@ def conduct(study: Study[Verdicts], audience: Audience | None = None) -> Answere
     while new := {name: one for name, one in study.then(results).items() if not asked.issuperset(one.runs)}:
         following = together(new)
         missing = tuple(run for run in following.runs if store.result(run) is None)
-        Later(audience).plan(Planned(study.title, following.runs, missing, costs, width, store.folder))
-        more, failed = train(study, following, store, Later(audience))
+        audience.more(Planned(study.title, following.runs, missing, costs, width, store.folder))
+        more, failed = train(study, following, store, audience)
         results, failures = [*results, *more], failures | failed
         asked |= set(following.runs)
     verdicts = study.judge(results)
