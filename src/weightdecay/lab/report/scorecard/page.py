@@ -20,7 +20,7 @@ PEEKS = (
     "lr and λ too, so that it is too good. So every claim is judged by two more numbers. The error at the last epoch "
     "does not choose an epoch by the test set, but still chooses lr and λ by it. The error at the epoch "
     "that held-out examples select, with the lr and λ that they select, does not use the test set to choose anything; "
-    "it is there wherever runs hold examples out."
+    "it is there where all runs of a claim have it."
 )
 
 MEANINGS = {
