@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -323,3 +324,14 @@ def test_a_run_that_is_being_trained_is_refused(tmp_path):
     with store.open(SMALL), pytest.raises(Busy, match=f"the run {SMALL.address} in .* Wait for it, or stop it first"):
         train(SMALL, store)
     assert numbers(train(small(epochs=1), store)).status == "finished"
+
+
+def test_an_address_that_was_read_is_nobody_elses():
+    """It is worked out once for each run: a copy with another field works out its own."""
+    run = dataclasses.replace(SMALL)
+    address = run.address
+    assert run.address is address
+    assert dataclasses.replace(run, seed=run.seed + 1).address != address
+    assert dataclasses.replace(run).address == pickle.loads(pickle.dumps(run)).address == address
+    assert run == SMALL
+    assert hash(run) == hash(SMALL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -131,7 +132,7 @@ class Run:
             f"seed {self.seed} ({self.address})"
         )
 
-    @property
+    @functools.cached_property
     def address(self) -> str:
         """Sixteen hexadecimal digits that name this run and no other."""
         known = {name: value for name, value in asdict(self).items() if value or name not in ADDED_LATER}
