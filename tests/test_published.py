@@ -107,3 +107,22 @@ def test_the_table_of_all_claims_counts_each_experiment():
         verdicts = Counter(row["by_measure"]["best epoch"]["verdict"] for row in KEPT if row["experiment"] == name)
         numbers = [int(cell or 0) for cell in map(str.strip, f"{counts} ".split("|"))]
         assert numbers == [verdicts[one] for one in get_args(Verdict)], name
+
+
+def test_what_is_said_of_medium_is_what_its_rows_show():
+    """The table of docs/lab/reproduce.md: every claim of every experiment that has all of its runs, and no other."""
+    rows = read_runs(PUBLISHED / "medium.csv")
+    made = {
+        (row.experiment, row.panel, row.claim.text): row.headline
+        for one in judged_again(rows, paper.EXPERIMENTS.values())
+        for row in one.rows
+    }
+    text = (DOCS / "lab" / "reproduce.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"^## At scale `medium`, so far$.*?(?=^## )", text, re.MULTILINE | re.DOTALL)
+    said = re.findall(r"^\| `(\w+)`, (.+?) \| (.+?) \| ([a-z ]+) \| (.+) \|$", section, re.MULTILINE)
+    assert {(name, panel, claim) for name, panel, claim, *_ in said} == made.keys()
+    for name, panel, claim, verdict, measured in said:
+        one = made[name, panel, claim]
+        assert verdict == one.verdict, claim
+        assert one.verdict == "not judged" or measured == one.measured, claim
+    assert f"{len(rows)} of its 2,860 runs" in section

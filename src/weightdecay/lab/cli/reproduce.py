@@ -45,8 +45,8 @@ class ReproduceSettings:
     what: Annotated[tuple[str, ...], left_out()]
     """list, all, or experiments: fig1 … fig23, table1 … table4, transformer, norms, tensorflow."""
     scale: Literal["small", "medium", "paper", "smoke"] = "small"
-    """Size of networks and data. paper is as the paper has it; medium has residual networks on 10,000 photos, 60 to
-    150 core-hours for all; small asks the same of data that a CPU learns in seconds; smoke only shows that it runs."""
+    """Size of networks and data. paper is as the paper has it; medium has residual networks on 10,000 photos, 24 to
+    60 core-hours for all; small asks the same of data that a CPU learns in seconds; smoke only shows that it runs."""
     seeds: int = 0
     """Number of seeds; 0 takes that of the scale. Beyond the first two or three only cells near the best of their curve
     have them, and those that a claim names."""
