@@ -17,7 +17,7 @@ from weightdecay.lab.referee import again
 from weightdecay.lab.referee.arm import Cell, arms
 from weightdecay.lab.referee.hearing import Case, hear
 from weightdecay.lab.referee.task import TASKS, Task
-from weightdecay.lab.report.referee import kept_of_start, notes
+from weightdecay.lab.report.referee import kept_of_start, notes, said
 from weightdecay.lab.run import Place, Run, options
 from weightdecay.lab.run.interrupt import Stopped
 from weightdecay.lab.run.recorded import read_runs, runs_csv
@@ -63,12 +63,14 @@ def test_everything_that_decides_the_start_decides_the_run():
     assert [len(run.line()) for run in runs] == [2, 2, 1, 2, 3]
 
 
-def test_a_table_keeps_the_start_and_what_is_left_of_it(tmp_path):
-    result = train(tuned())
+@pytest.mark.parametrize("held_out", [0, 40])
+def test_a_table_keeps_the_start_and_what_is_left_of_it(tmp_path, held_out):
+    result = train(tuned(dataclasses.replace(START, validation_size=held_out)))
+    assert (result.start_validated is None) == (held_out == 0)
     (tmp_path / "runs.csv").write_text(runs_csv([result]))
     (row,) = read_runs(tmp_path / "runs.csv")
     assert row.run == result.run
-    assert row.start_test == result.start_test
+    assert (row.start_test, row.start_validated) == (result.start_test, result.start_validated)
     assert runs_csv([row]) == runs_csv([result])
 
 
@@ -134,13 +136,14 @@ def test_classes_that_there_are_not_are_refused(changes, message):
 
 
 def test_without_steps_the_weights_are_the_starts_but_for_the_last_layer(tmp_path):
-    store = Store(tmp_path)
-    kept, result = weights(START, store), train(tuned(lr=0.0), store, KEEP)
+    store, start = Store(tmp_path), dataclasses.replace(START, validation_size=40)
+    kept, result = weights(start, store), train(tuned(start, lr=0.0), store, KEEP)
     after = store.of(result.run).weights()
     assert result.fresh == ("11.weight", "11.bias") == tuple(list(after)[-2:])
     for name, value in kept.items():
         assert torch.equal(after[name], value) == (name not in result.fresh), name
-    assert result.start_test == store.result(START).last  # nothing of it is forgotten
+    assert result.start_test == store.result(start).last  # nothing of it is forgotten
+    assert result.start_validated == store.result(start).last_validated != result.start_test
 
 
 def test_the_same_classes_keep_the_last_layer_too(tmp_path):
@@ -347,3 +350,33 @@ def test_a_task_that_starts_from_weights_is_heard_and_heard_again_from_its_table
     for told, results in ((answer, rows), (once_more, heard.results)):
         assert kept_of_start(told, results)["Adam, none"] == expected
         assert f"Adam, none {sum(expected) / 2:.2f}" in notes(told, results)[-1]
+
+
+KEEPS = dataclasses.replace(SMALL, name="both", start={**SMALL.start, "validation_size": 40}, keeps=True)
+
+
+def test_a_task_that_keeps_its_start_is_tuned_and_judged_by_the_mean_of_both_errors(tmp_path, monkeypatch):
+    """What chooses is of the validation sets, and what judges of the test sets; and so it is from a table."""
+    asked = arms(("adam",), ("none", "decoupled", "toward(start)"))
+    heard = hear(Case((KEEPS,), asked, tmp_path / "out", "", seeds=2, on=executor("here"), place=KEEP))
+    rows = {one.run: one for one in Store(tmp_path / "out").results()}
+    (answer,) = heard.answers
+    for one in answer.standings:
+        own = {seed: rows[one.arm.run(KEEPS, one.cell, seed)] for seed in (0, 1, 2, 3, 100, 101)}
+        assert one.judged == {seed: (own[seed].last + own[seed].start_test) / 2 for seed in (100, 101)}
+        chose = [(own[seed].last_validated + own[seed].start_validated) / 2 for seed in range(4)]
+        assert one.tuned == pytest.approx(sum(chose) / 4)
+    assert "mean of the old task and the new" in said(answer)
+    assert "of which on the test set of the start" in notes(answer, heard.results)[-1]
+    (tmp_path / "runs.csv").write_text(runs_csv(rows.values()))
+    monkeypatch.setattr(again, "TASKS", {**TASKS, "small": SMALL, "both": KEEPS})
+    (once_more,) = again.heard_again(read_runs(tmp_path / "runs.csv"), tmp_path, "")[0].answers
+    assert once_more.task.name == "both"
+    by_decay = [{one.arm.decay: one for one in found.standings} for found in (once_more, answer)]
+    assert by_decay[0] == by_decay[1]
+
+
+def test_what_a_task_keeps_of_its_start_is_chosen_by_images_that_the_start_held_out():
+    for task in TASKS.values():
+        assert not task.keeps or task.start["validation_size"] > 0
+    assert TASKS["finetune-both"].keeps

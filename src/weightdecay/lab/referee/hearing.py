@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from weightdecay.lab.referee.answer import Answer, answered
 from weightdecay.lab.referee.arm import Arm
 from weightdecay.lab.referee.carried import TIMES, changes, variants
 from weightdecay.lab.referee.ladder import AT_MOST, JUDGING, TUNING, Ladder
-from weightdecay.lab.referee.task import Task, on_scale
+from weightdecay.lab.referee.task import Task
 from weightdecay.lab.run import Place, Result, Run
 from weightdecay.lab.run.store import Store
 from weightdecay.lab.study.conduct import Audience, Later, Study, conduct
@@ -74,13 +75,13 @@ class Book:
             self.results[run.address] = found
         return self.results.get(run.address)
 
-    def score(self, run: Run) -> float | None:
-        """Return the error on the validation set at the last epoch."""
-        return self._number(run, lambda result: result.last_validated)
+    def score(self, task: Task, run: Run) -> float | None:
+        """Return the error that chooses, on the validation set at the last epoch; infinite where it diverged."""
+        return self._number(run, task.validated)
 
-    def test(self, run: Run) -> float:
-        """Return the error on the test set at the last epoch."""
-        number = self._number(run, lambda result: result.last)
+    def test(self, task: Task, run: Run) -> float:
+        """Return the error that judges, on the test set at the last epoch; infinite where it diverged."""
+        number = self._number(run, task.tested)
         assert number is not None
         return number
 
@@ -100,8 +101,7 @@ class Book:
         if (result := self.result(run)) is None:
             return None
         value = of(result)
-        diverged = result.status == "diverged" or value is None
-        return math.inf if diverged or value is None else on_scale(result.metric, value)
+        return math.inf if result.status == "diverged" or value is None else value
 
 
 def hear(case: Case, audience: Audience | None = None) -> Heard | None:
@@ -133,14 +133,14 @@ def ladders_of(case: Case, book: Book) -> dict[str, list[Ladder]]:
     """Return every arm on every task, by the task's name."""
     seeds = tuple(range(JUDGING, JUDGING + case.seeds))
     return {
-        task.name: [Ladder(arm, task, book.score, book.gain, seeds, case.carry) for arm in case.arms]
+        task.name: [Ladder(arm, task, partial(book.score, task), book.gain, seeds, case.carry) for arm in case.arms]
         for task in case.tasks
     }
 
 
 def ruled_on(task: Task, ladders: Sequence[Ladder], case: Case, book: Book) -> Answer:
     """Return what is known of a task."""
-    return answered(task, ladders, book.test, case.margin, math.fsum(book.seconds(task)))
+    return answered(task, ladders, partial(book.test, task), case.margin, math.fsum(book.seconds(task)))
 
 
 def _wanted(ladders: Mapping[str, Sequence[Ladder]]) -> dict[Run, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 from weightdecay.checks import unknown
-from weightdecay.lab.run import Metric, Run, options
+from weightdecay.lab.run import Metric, Result, Run, options
 from weightdecay.lab.run.settings import SettingsError
 
 OF_THE_ARM = ("optimizer", "lr", "weight_decay", "seed", "optimizer_options", "optimizer_digest")
@@ -22,6 +23,9 @@ class Task:
     ``start`` is by which fields the run differs that a run starts from; without any, a run starts from fresh weights.
     Every seed has a start of its own, trained with that seed: so a ruling holds for starts at large, and not for one
     network that was trained before; and as arms are paired by seed, all of them start from the same weights.
+
+    ``keeps`` says that what is left of the start counts as much as what is learned: arms are tuned and judged by the
+    mean of both errors, each on its own data, that of the start with the start's own last layer put back.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Task:
     run: Mapping[str, Any]
     digest: str = ""  # of the data's content
     start: Mapping[str, Any] = field(default_factory=dict)
+    keeps: bool = False
 
     def base(self, **changes: Any) -> Run:
         """Return a run of the task; optimizer, lr, λ and seed must be among the changes."""
@@ -40,6 +45,25 @@ class Task:
         """Whether the run is one of the task's, of whatever arm."""
         own = {name: getattr(run, name) for name in OF_THE_ARM}
         return self.base(**own) == run
+
+    def validated(self, result: Result) -> float | None:
+        """Return what a run is chosen by, as :func:`on_scale` has it; None where that was not a finite number."""
+        return self._on_scale(result, result.last_validated, result.start_validated)
+
+    def tested(self, result: Result) -> float | None:
+        """Return what a run is judged by, as :func:`on_scale` has it; None where that was not a finite number."""
+        return self._on_scale(result, result.last, result.start_test)
+
+    def _on_scale(self, result: Result, own: float | None, of_start: float | None) -> float | None:
+        numbers = [own, of_start] if self.keeps else [own]
+        found = [on_scale(result.metric, number) for number in numbers if number is not None]
+        return fmean(found) if len(found) == len(numbers) else None
+
+    @property
+    def judged_by(self) -> str:
+        """In words: the metric on the test set."""
+        metric = "test perplexity" if self.of_text else "test error"
+        return f"{metric}, mean of the old task and the new" if self.keeps else metric
 
     @property
     def steps(self) -> int:
@@ -92,7 +116,16 @@ _LETTERS = {
     "data": "text:ptb-characters", "train_size": 50_000, "test_size": 10_000, "batch_size": 10, "sequence": 50,
     "epochs": 15, "max_grad_norm": 1.0, "milestones": (0.5, 0.75),
 }  # fmt: skip
+_NEW = {**_PHOTOS, "classes": "5-9", "train_size": 200, "test_size": 2000, "batch_size": 20}
+_OLD = {
+    "optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "classes": "0-4", "train_size": 10_000,
+    "validation_size": 0, "batch_size": 50, "epochs": 10,
+}  # fmt: skip
 _CNN = "three convolutions with batch norm (width 16)"
+_TUNED = (
+    f"{_CNN}, trained on 10,000 images of five classes of CIFAR-10, averaged to 16 × 16 pixels, "
+    "then on 200 images of the other five, 15 epochs of batches of 20"
+)
 _LINES = "50,000 characters of Penn Treebank, 15 epochs of batches of 10 × 50"
 
 TASKS: Mapping[str, Task] = {
@@ -106,11 +139,9 @@ TASKS: Mapping[str, Task] = {
              {**_LETTERS, "network": "lstm", "network_options": options(embedding=32, hidden=64)}),
         Task("transformer", f"a Transformer (2 blocks of 32) on {_LINES}",
              {**_LETTERS, "network": "transformer", "network_options": options(embedding=32, heads=2, layers=2)}),
-        Task("finetune", f"{_CNN}, trained on 10,000 images of five classes of CIFAR-10, averaged to 16 × 16 pixels, "
-             "then on 200 images of the other five, 15 epochs of batches of 20",
-             {**_PHOTOS, "classes": "5-9", "train_size": 200, "test_size": 2000, "batch_size": 20},
-             start={"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "classes": "0-4", "train_size": 10_000,
-                    "validation_size": 0, "batch_size": 50, "epochs": 10}),
+        Task("finetune", _TUNED, _NEW, start=_OLD),
+        Task("finetune-both", f"{_TUNED}; the old classes count as much as the new ones", _NEW,
+             start={**_OLD, "validation_size": 2000}, keeps=True),
         Task("smoke", "three convolutions (width 4) on 64 of scikit-learn’s digits, which only shows that it runs",
              {"data": "digits", "train_size": 64, "validation_size": 32, "test_size": 50, "batch_size": 32,
               "epochs": 2, "network": "smallcnn", "network_options": options(width=4)}),

@@ -113,7 +113,7 @@ def columns(answer: Answer) -> tuple[Column[Standing], ...]:
         Column("optimizer, decay", lambda one: Mark(one.arm.title, "strong")),
         Column("lr", lambda one: f"{one.cell.lr:g}", number=True),
         Column("λ", lambda one: decay(one.cell.weight_decay) if one.arm.has_weight_decay else "", number=True),
-        Column("test perplexity" if text else "test error, %", lambda one: over_seeds(one, text), number=True),
+        Column(answer.task.judged_by + ("" if text else ", %"), lambda one: over_seeds(one, text), number=True),
         Column(f"minus {REFERENCE}, {unit} [95 %]", difference, number=True),
         Column("verdict", verdict),
         Column("basin", lambda one: share(one.basin), number=True),
@@ -200,7 +200,7 @@ def said(answer: Answer) -> str:
     best = answer.standings[0]
     number = over_seeds(best, answer.task.of_text)
     text = f"{answer.task.name}: {best.arm.title} has the lowest mean, {number}"
-    text += f" ({'test perplexity' if answer.task.of_text else '% test error'})."
+    text += f" ({'' if answer.task.of_text else '% '}{answer.task.judged_by})."
     for optimizer in dict.fromkeys(one.arm.optimizer for one in answer.standings):
         own = [one for one in answer.standings if one.arm.optimizer == optimizer and one.ruling is not None]
         found = [
@@ -263,7 +263,10 @@ def notes(answer: Answer, results: Iterable[Result] = ()) -> list[str]:
         found.append(f"{answer.task.name}: not all runs are there. Waiting: {arms}.")
     if kept := kept_of_start(answer, results):
         listed = ", ".join(f"{title} {fmean(values):.2f} ± {stdev(values):.2f}" for title, values in kept.items())
-        found.append(f"{answer.task.name}: on the test set of the start, which no arm was tuned or ruled by: {listed}.")
+        of = "of which on the test set of the start" if answer.task.keeps else (
+            "on the test set of the start, which no arm was tuned or ruled by"
+        )  # fmt: skip
+        found.append(f"{answer.task.name}: {of}: {listed}.")
     return found
 
 

@@ -35,6 +35,7 @@ NUMBERS: Mapping[str, Callable[[Result], float | None]] = {
     "last_gain": lambda result: result.gain(-1),
     "last_validated": lambda result: result.last_validated,
     "start_test": lambda result: result.start_test,
+    "start_validated": lambda result: result.start_validated,
 }
 """What a row per run says of its epochs: all that a claim about the run reads. Empty: the run has no such number."""
 
@@ -199,7 +200,8 @@ def _read(row: Mapping[str, str], where: str) -> Recorded:
             weights=row["weights"],
             skipped_steps=int(row["skipped_steps"]),
             clamped_steps=int(row["clamped_steps"]),
-            start_test=float(row["start_test"]) if row.get("start_test") else None,
+            start_test=_optional(row, "start_test"),
+            start_validated=_optional(row, "start_validated"),
             numbers={
                 name: float(row[name]) if row[name] else None for name in NUMBERS if row.get(name, UNKNOWN) != UNKNOWN
             },
@@ -208,6 +210,10 @@ def _read(row: Mapping[str, str], where: str) -> Recorded:
         if isinstance(error, SettingsError):
             raise
         raise SettingsError(f"{where}: {error} cannot be read.") from None
+
+
+def _optional(row: Mapping[str, str], name: str) -> float | None:
+    return float(row[name]) if row.get(name) else None
 
 
 def _value(name: str, kind: object, row: Mapping[str, str]) -> Any:

@@ -222,6 +222,7 @@ class Result:
     clamped_steps: int = 0
     fresh: tuple[str, ...] = ()  # tensors that the start did not give; of a run with a start
     start_test: float | None = None  # the metric on the test set of the start, with the start's own last layer
+    start_validated: float | None = None  # the same on the start's validation set; None where it held out none
 
     @property
     def last(self) -> float:

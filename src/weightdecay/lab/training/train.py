@@ -226,6 +226,7 @@ class Training:
                 self.pause()
         self.agree.close()
         weights = processes.whole(dict(processes.bare(self.model).state_dict()))
+        start_test, start_validated = self.left_of_start(weights)
         result = Result(
             run=run,
             status=status,
@@ -238,7 +239,8 @@ class Training:
             skipped_steps=progress.optimizer.skipped_steps,
             clamped_steps=progress.optimizer.clamped_steps,
             fresh=self.fresh,
-            start_test=self.left_of_start(weights),
+            start_test=start_test,
+            start_validated=start_validated,
         )
         with processes.together(self.place):
             if self.folder:
@@ -347,18 +349,20 @@ class Training:
         loss, judged, count = processes.total(sums, self.place).tolist()
         return known(loss / count), known(scorer.finish(loss / count, judged / count))
 
-    def left_of_start(self, weights: Weights) -> float | None:
-        """Return the metric on the start's own test set, with the weights that this run did not take put back."""
+    def left_of_start(self, weights: Weights) -> tuple[float | None, float | None]:
+        """Return the metric on the start's own test and validation sets, the weights that were not taken put back."""
         start = self.run.start
         if start is None or self.start is None:
-            return None
+            return None, None
         with processes.together(self.place):
             data = self.task.load(start, self.place)
             model = self.task.build(start, data.facts)
             model.load_state_dict(put_back(weights, self.start, self.fresh))
             model = model.to(self.device, self.dtype)
             scorer = self.task.scorer(data, model)
-        return self.measure(data.test(), layout.laid_out(model, start, self.place), scorer)[1]
+        model, held_out = layout.laid_out(model, start, self.place), data.validation()
+        validated = None if held_out is None else self.measure(held_out, model, scorer)[1]
+        return self.measure(data.test(), model, scorer)[1], validated
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
         """The arithmetic of the run."""
