@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 
@@ -17,6 +18,7 @@ from weightdecay.lab.referee.task import TASKS, on_scale
 from weightdecay.lab.report.drawn import basins
 from weightdecay.lab.report.drawn.heat import MAP
 from weightdecay.lab.run import ERROR, PERPLEXITY
+from weightdecay.lab.run.settings import SettingsError
 
 DECAYS = ("none", "l2", "decoupled", "stable", "cautious(decoupled)", "corrected", "hyperball")
 TASK = TASKS["noisy-digits"]
@@ -322,3 +324,39 @@ def test_an_arm_is_judged_before_it_is_known_how_its_weight_decay_carries_over()
     assert len(after.carried) == len(changes(TASK))
     (none,) = arms(("adam",), ("none",))
     assert climbed(none, error, carry=True)[0].carried() == ()
+
+
+# ---------------------------------------------------------------- λ over time
+
+
+def test_an_arm_whose_strength_changes_over_time_is_the_same_but_for_the_shape():
+    plain, cosine, rise = arms(("adam",), ("decoupled", "decoupled@cosine", "decoupled@rise(0.1, 1)"))
+    assert [one.title for one in (plain, cosine)] == ["Adam, decoupled", "Adam, decoupled@cosine"]
+    assert cosine.has_weight_decay
+    cell = Cell(1e-3, 0.1)
+    runs = [one.run(TASK, cell, 0) for one in (plain, cosine, rise)]
+    assert [run.weight_decay_schedule for run in runs] == ["", "cosine", "rise(0.1, 1)"]
+    assert {dataclasses.replace(run, weight_decay_schedule="") for run in runs} == {runs[0]}
+    assert all(TASK.has(run) for run in runs)
+
+
+def test_an_arm_of_another_decay_keeps_its_own_options_beside_the_shape():
+    (arm,) = arms(("adam",), ("cautious(decoupled)@cosine",))
+    run = arm.run(TASK, Cell(1e-3, 0.1), 0)
+    assert (dict(run.optimizer_options)["decay"], run.weight_decay_schedule) == ("cautious(decoupled)", "cosine")
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("decoupled@cosin", "Did you mean 'cosine'"),
+        ("decoupled@", "'' is not a shape"),
+        ("decoupled@plateau(0.1)", "waits for a metric"),
+        ("none@cosine", "none has no λ to change"),
+        ("hyperball@cosine", "hyperball has no λ to change"),
+        ("l3@cosine", "no decay is called 'l3'"),
+    ],
+)
+def test_a_shape_that_no_arm_can_have_is_refused_by_its_word(word, reason):
+    with pytest.raises(SettingsError, match=reason):
+        arms(("adam",), (word,))

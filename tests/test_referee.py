@@ -16,7 +16,7 @@ from weightdecay.lab.run.recorded import read_runs
 from weightdecay.lab.run.store import Store
 
 SMOKE = ("referee", "smoke", "--seeds", "3", "--executor", "here", "--device", "cpu")
-FEW = ("--decays", "none", "decoupled", "stable")
+FEW = ("--decays", "none", "decoupled", "stable", "decoupled@cosine")
 
 
 @pytest.fixture(scope="module")

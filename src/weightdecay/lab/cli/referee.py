@@ -42,11 +42,11 @@ class RefereeSettings:
         "weightdecay referee noisy-digits --from runs.csv --evidence runs.csv",
     )
     what: Annotated[tuple[str, ...], left_out()]
-    """Tasks: list, photos, noisy-digits, lstm, transformer."""
+    """Tasks: list, photos, noisy-digits, lstm, transformer, finetune, finetune-both."""
     optimizers: tuple[str, ...] = ("adam",)
     """Optimizers: names, as weightdecay.available() lists them, or paths of your own, package.module:Class."""
     decays: tuple[str, ...] = ("none", "l2", "decoupled", "stable", "cautious(decoupled)", "corrected")
-    """Decays for every optimizer: none, names, calls as "toward(0.0)", or paths of your own. One must be decoupled."""
+    """Decays: none, decoupled, other names, "toward(0.0)", package.module:Class; decoupled@cosine has a shape of λ."""
     seeds: int = 8
     """Number of seeds that judge, beside those that tune."""
     margin: float = 1.0
@@ -83,7 +83,7 @@ def run_referee(settings: RefereeSettings) -> int:
 
     if "list" in settings.what:
         for task in TASKS.values():
-            say(f"{task.name:<13} {task.words}")
+            say(f"{task.name:<{max(map(len, TASKS))}}  {task.words}")
         return DONE
     case = _case(settings)
     from weightdecay.lab.referee.hearing import hear

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from weightdecay.lab.referee.answer import REFERENCE
-from weightdecay.lab.referee.arm import NONE, Arm, arms
+from weightdecay.lab.referee.arm import NONE, OVER_TIME, Arm, arms
 from weightdecay.lab.referee.hearing import Book, Case, Heard, ladders_of, ruled_on
 from weightdecay.lab.referee.ladder import JUDGING
 from weightdecay.lab.referee.task import OF_THE_ARM, TASKS, Task
@@ -67,9 +67,10 @@ def _arms(runs: Iterable[Run]) -> tuple[Arm, ...]:
 def _decays(run: Run) -> Iterator[str]:
     """Yield the words of the decays that a run may be of."""
     given = dict(run.optimizer_options).get("decay")
+    shape = OVER_TIME + run.weight_decay_schedule if run.weight_decay_schedule else ""
     if not run.weight_decay:
         yield NONE
     elif given:
-        yield str(given)
+        yield str(given) + shape
     else:
-        yield METHODS[run.optimizer].decay if run.optimizer in METHODS else REFERENCE
+        yield (METHODS[run.optimizer].decay if run.optimizer in METHODS else REFERENCE) + shape

@@ -10,10 +10,14 @@ from weightdecay import catalog
 from weightdecay.lab.referee.task import Task
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import method, takes_momentum, with_code
+from weightdecay.lab.run.settings import SettingsError
 from weightdecay.lab.study.members import Member, has_meaning, members
 
 NONE = "none"
 """In place of a decay: the optimizer at λ = 0."""
+
+OVER_TIME = "@"
+"""Between a decay and the shape of its λ over time, as in ``decoupled@cosine``."""
 
 MOMENTUM = 0.9
 """Of SGD and its variants."""
@@ -32,11 +36,12 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Arm:
-    """``decay`` is the word it was asked for by, ``member`` how it is run."""
+    """``decay`` is the word it was asked for by, ``member`` how it is run, ``shape`` how λ changes over time, if so."""
 
     optimizer: str
     decay: str
     member: Member
+    shape: str = ""
 
     @property
     def title(self) -> str:
@@ -51,9 +56,7 @@ class Arm:
     @property
     def has_weight_decay(self) -> bool:
         """Whether λ is a number to be tuned: of "none" it is 0, and of a constraint on a norm it is a switch."""
-        from weightdecay.decay import parse
-
-        return self.decay != NONE and not parse(self.decay).switched
+        return self.decay != NONE and not _is_switch(self.decay.partition(OVER_TIME)[0])
 
     @property
     def by_gain(self) -> bool:
@@ -82,11 +85,9 @@ class Arm:
         own = {} if none else dict(self.member.options)
         if takes_momentum(name):
             own["momentum"] = MOMENTUM
-        return with_code(
-            task.base(
-                optimizer=name, lr=cell.lr, weight_decay=cell.weight_decay, seed=seed, optimizer_options=options(own)
-            )
-        )
+        lr, weight_decay = cell
+        same = {"seed": seed, "optimizer_options": options(own), "weight_decay_schedule": self.shape}
+        return with_code(task.base(optimizer=name, lr=lr, weight_decay=weight_decay, **same))
 
 
 def usual_gain(base: str) -> float:
@@ -110,15 +111,37 @@ def rounded(number: float) -> float:
 def arms(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[Arm, ...]:
     """Return every optimizer with every decay that has a meaning for it, each once.
 
-    Raises: SettingsError, for an unknown name, with the nearest.
+    Raises: SettingsError, for an unknown name, with the nearest; for a shape that λ cannot have.
     """
-    found: dict[tuple[str, str, float], Arm] = {}
+    found: dict[tuple[str, str, str, bool], Arm] = {}
     for optimizer in dict.fromkeys(optimizers):
-        for decay in dict.fromkeys(decays):
-            for member in _member(optimizer, decay):
-                arm = Arm(member.base, decay, member)
-                found.setdefault((member.optimizer, member.decay, decay == NONE), arm)
+        for word in dict.fromkeys(decays):
+            decay, over_time, shape = word.partition(OVER_TIME)
+            own = _member(optimizer, decay)
+            if over_time:
+                _check_shape(word, decay, shape)
+            for member in own:
+                arm = Arm(member.base, word, member, shape)
+                found.setdefault((member.optimizer, member.decay, shape, decay == NONE), arm)
     return tuple(found.values())
+
+
+def _is_switch(decay: str) -> bool:
+    from weightdecay.decay import parse
+
+    return parse(decay).switched
+
+
+def _check_shape(word: str, decay: str, shape: str) -> None:
+    """Refuse what has no λ that could change, and a shape that a run cannot follow."""
+    from weightdecay.lab.training.schedule import shape_of
+
+    if decay == NONE or _is_switch(decay):
+        raise SettingsError(f"--decays {word}: {decay} has no λ to change over time. Write {decay}.")
+    try:
+        shape_of(shape)
+    except ValueError as error:
+        raise SettingsError(f"--decays {word}: {error}") from error
 
 
 def _member(optimizer: str, decay: str) -> tuple[Member, ...]:

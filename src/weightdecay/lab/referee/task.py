@@ -12,7 +12,9 @@ from weightdecay.checks import unknown
 from weightdecay.lab.run import Metric, Result, Run, options
 from weightdecay.lab.run.settings import SettingsError
 
-OF_THE_ARM = ("optimizer", "lr", "weight_decay", "seed", "optimizer_options", "optimizer_digest")
+OF_THE_ARM = (
+    "optimizer", "lr", "weight_decay", "seed", "optimizer_options", "optimizer_digest", "weight_decay_schedule",
+)  # fmt: skip
 """The fields of a run that a task leaves open."""
 
 

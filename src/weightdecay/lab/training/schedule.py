@@ -44,11 +44,12 @@ def weight_decay_at(run: Run, step: int, steps: int) -> float:
     from weightdecay.schedule import Moment
 
     now = Moment(step, run.epochs * steps, lr=lr_at(run, step, steps), peak_lr=run.lr)
-    return float(_shape(run.weight_decay_schedule).value(run.weight_decay, now))
+    return float(shape_of(run.weight_decay_schedule).value(run.weight_decay, now))
 
 
 @functools.lru_cache(maxsize=64)
-def _shape(text: str) -> Shape:
+def shape_of(text: str) -> Shape:
+    """Return the shape that a text names. Raises: ValueError, for one that a run cannot follow."""
     from weightdecay.schedule import parse
 
     shape = parse(text)
@@ -103,7 +104,7 @@ def check(run: Run) -> None:
         raise ValueError(unknown("schedule", run.schedule, SHAPES))
     if run.weight_decay_schedule:
         try:
-            _shape(run.weight_decay_schedule)
+            shape_of(run.weight_decay_schedule)
         except ValueError as error:
             raise ValueError(f"weight_decay_schedule={run.weight_decay_schedule!r}: {error}") from error
     if run.epochs < 1:
