@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,10 @@ def test_the_published_rulings_follow_from_the_published_runs(tmp_path):
     assert made == json.loads((PUBLISHED / "referee.json").read_text(encoding="utf-8"))
     text = (tmp_path / "rulings.md").read_text(encoding="utf-8").replace(str(table), "docs/referee/runs.csv")
     assert text == (PUBLISHED / "rulings.md").read_text(encoding="utf-8")
+    verdicts = Counter(arm["verdict"] for one in made for arm in one["arms"] if arm["verdict"])
+    page = (tmp_path / "referee.html").read_text(encoding="utf-8")
+    assert f"{verdicts.total()} rulings on {len(made)} tasks" in page
+    assert f"{verdicts['undecided']} undecided" in page
     names = {path.name for path in (tmp_path / "figures").glob("*.png")}
     assert {path.name for path in (PUBLISHED / "figures").glob("*.png")} == names
     assert {f"{one['task']}-basins.png" for one in made} < names

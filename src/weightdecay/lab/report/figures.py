@@ -73,10 +73,10 @@ def look(position: int) -> dict[str, Any]:
     return {"color": COLOURS[place], "marker": marker, "linestyle": DASHES[turn % len(DASHES)]}
 
 
-def columns_for(labels: Sequence[str]) -> int:
-    """Return how many columns of a legend fit below a figure of seven inches."""
-    longest = max(map(len, labels), default=0)
-    return next((columns for columns, most in ((3, 22), (2, 40)) if longest <= most), 1)
+def columns_for(labels: Sequence[str], inches: float = 7.0) -> int:
+    """Return how many columns of a legend fit below a figure of so many inches."""
+    longest = max(map(len, labels), default=0) * 7.0 / inches
+    return next((columns for columns, most in ((4, 14), (3, 22), (2, 40)) if longest <= most), 1)
 
 
 def axis_title(text: str, metric: Metric) -> str:

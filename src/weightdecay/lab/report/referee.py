@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from weightdecay.document.parts import Look, Part
 from weightdecay.lab.referee.answer import REFERENCE, Answer, Standing
 from weightdecay.lab.referee.carried import TIMES, Carried
 from weightdecay.lab.referee.ladder import AT_MOST, TUNING
+from weightdecay.lab.referee.rulings import Ruled
 from weightdecay.lab.report.numbers import decay
 from weightdecay.lab.run import Result
 from weightdecay.lab.run.recorded import runs_csv
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 PAGE, ROWS, RUNS, SUMMARY = "referee", "referee.json", "runs.csv", "summary"
 
-LOOKS: Mapping[str, Look] = {"better": "good", "worse": "bad", "undecided": "open", "practically equal": ""}
+LOOKS: Mapping[Ruled, Look] = {"better": "good", "worse": "bad", "undecided": "open", "practically equal": ""}
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,12 @@ def write(heard: Heard, case: Case) -> Written:
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {name: picture for own in pictures.values() for name, picture in own.items()}
     ready = [answer for answer in heard.answers if ruled(answer)]
-    if len(ready) > 1:
-        drawn[SUMMARY] = forest.together(ready)
+    summary = forest.together(ready) if len(ready) > 1 else None
+    if summary:
+        drawn[SUMMARY] = summary
     files = [path for name, picture in drawn.items() for path in picture.save(folder, name)]
     titles = {task: {name: each.title for name, each in own.items()} for task, own in pictures.items()}
-    page = document.write(document_of(heard, case, pictures), case.out, PAGE)
+    page = document.write(document_of(heard, case, pictures, summary), case.out, PAGE)
     rows = write_whole(case.out / ROWS, json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n")
     return Written(page, rows, case.out / RUNS, tuple(files), titles)
 
@@ -83,9 +86,11 @@ def ruled(answer: Answer) -> bool:
     return any(one.ruling for one in answer.standings)
 
 
-def document_of(heard: Heard, case: Case, pictures: Mapping[str, Mapping[str, Picture]]) -> Document:
-    """Return the page; ``pictures`` are by their task, and then by their file."""
-    sections = []
+def document_of(
+    heard: Heard, case: Case, pictures: Mapping[str, Mapping[str, Picture]], summary: Picture | None = None
+) -> Document:
+    """Return the page; ``pictures`` are by their task, and then by their file, ``summary`` is of all tasks."""
+    sections = [Section("All tasks", (), (summary.drawing(f"of-{SUMMARY}"),))] if summary else []
     for answer in heard.answers:
         parts: list[Part] = [table(answer)] if answer.standings else []
         parts += [kept] if (kept := carried_table(answer)) else []
@@ -95,7 +100,7 @@ def document_of(heard: Heard, case: Case, pictures: Mapping[str, Mapping[str, Pi
         )
     return Document(
         title="weightdecay referee",
-        answer=" ".join(said(answer) for answer in heard.answers),
+        answer=counted(heard.answers) if summary else " ".join(said(answer) for answer in heard.answers),
         notes=[note for answer in heard.answers for note in notes(answer, heard.results)],
         sections=sections,
         facts=facts(heard, case),
@@ -212,6 +217,18 @@ def said(answer: Answer) -> str:
             title = own[0].arm.title.partition(",")[0]
             text += f" Against decoupled decay of {title}: {'; '.join(found)}."
     return text
+
+
+def counted(answers: Sequence[Answer]) -> str:
+    """Return how many rulings there are of each kind over all tasks, and which decays are better."""
+    found = [(answer.task.name, one, one.ruling) for answer in answers for one in answer.standings if one.ruling]
+    counts = Counter(ruling.verdict for *_, ruling in found)
+    kinds = ", ".join(f"{counts[word]} {word}" for word in LOOKS if counts[word])
+    text = f"{len(found)} rulings on {len(answers)} tasks, each against decoupled decay of the same optimizer: {kinds}."
+    better = [
+        f"{one.arm.title} on {task} ({difference(one)})" for task, one, ruling in found if ruling.verdict == "better"
+    ]
+    return f"{text} Better: {'; '.join(better)}." if better else text
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -129,8 +129,8 @@ class Canvas:
         handles, labels = [*handles, *more], [*labels, *(str(one.get_label()) for one in more)]
         if not labels:
             return
-        columns = columns_for(labels)
         width, height = self.figure.get_size_inches()
+        columns = columns_for(labels, width)
         self.figure.set_size_inches(width, height + 0.22 * math.ceil(len(labels) / columns))
         legend = self.figure.legend(handles, labels, loc="outside lower center", ncols=columns)
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
