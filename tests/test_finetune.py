@@ -19,13 +19,15 @@ from weightdecay.lab.referee.hearing import Case, hear
 from weightdecay.lab.referee.task import TASKS, Task
 from weightdecay.lab.report.referee import kept_of_start, notes, said
 from weightdecay.lab.run import Place, Run, options
-from weightdecay.lab.run.interrupt import Stopped
+from weightdecay.lab.run.interrupt import Stop, Stopped
 from weightdecay.lab.run.recorded import read_runs, runs_csv
-from weightdecay.lab.run.run import PROTOCOL
+from weightdecay.lab.run.run import ADDED_LATER, PROTOCOL
 from weightdecay.lab.run.store import Store, StoreError
 from weightdecay.lab.sweeps.ready import with_content
 from weightdecay.lab.sweeps.sweep import sweep
-from weightdecay.lab.training.train import check, train
+from weightdecay.lab.training.optimizer import FRESH
+from weightdecay.lab.training.task import Named
+from weightdecay.lab.training.train import Training, check, train, weights_of
 
 KEEP = Place(download=False, keep_weights=True)
 PLAIN = {"network": "smallcnn", "network_options": options(width=4, norm=False), "label_noise": 0.0}
@@ -295,6 +297,55 @@ def test_the_command_starts_from_a_run_of_its_folder(tmp_path, capsys):
     wrong = first.run.address[:-1] + "x"
     assert main([*TRAIN, *out, "--start", wrong]) == 2
     assert f"has no such run. Did you mean '{first.run.address}'?" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "muonadamw"])
+@pytest.mark.parametrize("decay", ["toward(start)", "cautious(toward(start))", "decoupled"])
+def test_a_pull_towards_the_start_leaves_alone_what_the_start_did_not_give(optimizer, decay):
+    """Every parameter is in one group; those of the fresh last layer have no λ, whatever its schedule writes."""
+    changes = {"optimizer": optimizer, "weight_decay": 0.5, "weight_decay_schedule": "rise(1, 2)"}
+    run = tuned(**changes, optimizer_options=options(decay=decay))
+    seen = {}
+    training = Training(run, KEEP, Named(), None, Stop(), None, weights_of(run.start, None, KEEP, Named(), Stop()))
+    training.result()
+    for group in training.progress.optimizer.param_groups:
+        seen |= {id(p): (group["weight_decay"], group.get("name")) for p in group["params"]}
+    named = dict(training.model.named_parameters())
+    assert seen.keys() == {id(p) for p in named.values()}
+    for name, p in named.items():
+        alone = name in training.fresh and decay != "decoupled"
+        assert (seen[id(p)][1] == FRESH) == alone, name
+        if alone or (optimizer == "muonadamw" and p.ndim < 2):
+            assert seen[id(p)][0] == 0.0, name
+        else:
+            assert seen[id(p)][0] > 0.9, name
+
+
+def test_a_pull_of_one_holds_what_the_start_gave_while_the_last_layer_learns(tmp_path):
+    """Of SGD without momentum: each step undoes the last one's update, so that one update is all that is left."""
+    store, rate = Store(tmp_path), 1e-4
+    slow = {"optimizer": "sgd", "lr": rate, "weight_decay": 1 / rate, "schedule": "constant", "epochs": 20}
+    kept = weights(START, store)
+    run = tuned(**slow, optimizer_options=options(decay="toward(start)"))
+    free = dataclasses.replace(run, weight_decay=0.0)
+    after, drifted, drawn = (weights(one, store) for one in (run, free, dataclasses.replace(free, lr=0.0)))
+    fresh = store.result(run).fresh
+    for name, value in kept.items():
+        if name not in fresh:
+            assert (after[name] - value).norm() < 0.2 * (drifted[name] - value).norm(), name
+    for name in fresh:
+        held, alone = ((found[name] - drawn[name]).norm().item() for found in (after, drifted))
+        assert held == pytest.approx(alone, rel=0.02), name
+
+
+def test_what_was_trained_while_fresh_tensors_were_pulled_has_another_address():
+    """Results of that meaning are not taken for those of this one; every other run keeps its address."""
+    plain, pulled = (tuned(optimizer_options=options(**kind)) for kind in ({}, {"decay": "toward(start)"}))
+    for run, more in ((plain, {}), (pulled, {"fresh": "without decay"})):
+        values = {name: value for name, value in dataclasses.asdict(run).items() if value or name not in ADDED_LATER}
+        content = {"protocol": PROTOCOL, **values, "start": START.address, **more}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        assert run.address == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 SMALL = Task(

@@ -11,6 +11,7 @@ from weightdecay.lab.referee.task import Task
 from weightdecay.lab.run import Run, options
 from weightdecay.lab.run.methods import method, takes_momentum, with_code
 from weightdecay.lab.run.settings import SettingsError
+from weightdecay.lab.run.shape import shape_of
 from weightdecay.lab.study.members import Member, has_meaning, members
 
 NONE = "none"
@@ -134,8 +135,6 @@ def _is_switch(decay: str) -> bool:
 
 def _check_shape(word: str, decay: str, shape: str) -> None:
     """Refuse what has no λ that could change, and a shape that a run cannot follow."""
-    from weightdecay.lab.training.schedule import shape_of
-
     if decay == NONE or _is_switch(decay):
         raise SettingsError(f"--decays {word}: {decay} has no λ to change over time. Write {decay}.")
     try:

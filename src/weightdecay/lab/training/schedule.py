@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from weightdecay.lab.run import Run
-
-if TYPE_CHECKING:
-    from weightdecay.schedule import Shape
+from weightdecay.lab.run.shape import shape_of
 
 
 def lr_at(run: Run, step: int, steps: int) -> float:
@@ -45,17 +41,6 @@ def weight_decay_at(run: Run, step: int, steps: int) -> float:
 
     now = Moment(step, run.epochs * steps, lr=lr_at(run, step, steps), peak_lr=run.lr)
     return float(shape_of(run.weight_decay_schedule).value(run.weight_decay, now))
-
-
-@functools.lru_cache(maxsize=64)
-def shape_of(text: str) -> Shape:
-    """Return the shape that a text names. Raises: ValueError, for one that a run cannot follow."""
-    from weightdecay.schedule import parse
-
-    shape = parse(text)
-    if "metric" in shape.needs:
-        raise ValueError(f"{text!r} waits for a metric, and a run of the lab gives it none.")
-    return shape
 
 
 def constant(run: Run, passed: float) -> float:

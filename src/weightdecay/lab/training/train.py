@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 import weightdecay
-from weightdecay import catalog, monitor
-from weightdecay.decay import parse
+from weightdecay import monitor
 from weightdecay.lab.data import layout
 from weightdecay.lab.data.base import Batch, Carried, DataError
 from weightdecay.lab.data.scores import Scorer
@@ -30,10 +28,10 @@ from weightdecay.lab.run.randomness import of_our_own, reseed
 from weightdecay.lab.run.store import RunFolder, Store, StoreError
 from weightdecay.lab.run.weights import Weights, digest
 from weightdecay.lab.training import processes, schedule, sound
+from weightdecay.lab.training.optimizer import WITHOUT_DECAY, optimizer_of
 from weightdecay.lab.training.progress import Progress
 from weightdecay.lab.training.start import put_back, take
 from weightdecay.lab.training.task import Named, Task
-from weightdecay.optim.muon_adamw import REST
 
 LOOK_EVERY = 100
 """Steps between two looks at the loss where that means to wait, for a GPU or for other processes."""
@@ -152,32 +150,6 @@ def lstm_in_bfloat16() -> bool:
     return True
 
 
-def optimizer_of(run: Run, model: nn.Module) -> weightdecay.Optimizer:
-    """Return the run's optimizer over the model. Raises: ValueError, for one that cannot be made.
-
-    A decay that keeps the norms of matrices acts on the matrices: the other parameters are a group without decay.
-    """
-    options = dict(run.optimizer_options)
-    if run.max_grad_norm:
-        options["max_grad_norm"] = run.max_grad_norm
-    named: Any = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    try:
-        if catalog.optimizer(run.optimizer).cls.takes_model:
-            named = model
-        elif _of_matrices(options.get("decay")):
-            matrices = [pair for pair in named if pair[1].ndim > 1]
-            rest = {"params": [pair for pair in named if pair[1].ndim < 2], "weight_decay": 0.0, "name": REST}
-            named = [{"params": matrices}, rest]
-        return weightdecay.create(run.optimizer, named, lr=run.lr, weight_decay=run.weight_decay, **options)
-    except TypeError as error:  # an option that its constructor does not know
-        raise ValueError(str(error)) from error
-
-
-def _of_matrices(decay: object) -> bool:
-    """Whether a decay, as a text, is one that λ switches on for matrices."""
-    return isinstance(decay, str) and parse(decay).switched
-
-
 @dataclass
 class Training:
     """A run being trained."""
@@ -204,7 +176,7 @@ class Training:
         if run.compile:
             layout.compiled(self.model, self.place)
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        self.progress = Progress(run, self.place, self.model, optimizer_of(run, self.model), loss=loss)
+        self.progress = Progress(run, self.place, self.model, optimizer_of(run, self.model, self.fresh), loss=loss)
         self.agree = processes.Agreement(self.place)
         self.begun = self.kept = time.perf_counter()
         self.cost = 0.0  # seconds that the last checkpoint took
@@ -265,7 +237,7 @@ class Training:
             now = (progress.epoch - 1) * steps + progress.step
             for group in progress.optimizer.param_groups:
                 group["lr"] = schedule.lr_at(run, now, steps)
-                if run.weight_decay_schedule and group.get("name") != REST:  # which MuonAdamW leaves without λ
+                if run.weight_decay_schedule and group.get("name") not in WITHOUT_DECAY:
                     group["weight_decay"] = schedule.weight_decay_at(run, now, steps)
             self.step(batch)
             progress.step += 1
