@@ -431,3 +431,17 @@ def test_what_a_task_keeps_of_its_start_is_chosen_by_images_that_the_start_held_
     for task in TASKS.values():
         assert not task.keeps or task.start["validation_size"] > 0
     assert TASKS["finetune-both"].keeps
+
+
+def test_a_pull_that_was_clamped_is_said(tmp_path):
+    """Below the table, with the number of its steps; of arms with no such step nothing is said."""
+    asked = arms(("adam",), ("decoupled", "toward(start)"))
+    heard = hear(Case((KEEPS,), asked, tmp_path / "out", "", seeds=2, on=executor("here"), place=KEEP))
+    (answer,) = heard.answers
+    results = {one.run: one for one in heard.results}
+    for one in answer.standings:
+        clamped = [results[one.arm.run(KEEPS, one.cell, seed)].clamped_steps for seed in (100, 101)]
+        said = [note for note in notes(answer, heard.results) if f"the pull of {one.arm.title} was above 1" in note]
+        assert len(said) == any(clamped)
+        forced = [dataclasses.replace(result, clamped_steps=KEEPS.steps) for result in heard.results]
+        assert f"in {KEEPS.steps} of {KEEPS.steps} steps" in " ".join(notes(answer, forced))

@@ -45,7 +45,7 @@ def _tasks(runs: Sequence[Run]) -> tuple[Task, ...]:
         if task is not None:
             read = replace(task, run={**task.run, "data": run.data}, digest=run.data_digest)
             found.setdefault((task.name, run.data, run.data_digest), read)
-    return tuple(found.values())
+    return tuple(sorted(found.values(), key=lambda task: list(TASKS).index(task.name)))
 
 
 def _common(run: Run) -> str:

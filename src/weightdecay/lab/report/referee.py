@@ -20,7 +20,7 @@ from weightdecay.lab.referee.carried import TIMES, Carried
 from weightdecay.lab.referee.ladder import AT_MOST, TUNING
 from weightdecay.lab.referee.rulings import Ruled
 from weightdecay.lab.report.numbers import decay
-from weightdecay.lab.run import Result
+from weightdecay.lab.run import Result, Run
 from weightdecay.lab.run.recorded import runs_csv
 from weightdecay.lab.study.difference import CONFIDENCE
 from weightdecay.whole import write_whole
@@ -278,6 +278,15 @@ def notes(answer: Answer, results: Iterable[Result] = ()) -> list[str]:
     if answer.waiting:
         arms = ", ".join(f"{title} ({stage})" for title, stage in answer.waiting.items())
         found.append(f"{answer.task.name}: not all runs are there. Waiting: {arms}.")
+    results = list(results)
+    by_run = {result.run.address: result for result in results}
+    for one in answer.standings:
+        clamped = [by_run[run.address].clamped_steps for run in runs_of(one, answer) if run.address in by_run]
+        if any(clamped):
+            found.append(
+                f"{answer.task.name}: the pull of {one.arm.title} was above 1 in {fmean(clamped):.0f} of "
+                f"{answer.task.steps} steps, and 1 instead: what it acts on was put where it pulls to."
+            )
     if kept := kept_of_start(answer, results):
         listed = ", ".join(f"{title} {fmean(values):.2f} ± {stdev(values):.2f}" for title, values in kept.items())
         of = "of which on the test set of the start" if answer.task.keeps else (
@@ -292,11 +301,16 @@ def kept_of_start(answer: Answer, results: Iterable[Result]) -> dict[str, list[f
     by_run = {result.run.address: result.start_test for result in results}
     found = {}
     for one in answer.standings:
-        runs = [one.arm.run(answer.task, one.cell, seed) for seed in one.judged]
+        runs = runs_of(one, answer)
         values = [value for run in runs if (value := by_run.get(run.address)) is not None]
         if len(values) == len(runs):
             found[one.arm.title] = values
     return dict(sorted(found.items(), key=lambda pair: fmean(pair[1])))
+
+
+def runs_of(one: Standing, answer: Answer) -> list[Run]:
+    """Return the runs that judged an arm."""
+    return [one.arm.run(answer.task, one.cell, seed) for seed in one.judged]
 
 
 def markdown(heard: Heard, command: str, written: Written) -> str:

@@ -57,27 +57,29 @@ def draw(answer: Answer) -> Picture:
 
 
 def together(answers: Sequence[Answer]) -> Picture:
-    """Draw a pane for each optimizer on each task; a decay has the same line in all of them."""
+    """Draw a pane for each optimizer on each task; panes beside one another have the same decay at the same height."""
     panes = [
         (answer, optimizer, {line.decay: line for line in _lines(answer) if line.optimizer == optimizer})
         for answer in answers
         for optimizer in sorted({one.arm.optimizer for one in answer.standings})
     ]
     panes = [pane for pane in panes if pane[2]]
-    decays = _ordered([lines for *_, lines in panes])
-    deep = math.ceil(len(panes) / ACROSS)
+    order = _ordered([lines for *_, lines in panes])
+    rows = [panes[first : first + ACROSS] for first in range(0, len(panes), ACROSS)]
+    names = [[decay for decay in order if any(decay in lines for *_, lines in row)] for row in rows]
+    heights = [0.75 + 0.2 * len(own) for own in names]
     title = "each decay at its best lr and λ, against decoupled decay"
     with styled():
-        size = (9.0, 0.3 + deep * (0.75 + 0.2 * len(decays)))
-        canvas = Canvas(Figure(figsize=size, layout="constrained"))
-        grid = canvas.figure.subplots(deep, ACROSS, squeeze=False, sharey=True)
+        canvas = Canvas(Figure(figsize=(9.0, 0.3 + sum(heights)), layout="constrained"))
+        grid = canvas.figure.subplots(len(rows), ACROSS, squeeze=False, sharey="row", height_ratios=heights)
         for axes in grid.flat[len(panes) :]:
             axes.set_axis_off()
-        for axes, (answer, optimizer, lines) in zip(grid.flat, panes, strict=False):
+        for place, (axes, (answer, optimizer, lines)) in enumerate(zip(grid.flat, panes, strict=False)):
+            decays = names[place // ACROSS]
             _pane(canvas, axes, answer, {decays.index(decay): line for decay, line in lines.items()})
             _named(axes, decays)
             own = next(one.arm.title for one in answer.standings if one.arm.optimizer == optimizer)
-            axes.set_title(f"{answer.task.name}, {own.partition(',')[0]}", fontsize=9)
+            axes.set_title(f"{answer.task.name}, {own.partition(',')[0]}", fontsize=8)
             axes.set_xlabel(_unit(answer), fontsize=8)
             axes.tick_params(labelsize=8)
             axes.locator_params(axis="x", nbins=4)
