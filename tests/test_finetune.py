@@ -17,7 +17,8 @@ from weightdecay.lab.referee import again
 from weightdecay.lab.referee.arm import Cell, arms
 from weightdecay.lab.referee.hearing import Case, hear
 from weightdecay.lab.referee.task import TASKS, Task
-from weightdecay.lab.report.referee import kept_of_start, notes, said
+from weightdecay.lab.report.referee import notes, said
+from weightdecay.lab.report.referee.words import kept_of_start
 from weightdecay.lab.run import Place, Run, options
 from weightdecay.lab.run.interrupt import Stop, Stopped
 from weightdecay.lab.run.recorded import read_runs, runs_csv

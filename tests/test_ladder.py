@@ -216,8 +216,8 @@ def test_basin_and_the_cost_of_keeping_the_weight_decay_are_what_they_say():
 
     still = standing(lambda run: 10 * math.log10(run.weight_decay / guess.weight_decay) ** 2)
     moving = standing(lambda run: 10 * math.log10(run.weight_decay * run.lr / (guess.weight_decay * guess.lr)) ** 2)
-    assert still.carry == pytest.approx(0.0, abs=1e-9)
-    assert moving.carry == pytest.approx(10 * math.log10(3) ** 2, rel=0.2)
+    assert still.kept_cost == pytest.approx(0.0, abs=1e-9)
+    assert moving.kept_cost == pytest.approx(10 * math.log10(3) ** 2, rel=0.2)
     assert still.basin == pytest.approx(3 / 15)  # of the five λ's only the best is within 2: half a decade costs 2.5
     flat = standing(lambda run: 10.0)
     assert flat.basin == 1.0

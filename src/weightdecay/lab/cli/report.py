@@ -113,7 +113,8 @@ def _refereed(rows: Sequence[Result], file: Path, out: Path) -> bool:
         return False
     written = write(*again)
     show_rulings(again[0], written)
-    say(f"text    {write_whole(out / RULINGS, markdown(again[0], f'weightdecay report {file}', written))}")
+    text = markdown(again[0], f"weightdecay report {file}", written.titles)
+    say(f"text    {write_whole(out / RULINGS, text)}")
     return True
 
 

@@ -24,7 +24,7 @@ class Standing:
     """An arm on a task. Numbers are on the scale of :func:`task.on_scale`; lower is better.
 
     ``basin``: the share of the grid's cells (lr, λ) whose validation error is within the margin × 2 of the grid's best.
-    ``carry``: what keeping the λ that is best at the middle lr costs at a third and at three times that lr, on average.
+    ``kept_cost``: what it costs to keep the λ of the middle lr at a third and at three times that lr, on average.
     Both are of one seed, and None for an arm without a λ to tune. ``edge`` names what lies at an end of what was tried.
     """
 
@@ -34,7 +34,7 @@ class Standing:
     judged: Mapping[int, float]  # on the test set, by seed
     ruling: Ruling | None  # None: the reference, and arms of an optimizer that has none
     basin: float | None
-    carry: float | None
+    kept_cost: float | None
     edge: tuple[str, ...]
     tried: Mapping[Cell, float]  # the validation error of every cell, with the first seed
     carried: tuple[Carried, ...]  # where the runs with another lr, batch and width are there
@@ -99,8 +99,10 @@ def _standing(ladder: Ladder, judged: Mapping[int, float], ruling: Ruling | None
     tried = {each: ladder.mean(each, 1) for each in ladder.tried()}
     tuned = ladder.mean(cell, len(TUNING))
     tunes = ladder.arm.has_weight_decay
-    basin, carry = (_basin(ladder, margin), _carry(ladder)) if tunes else (None, None)
-    return Standing(ladder.arm, cell, tuned, judged, ruling, basin, carry, _edges(cell, tried), tried, ladder.carried())
+    basin, kept_cost = (_basin(ladder, margin), _kept_cost(ladder)) if tunes else (None, None)
+    return Standing(
+        ladder.arm, cell, tuned, judged, ruling, basin, kept_cost, _edges(cell, tried), tried, ladder.carried()
+    )
 
 
 def _edges(cell: Cell, tried: Iterable[Cell]) -> tuple[str, ...]:
@@ -114,7 +116,7 @@ def _basin(ladder: Ladder, margin: float) -> float:
     return sum(score <= min(scores) + 2 * margin for score in scores) / len(scores)
 
 
-def _carry(ladder: Ladder) -> float:
+def _kept_cost(ladder: Ladder) -> float:
     """Return the mean regret of λ, chosen at the middle lr, at the others."""
     scores = [ladder.mean(cell, 1) for cell in ladder.grid()]
     width = len(WEIGHT_DECAYS)

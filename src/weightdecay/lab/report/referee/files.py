@@ -1,0 +1,72 @@
+"""The files of a report: a page, its figures, the numbers as JSON and the runs as CSV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weightdecay import document
+from weightdecay.lab.referee.answer import Answer
+from weightdecay.lab.report.referee.page import ROWS, RUNS, SUMMARY, document_of, numbers
+from weightdecay.whole import write_whole
+
+if TYPE_CHECKING:
+    from weightdecay.lab.referee.hearing import Case, Heard
+    from weightdecay.lab.report.drawn.canvas import Picture
+
+PAGE = "referee"
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files of a report."""
+
+    page: Path
+    rows: Path
+    runs: Path
+    figures: tuple[Path, ...]
+    titles: Mapping[str, Mapping[str, str]]  # of the figures of each task, by name
+
+
+def write(heard: Heard, case: Case) -> Written:
+    """Write page, figures (PNG and SVG), referee.json and runs.csv into the folder of the case.
+
+    Raises: OSError, where the folder cannot be written.
+    """
+    from weightdecay.lab.report.drawn import forest
+
+    pictures = {answer.task.name: _pictures(answer) for answer in heard.answers}
+    folder = case.out / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {name: picture for own in pictures.values() for name, picture in own.items()}
+    ready = [answer for answer in heard.answers if ruled(answer)]
+    summary = forest.together(ready) if len(ready) > 1 else None
+    if summary:
+        drawn[SUMMARY] = summary
+    files = [path for name, picture in drawn.items() for path in picture.save(folder, name)]
+    titles = {task: {name: each.title for name, each in own.items()} for task, own in pictures.items()}
+    page = document.write(document_of(heard, case, pictures, summary), case.out, PAGE)
+    rows = write_whole(case.out / ROWS, json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n")
+    return Written(page, rows, case.out / RUNS, tuple(files), titles)
+
+
+def _pictures(answer: Answer) -> dict[str, Picture]:
+    """Return the figures of a task: differences, basins and what it costs to keep λ, where there is any."""
+    from weightdecay.lab.report.drawn import basins, forest, kept
+
+    name, found = answer.task.name, {}
+    if ruled(answer):
+        found[name] = forest.draw(answer)
+    if basins.has_any(answer):
+        found[f"{name}-basins"] = basins.draw(answer)
+    if any(one.carried for one in answer.standings):
+        found[f"{name}-kept"] = kept.draw(answer)
+    return found
+
+
+def ruled(answer: Answer) -> bool:
+    """Whether any arm of a task has a ruling."""
+    return any(one.ruling for one in answer.standings)
