@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -22,24 +22,32 @@ HALF = 0.235
 
 DIVERGED = "#8c8c8c"
 
+ACROSS = 5
+"""Maps beside one another, at most."""
+
+TITLE = 24
+"""Letters that fit above a map in one line."""
+
 
 def draw(answer: Answer) -> Picture:
-    """Draw a map for every arm with a λ to tune, an optimizer per line, all with one scale of colours and of axes."""
+    """Draw a map for every arm with a λ to tune, an optimizer from a new line on, all with one scale and one range."""
     lines = _lines(answer)
-    across, most = max(map(len, lines.values())), 6 * answer.margin
+    across, most = max(map(len, lines)), 6 * answer.margin
     unit = "%" if answer.task.of_text else "points"
     title = f"{answer.task.name}: how wide the basin of each decay is, in lr and in λ"
     with styled():
         canvas = Canvas(Figure(figsize=(max(7.0, 0.9 + 1.75 * across), 1.2 + 1.9 * len(lines)), layout="constrained"))
         grid = canvas.figure.subplots(len(lines), across, squeeze=False, sharex=True, sharey=True)
-        for row, own in zip(grid, lines.values(), strict=True):
+        for row, own in zip(grid, lines, strict=True):
             for axes, one in zip(row, own, strict=False):
                 _map(canvas, axes, one, Normalize(0, most))
             for axes in row[len(own) :]:
                 axes.set_visible(False)
             row[0].set_ylabel("λ / its best")
-        for axes in grid[-1]:
-            axes.set_xlabel("lr / its best")
+        for column in grid.T:
+            lowest = [axes for axes in column if axes.get_visible()][-1]
+            lowest.set_xlabel("lr / its best")
+            lowest.tick_params(labelbottom=True)
         colour_bar(canvas, grid, Normalize(0, most), f"{unit} above the lowest", aspect=30, extend="max")
         canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         return canvas.done(
@@ -54,12 +62,25 @@ def has_any(answer: Answer) -> bool:
     return bool(_lines(answer))
 
 
-def _lines(answer: Answer) -> Mapping[str, Sequence[Standing]]:
+def _lines(answer: Answer) -> list[Sequence[Standing]]:
+    """Return the arms line by line, by optimizer and then by decay."""
     found: dict[str, list[Standing]] = {}
     for one in answer.standings:
         if one.arm.has_weight_decay:
             found.setdefault(one.arm.optimizer, []).append(one)
-    return {optimizer: sorted(own, key=lambda one: one.arm.decay) for optimizer, own in sorted(found.items())}
+    ordered = [sorted(own, key=lambda one: one.arm.decay) for _, own in sorted(found.items())]
+    return [own[first : first + ACROSS] for own in ordered for first in range(0, len(own), ACROSS)]
+
+
+def _title(arm: str) -> str:
+    r"""Return an arm's title in two lines if one is too short for it.
+
+    >>> _title("Adam, stable"), _title("MuonAdamW, cautious(decoupled)")
+    ('Adam, stable', 'MuonAdamW,\ncautious(decoupled)')
+    """
+    if len(arm) <= TITLE:
+        return arm
+    return arm.replace("@", "\n@", 1) if "@" in arm else arm.replace(", ", ",\n", 1)
 
 
 def _map(canvas: Canvas, axes: Axes, one: Standing, norm: Normalize) -> None:
@@ -83,4 +104,4 @@ def _map(canvas: Canvas, axes: Axes, one: Standing, norm: Normalize) -> None:
     axes.set_ylim(-2.25, 2.25)
     axes.set_xticks([-1, 0, 1], ["0.1", "1", "10"])
     axes.set_yticks([-2, -1, 0, 1, 2], ["0.01", "0.1", "1", "10", "100"])
-    axes.set_title(plain(one.arm.title), loc="center", fontsize=9, fontweight="normal")
+    axes.set_title(plain(_title(one.arm.title)), loc="center", fontsize=9, fontweight="normal")
