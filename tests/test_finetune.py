@@ -446,3 +446,53 @@ def test_a_pull_that_was_clamped_is_said(tmp_path):
         assert len(said) == any(clamped)
         forced = [dataclasses.replace(result, clamped_steps=KEEPS.steps) for result in heard.results]
         assert f"in {KEEPS.steps} of {KEEPS.steps} steps" in " ".join(notes(answer, forced))
+
+
+def test_some_digits_are_cut_as_all_of_them_are():
+    """The commands of the documentation name classes and no number of scans."""
+    whole, half, rest = (
+        data.load(small(label_noise=0.0, train_size=0, classes=one), KEEP) for one in ("", "0-4", "5-9")
+    )
+    counts = [
+        [sum(len(batch.targets) for batch in batches) for batches in (each.train(1), each.test())]
+        for each in (whole, half, rest)
+    ]
+    assert counts[0] == [1000, 797]
+    assert [sum(pair) for pair in counts[1:]] == [901, 896]
+    assert all(abs(pair[0] / sum(pair) - 1000 / 1797) < 1e-3 for pair in counts)
+
+
+def test_a_sweep_says_what_is_left_of_its_start(tmp_path, capsys, monkeypatch):
+    """The table of a file is read, every seed has its start, and the report names both errors."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fine.toml").write_text(
+        """
+        network = "smallcnn"
+        network_options = { width = 4 }
+        classes = "5-9"
+        train_size = 100
+        epochs = 2
+        seeds = 2
+        optimizer = "adam"
+        decay = ["decoupled", "toward(start)"]
+        weight_decay = 3
+
+        [start]
+        optimizer = "adam"
+        weight_decay = 0
+        classes = "0-4"
+        train_size = 0
+
+        [executor]
+        name = "here"
+        """
+    )
+    assert main(["sweep", "fine.toml", "--no-estimate"]) == 0
+    store = Store(tmp_path / "fine-runs")
+    rows = store.results()
+    assert len(rows) == 2 * 2
+    assert {one.run.seed for one in Store(store.folder / "starts").results()} == {0, 1}
+    said = " ".join(capsys.readouterr().out.split())
+    for decay in ("decoupled", "toward(start)"):
+        own = [one.start_test for one in rows if dict(one.run.optimizer_options)["decay"] == decay]
+        assert f"Adam, decay={decay} {sum(own) / 2:.3g}" in said[said.index("on the test set of the start") :]

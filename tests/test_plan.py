@@ -67,6 +67,35 @@ def test_a_file_is_every_combination_of_its_lists(tmp_path):
     assert {(run.epochs, run.milestones, type(run.lr)) for run in found.runs} == {(100, (0.5, 0.75), float)}
 
 
+STARTED = {
+    "optimizer": ["adam", "adamw"], "weight_decay": [0.0, 0.1], "lr": 1e-2, "seeds": 2, "decay": "toward(start)",
+    "classes": "5-9", "train_size": 100, "epochs": 3, "network_options": {"width": 4}, "batch_size": 20,
+    "start": {"optimizer": "sgd", "lr": 0.5, "weight_decay": 0.0, "classes": "0-4", "train_size": 200},
+}  # fmt: skip
+
+
+def test_a_start_is_the_run_but_for_its_table_and_for_all_of_the_optimizer():
+    runs = plan(STARTED).runs
+    assert len(runs) == 2 * 2 * 2
+    for run in runs:
+        start = run.start
+        assert (start.optimizer, start.lr, start.weight_decay, start.optimizer_options) == ("sgd", 0.5, 0.0, ())
+        assert (start.classes, start.train_size, start.seed, start.start) == ("0-4", 200, run.seed, None)
+        assert (start.epochs, start.batch_size, start.network_options) == (3, 20, run.network_options)
+    assert len({run.start for run in runs}) == 2  # of each seed one, whatever is compared
+    given = plan({**STARTED, "start": {**STARTED["start"], "seed": 5}}).runs
+    assert {run.start.seed for run in given} == {5}
+
+
+def test_starts_of_their_own_seeds_do_not_tear_a_point_apart():
+    (question,) = questions(plan(STARTED).runs, "").values()
+    assert {len(runs) for runs in question.points.values()} == {2}
+    other = {**STARTED, "start": {**STARTED["start"], "epochs": 9}}
+    (both,) = questions([*plan(STARTED).runs, *plan(other).runs], "").values()
+    assert {len(runs) for runs in both.points.values()} == {2}
+    assert len(both.points) == 2 * len(question.points)
+
+
 def test_without_a_grid_the_file_is_one():
     found = plan({"optimizer": "adams", "weight_decay": [1e-4, 1e-3]})
     assert found.runs == (Run("adams", 1e-3, 1e-4, 0), Run("adams", 1e-3, 1e-3, 0))
@@ -125,6 +154,10 @@ WRONG = [
     ({**GOOD, "decay": 3}, "decay = 3 must be a text in quotes"),
     ({**GOOD, "decay": "l2", "optimizer_options": {"decay": "l2"}}, "optimizer_options has a decay too. Give it once"),
     ({**GOOD, "decay": "nowhere:Mine"}, "the module 'nowhere' of this decay cannot be imported"),
+    ({**GOOD, "start": 3}, r"start must be a table, headed \[start\]"),
+    ({**GOOD, "start": {"optimizer": "adam"}}, r"the table \[start\] has no weight_decay"),
+    ({**GOOD, "start": {**GOOD, "clases": "0-4"}}, r"the table \[start\]: no setting is called 'clases'"),
+    ({**GOOD, "start": {**GOOD, "lr": [0.1, 1.0]}}, r"the table \[start\] makes 2 runs, and a run starts from one"),
     ({**GOOD, "lr": {"from": 1, "too": 2, "count": 3}}, "no setting is called 'too'. Did you mean 'to'"),
 ]
 

@@ -17,7 +17,7 @@ from weightdecay.lab.data.split import SPLIT_SEED
 from weightdecay.lab.run import Place, Run
 
 USUAL = 1000
-"""Scans of the training set where a run asks for no other number."""
+"""Scans of the training set where a run asks for no other number; of some classes as large a share of theirs."""
 
 
 class Digits:
@@ -27,7 +27,7 @@ class Digits:
 
     def data(self, run: Run, place: Place) -> Data:
         """Return ``train_size`` scans to train on, ``validation_size`` held out, and all the others for test."""
-        wanted = run.train_size + run.validation_size if run.train_size else USUAL
+        wanted = run.train_size + run.validation_size if run.train_size else 0
         return pictures(wanted, classes(run)).data(run, place)
 
 
@@ -52,14 +52,18 @@ def scans() -> tuple[Tensor, Tensor]:
 def pictures(train_size: int, wanted: tuple[int, ...] = ()) -> Pictures:
     """Return a fixed split: the first ``train_size`` of a fixed order, and all the others for test; of some classes.
 
+    0 stands for the usual number.
+
     Standardised by mean and deviation of the training pixels, which go from 0 to 16. Source: Alpaydin & Kaynak, Optical
     Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; test part of it, as scikit-learn has it.
     Raises: ValueError, when nothing would be left for test.
     """
     images, labels = scans()
+    share = USUAL / len(images)
     if wanted:
         among = torch.isin(labels, torch.tensor(wanted))
         images, labels = images[among], labels[among]
+    train_size = train_size or round(share * len(images))
     if not 0 < train_size < len(images):
         there = f"{len(images)} scans{' of these classes' if wanted else ''}"
         raise ValueError(f"train_size={train_size}: digits has {there}, and some must be left for test.")

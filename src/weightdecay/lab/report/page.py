@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from weightdecay import document
 from weightdecay.document import Document, Panel, Section
@@ -234,6 +235,11 @@ def notes(comparison: Comparison) -> list[str]:
     skipped = sum(result.skipped_steps for result in comparison.results)
     if skipped:
         found.append(f"{skipped} steps had a gradient that was not finite and were skipped.")
+    kept = {one.title: [result.start_test for result in one.best.results] for one in comparison.standings}
+    known = {title: [value for value in values if value is not None] for title, values in kept.items()}
+    if any(known.values()):
+        listed = ", ".join(f"{title} {fmean(values):.3g}" for title, values in known.items() if values)
+        found.append(f"At those values, on the test set of the start, on average over the seeds: {listed}.")
     return found
 
 

@@ -132,6 +132,11 @@ def without_module(decay: str) -> str:
     return re.sub(r"[\w.]+:", "", decay)
 
 
+def _start(run: Run, start: Run) -> str:
+    """Return a name of the start that is the same for all seeds, where each seed has a start of its own."""
+    return replace(start, seed=0).address if start.seed == run.seed else start.address
+
+
 def _texts(run: Run) -> dict[str, str]:
     found: dict[str, str] = {}
     left_out = (*AXES, "data", "network", "data_digest", "optimizer_digest")
@@ -140,7 +145,7 @@ def _texts(run: Run) -> dict[str, str]:
             found |= {key: f"{one:g}" if isinstance(one, float) else str(one) for key, one in getattr(run, name)}
         elif name in ("classes", "start"):  # which few runs have
             if value:
-                found[name] = run.start.address if name == "start" and run.start else str(value)
+                found[name] = _start(run, run.start) if run.start and name == "start" else str(value)
         elif name not in left_out and not (run.data == run.network and name in OF_DATA_AND_NETWORK):
             found[name] = f"{value:g}" if isinstance(value, float) else str(value)
     return found

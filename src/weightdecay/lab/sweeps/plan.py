@@ -16,6 +16,11 @@ TOML, because ``1e-3`` is a number in it::
     optimizer = "adams"
     weight_decay = { from = 5e-5, to = 5e-3, count = 3 }
 
+    [start]                       # what every run starts from, where it differs from the run; one per seed
+    optimizer = "adam"
+    weight_decay = 0
+    classes = "0-4"
+
     [executor]
     name = "local"
     jobs = 2
@@ -25,7 +30,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +39,10 @@ from weightdecay.lab.run.product import BESIDE, RUN, check_known, product, typed
 from weightdecay.lab.run.settings import SettingsError
 
 PLACE = {field.name: field for field in fields(Place) if field.name not in ("rank", "world")}
-OTHERS = ("title", "out", "grid", "executor", "place")
+OTHERS = ("title", "out", "grid", "start", "executor", "place")
+
+OF_OPTIMIZER = ("optimizer", "lr", "weight_decay", "weight_decay_schedule", "optimizer_options", "optimizer_digest")
+"""Settings of a run that say nothing of its start."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ def plan(content: Mapping[str, Any], default_out: Path = Path("weightdecay-runs"
     runs: list[Run] = []
     for number, grid in enumerate(grids, 1):
         runs += product({**common, **grid}, f"grid {number}" if "grid" in content else "the sweep")
+    if "start" in content:
+        runs = _started(runs, _table(content, "start"))
     executor = dict(_table(content, "executor")) or {"name": "local"}
     executor.setdefault("name", "local")
     place = dict(_table(content, "place"))
@@ -85,6 +95,20 @@ def plan(content: Mapping[str, Any], default_out: Path = Path("weightdecay-runs"
         place=Place(**{"device": "auto", **typed(place, PLACE, "place.")}),
         out=Path(str(content.get("out", default_out))).expanduser(),
     )
+
+
+def _started(runs: list[Run], table: Mapping[str, Any]) -> list[Run]:
+    """Return the runs with a start: a run like theirs, with what the table says and with nothing of their optimizer.
+
+    Its seed is that of the run, unless the table has one: the same weights for all seeds then.
+    """
+    described = list(product(table, "the table [start]"))
+    if len(described) > 1:
+        raise SettingsError(
+            f"the table [start] makes {len(described)} runs, and a run starts from one. Give one value of each setting."
+        )
+    own = {name: getattr(described[0], name) for name in {*table, *OF_OPTIMIZER} - {*BESIDE}}
+    return [replace(run, start=replace(run, **own)) for run in runs]
 
 
 def _table(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
