@@ -18,6 +18,8 @@ from weightdecay.lab.report.numbers import decay
 if TYPE_CHECKING:
     pass
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
 LOOKS: Mapping[Ruled, Look] = {"better": "good", "worse": "bad", "undecided": "open", "practically equal": ""}
 """How a verdict looks, in the order in which verdicts are counted."""
 
@@ -50,7 +52,7 @@ def carried_table(answer: Answer) -> Table | None:
         return None
     changed = [one.change for one in rows[0].carried]
     arm = Column[Standing]("optimizer, decay", lambda one: Mark(one.arm.title, "strong"))
-    costs = (Column(change.title, partial(_cost_at, place), number=True) for place, change in enumerate(changed))
+    costs = (Column(change.title, partial(_cost_at, place)) for place, change in enumerate(changed))
     return Table.of(rows, (arm, *costs))
 
 
@@ -59,9 +61,13 @@ def _cost_at(place: int, one: Standing) -> str:
 
 
 def kept_cost(one: Carried) -> str:
-    """Return ``× 3: +0.42 ± 0.1``: the multiple of λ that is best there, and what it costs to keep λ."""
+    """Return ``× 3: +0.42 ± 0.1``: the multiple of λ that is best there, and what it costs to keep λ.
+
+    A line may end after the colon and nowhere else.
+    """
     spread = f" ± {plain(stdev(one.costs))}" if all(map(math.isfinite, one.costs)) else ""
-    return f"× {one.best:g}: {plain(one.mean, sign=True)}{spread}"
+    cost = f"{plain(one.mean, sign=True)}{spread}".replace(" ", NO_BREAK)
+    return f"×{NO_BREAK}{one.best:g}: {cost}"
 
 
 def over_seeds(one: Standing, text: bool) -> str:
