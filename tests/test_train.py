@@ -331,8 +331,8 @@ def test_a_changed_optimizer_is_refused(tmp_path, monkeypatch):
         train(SMALL, store, EVERY_STEP, stop=After(3))
     original = training.optimizer_of
 
-    def changed(run, model):
-        optimizer = original(run, model)
+    def changed(run, model, fresh=()):
+        optimizer = original(run, model, fresh)
         optimizer.param_groups[0]["eps"] = 1e-6
         return optimizer
 

@@ -107,6 +107,25 @@ def fetch(urls: tuple[str, ...], target: Path, expected: str | None = None) -> N
     )
 
 
+class OutsideError(Exception):
+    """A member of an archive leaves its folder."""
+
+
+REFUSED = (OutsideError, *([tarfile.FilterError] if hasattr(tarfile, "FilterError") else []))
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Unpack every member inside the folder. Raises: one of :data:`REFUSED`."""
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(folder, filter="data")
+        return
+    for member in tar:  # Python before 3.11.4, as in Debian 12
+        member.name = member.name.lstrip("/")
+        if ".." in Path(member.name).parts or not (member.isreg() or member.isdir()):
+            raise OutsideError(f"{member.name!r} is or may lead outside the destination")
+        tar.extract(member, folder, set_attrs=False)
+
+
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar archive into a new folder, all of it or nothing. No member of it can be written elsewhere.
 
@@ -117,8 +136,8 @@ def unpack(archive: Path, folder: Path) -> None:
         inside = Path(aside) / "inside"
         try:
             with tarfile.open(archive) as tar:
-                tar.extractall(inside, filter="data")
-        except tarfile.FilterError as error:
+                _extract(tar, inside)
+        except REFUSED as error:
             raise DataError(f"{archive} is refused, nothing of it was unpacked: {error}. Delete it.") from error
         except (tarfile.TarError, EOFError, OSError) as error:
             size = archive.stat().st_size if archive.exists() else 0
