@@ -46,7 +46,7 @@ class RefereeSettings:
     optimizers: tuple[str, ...] = ("adam",)
     """Optimizers: names, as weightdecay.available() lists them, or paths of your own, package.module:Class."""
     decays: tuple[str, ...] = ("none", "l2", "decoupled", "stable", "cautious(decoupled)", "corrected")
-    """Decays: none, decoupled, other names, "toward(0.0)", package.module:Class; decoupled@cosine has a shape of λ."""
+    """Decays, decoupled among them: none, names, "toward(0.0)", package.module:Class; decoupled@cosine changes λ."""
     seeds: int = 8
     """Number of seeds that judge, beside those that tune."""
     margin: float = 1.0

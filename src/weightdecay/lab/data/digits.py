@@ -52,8 +52,7 @@ def scans() -> tuple[Tensor, Tensor]:
 def pictures(train_size: int, wanted: tuple[int, ...] = ()) -> Pictures:
     """Return a fixed split: the first ``train_size`` of a fixed order, and all the others for test; of some classes.
 
-    0 stands for the usual number.
-
+    For 0 the usual number is taken.
     Standardised by mean and deviation of the training pixels, which go from 0 to 16. Source: Alpaydin & Kaynak, Optical
     Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998; test part of it, as scikit-learn has it.
     Raises: ValueError, when nothing would be left for test.

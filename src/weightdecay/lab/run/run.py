@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -138,7 +139,7 @@ class Run:
         known = {name: value for name, value in asdict(self).items() if value or name not in ADDED_LATER}
         if self.start is not None:
             known["start"] = self.start.address
-            if "start" in str(dict(self.optimizer_options).get("decay")):
+            if re.search(r"\bstart\b", str(dict(self.optimizer_options).get("decay"))):
                 known["fresh"] = "without decay"  # once it was pulled towards the values that it was drawn with
         content = json.dumps({"protocol": PROTOCOL, **known}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(content.encode()).hexdigest()[:16]

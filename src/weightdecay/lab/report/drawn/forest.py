@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from weightdecay.lab.referee.answer import Answer, Standing
+from weightdecay.lab.referee.answer import Answer
 from weightdecay.lab.referee.rulings import Ruled
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture
 from weightdecay.lab.report.figures import COLOURS, INK, styled
@@ -96,13 +96,9 @@ def _ordered(panes: Sequence[Mapping[str, Line]]) -> list[str]:
     return sorted(found, key=lambda decay: (2 * len(found[decay]) < len(panes), median(found[decay])))
 
 
-def _lines(answer: Answer) -> list[Line]:
-    return list(_drawable(answer.standings))
-
-
-def _drawable(standings: Sequence[Standing]) -> Iterator[Line]:
+def _lines(answer: Answer) -> Iterator[Line]:
     """Yield the arms whose interval has ends that can be drawn."""
-    for one in standings:
+    for one in answer.standings:
         interval = one.ruling.interval if one.ruling else None
         if one.ruling and interval and all(map(math.isfinite, interval)):
             yield Line(one.arm.title, one.arm.decay, one.arm.optimizer, one.ruling.mean, interval, one.ruling.verdict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from weightdecay import document
 from weightdecay.lab.referee.answer import Answer
-from weightdecay.lab.report.referee.page import ROWS, RUNS, SUMMARY, document_of, numbers
+from weightdecay.lab.report.referee.page import ROWS, RUNS, SUMMARY, as_json, document_of
 from weightdecay.whole import write_whole
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def write(heard: Heard, case: Case) -> Written:
     files = [path for name, picture in drawn.items() for path in picture.save(folder, name)]
     titles = {task: {name: each.title for name, each in own.items()} for task, own in pictures.items()}
     page = document.write(document_of(heard, case, pictures, summary), case.out, PAGE)
-    rows = write_whole(case.out / ROWS, json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n")
+    rows = write_whole(case.out / ROWS, as_json(heard.answers))
     return Written(page, rows, case.out / RUNS, tuple(files), titles)
 
 

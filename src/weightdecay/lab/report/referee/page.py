@@ -41,7 +41,7 @@ def document_of(
         sections=sections,
         facts=facts(heard, case),
         command=case.command,
-        downloads={ROWS: json.dumps(numbers(heard.answers), indent=1, ensure_ascii=False) + "\n",
+        downloads={ROWS: as_json(heard.answers),
                    RUNS: runs_csv(sorted(heard.results, key=lambda one: one.run.address))},
     )  # fmt: skip
 
@@ -62,6 +62,11 @@ def facts(heard: Heard, case: Case) -> list[tuple[str, str]]:
         ("Computing", f"{seconds / 3600:.2f} hours on {', '.join(where) or 'nothing yet'}"),
         ("Versions", ", ".join(versions)),
     ]  # fmt: skip
+
+
+def as_json(answers: Sequence[Answer]) -> str:
+    """Return :func:`numbers` as the text of a file."""
+    return json.dumps(numbers(answers), indent=1, ensure_ascii=False) + "\n"
 
 
 def numbers(answers: Sequence[Answer]) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from functools import partial
 from statistics import stdev
-from typing import TYPE_CHECKING
 
 from weightdecay.document import Column, Mark, Table
 from weightdecay.document.parts import Look
@@ -14,9 +13,6 @@ from weightdecay.lab.referee.answer import REFERENCE, Answer, Standing
 from weightdecay.lab.referee.carried import Carried
 from weightdecay.lab.referee.rulings import Ruled
 from weightdecay.lab.report.numbers import decay
-
-if TYPE_CHECKING:
-    pass
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
 
 from weightdecay.lab.referee.answer import Answer, Standing
 from weightdecay.lab.referee.carried import TIMES
 from weightdecay.lab.report.referee.tables import LOOKS, difference, over_seeds
 from weightdecay.lab.run import Result, Run
 from weightdecay.lab.study.difference import CONFIDENCE
-
-if TYPE_CHECKING:
-    pass
 
 
 def said(answer: Answer) -> str:
@@ -103,15 +99,13 @@ def notes(answer: Answer, results: Iterable[Result] = ()) -> list[str]:
         clamped = [by_run[run.address].clamped_steps for run in runs_of(one, answer) if run.address in by_run]
         if any(clamped):
             found.append(
-                f"{answer.task.name}: the pull of {one.arm.title} was above 1 in {fmean(clamped):.0f} of "
-                f"{answer.task.steps} steps, and 1 instead: what it acts on was put where it pulls to."
+                f"{answer.task.name}: the pull of {one.arm.title} would have been above 1 in {fmean(clamped):.0f} of "
+                f"{answer.task.steps} steps. It was limited to 1, which puts weights where they are pulled to."
             )
     if kept := kept_of_start(answer, results):
         listed = ", ".join(f"{title} {fmean(values):.2f} ± {stdev(values):.2f}" for title, values in kept.items())
-        of = "of which on the test set of the start" if answer.task.keeps else (
-            "on the test set of the start, which no arm was tuned or ruled by"
-        )  # fmt: skip
-        found.append(f"{answer.task.name}: {of}: {listed}.")
+        alone = "" if answer.task.keeps else ", by which no arm was tuned or ruled"
+        found.append(f"{answer.task.name}: error on the old task, the test set of the start{alone}: {listed}.")
     return found
 
 
