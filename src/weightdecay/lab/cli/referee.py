@@ -46,7 +46,8 @@ class RefereeSettings:
     optimizers: tuple[str, ...] = ("adam",)
     """Optimizers: names, as weightdecay.available() lists them, or paths of your own, package.module:Class."""
     decays: tuple[str, ...] = ("none", "l2", "decoupled", "stable", "cautious(decoupled)", "corrected")
-    """Decays, decoupled among them: none, names, "toward(0.0)", package.module:Class; decoupled@cosine changes λ."""
+    """Decays, decoupled among them: none, names, "toward(0.0)", package.module:Class; decoupled@cosine changes λ; of a
+    task with a start also frozen, which trains the last layer alone."""
     seeds: int = 8
     """Number of seeds that judge, beside those that tune."""
     margin: float = 1.0
@@ -165,9 +166,9 @@ def _drawn(shown: Table, title: str, styles: Iterable[str] = ()) -> Drawn:
 
 def _case(settings: RefereeSettings) -> Case:
     from weightdecay.lab.referee.answer import REFERENCE
-    from weightdecay.lab.referee.arm import arms
+    from weightdecay.lab.referee.arm import FROZEN, arms
     from weightdecay.lab.referee.hearing import Case, named
-    from weightdecay.lab.referee.task import tasks
+    from weightdecay.lab.referee.task import TASKS, tasks
     from weightdecay.lab.run.recorded import read_runs
 
     if not settings.what:
@@ -186,6 +187,11 @@ def _case(settings: RefereeSettings) -> Case:
             f"--margin {settings.margin:g}: write the largest difference that does not matter, above 0."
         )
     asked = tasks(settings.what, other_data(settings.data))
+    if FROZEN in settings.decays and (whole := [task.name for task in asked if not task.start]):
+        raise SettingsError(
+            f"--decays {FROZEN}: {', '.join(whole)} starts from fresh weights, of which none is to be kept. "
+            f"Use {' or '.join(task.name for task in TASKS.values() if task.start)}."
+        )
     modules_from_here()
     compared = arms(settings.optimizers, settings.decays)
     options = dict(read_options("--executor-options", settings.executor_options))

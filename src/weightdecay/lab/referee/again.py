@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from weightdecay.lab.referee.answer import REFERENCE
-from weightdecay.lab.referee.arm import NONE, OVER_TIME, Arm, arms
+from weightdecay.lab.referee.arm import FROZEN, NONE, OVER_TIME, Arm, arms
 from weightdecay.lab.referee.hearing import Book, Case, Heard, ladders_of, ruled_on
 from weightdecay.lab.referee.ladder import JUDGING
 from weightdecay.lab.referee.task import OF_THE_ARM, TASKS, Task
@@ -68,7 +68,9 @@ def _decays(run: Run) -> Iterator[str]:
     """Yield the words of the decays that a run may be of."""
     given = dict(run.optimizer_options).get("decay")
     shape = OVER_TIME + run.weight_decay_schedule if run.weight_decay_schedule else ""
-    if not run.weight_decay:
+    if run.frozen:
+        yield FROZEN
+    elif not run.weight_decay:
         yield NONE
     elif given:
         yield str(given) + shape

@@ -17,6 +17,12 @@ from weightdecay.lab.study.members import Member, has_meaning, members
 NONE = "none"
 """In place of a decay: the optimizer at λ = 0."""
 
+FROZEN = "frozen"
+"""In place of a decay: the optimizer at λ = 0, on nothing but the tensors that the start did not give."""
+
+WITHOUT = (NONE, FROZEN)
+"""In place of a decay: what has no λ at all."""
+
 OVER_TIME = "@"
 """Between a decay and the shape of its λ over time, as in ``decoupled@cosine``."""
 
@@ -56,8 +62,8 @@ class Arm:
 
     @property
     def has_weight_decay(self) -> bool:
-        """Whether λ is a number to be tuned: of "none" it is 0, and of a constraint on a norm it is a switch."""
-        return self.decay != NONE and not _is_switch(self.decay.partition(OVER_TIME)[0])
+        """Whether λ is to be tuned: of "none" and "frozen" it is 0, and of a constraint on a norm it is a switch."""
+        return self.decay not in WITHOUT and not _is_switch(self.decay.partition(OVER_TIME)[0])
 
     @property
     def by_gain(self) -> bool:
@@ -71,7 +77,7 @@ class Arm:
     def guess(self, task: Task, gain: float | None) -> Cell:
         """Return where the best cell is expected. ``gain``: that of the optimizer on the task, after an epoch."""
         if not self.has_weight_decay:
-            return Cell(self.lr, 0.0 if self.decay == NONE else 1.0)
+            return Cell(self.lr, 0.0 if self.decay in WITHOUT else 1.0)
         weight_decay = self.member.centre(self.lr, MOMENTUM) / task.steps
         if self.by_gain and gain:
             weight_decay *= usual_gain(self.member.base) / gain
@@ -81,14 +87,16 @@ class Arm:
 
     def run(self, task: Task, cell: Cell, seed: int) -> Run:
         """Return the run at a cell."""
-        none = self.decay == NONE
+        none = self.decay in WITHOUT
         name = self.member.base if none else self.member.optimizer
         own = {} if none else dict(self.member.options)
         if takes_momentum(name):
             own["momentum"] = MOMENTUM
-        lr, weight_decay = cell
-        same = {"seed": seed, "optimizer_options": options(own), "weight_decay_schedule": self.shape}
-        return with_code(task.base(optimizer=name, lr=lr, weight_decay=weight_decay, **same))
+        run = task.base(
+            optimizer=name, lr=cell.lr, weight_decay=cell.weight_decay, seed=seed, optimizer_options=options(own),
+            weight_decay_schedule=self.shape, frozen=self.decay == FROZEN,
+        )  # fmt: skip
+        return with_code(run)
 
 
 def usual_gain(base: str) -> float:
@@ -114,7 +122,7 @@ def arms(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[Arm, ...]:
 
     Raises: SettingsError, for an unknown name, with the nearest; for a shape that λ cannot have.
     """
-    found: dict[tuple[str, str, str, bool], Arm] = {}
+    found: dict[tuple[str, str, str, str], Arm] = {}
     for optimizer in dict.fromkeys(optimizers):
         for word in dict.fromkeys(decays):
             decay, over_time, shape = word.partition(OVER_TIME)
@@ -123,7 +131,7 @@ def arms(optimizers: Iterable[str], decays: Iterable[str]) -> tuple[Arm, ...]:
                 _check_shape(word, decay, shape)
             for member in own:
                 arm = Arm(member.base, word, member, shape)
-                found.setdefault((member.optimizer, member.decay, shape, decay == NONE), arm)
+                found.setdefault((member.optimizer, member.decay, shape, decay if decay in WITHOUT else ""), arm)
     return tuple(found.values())
 
 
@@ -135,7 +143,7 @@ def _is_switch(decay: str) -> bool:
 
 def _check_shape(word: str, decay: str, shape: str) -> None:
     """Refuse what has no λ that could change, and a shape that a run cannot follow."""
-    if decay == NONE or _is_switch(decay):
+    if decay in WITHOUT or _is_switch(decay):
         raise SettingsError(f"--decays {word}: {decay} has no λ to change over time. Write {decay}.")
     try:
         shape_of(shape)
@@ -146,6 +154,6 @@ def _check_shape(word: str, decay: str, shape: str) -> None:
 def _member(optimizer: str, decay: str) -> tuple[Member, ...]:
     """Return the one member, or none where the pair has no meaning."""
     (own,) = members((optimizer,), ())  # raises for an unknown one; Muon is run as MuonAdamW
-    if decay == NONE:
+    if decay in WITHOUT:
         return (Member(own.base),)
     return members((own.base,), (decay,)) if has_meaning(own.base, decay) else ()

@@ -14,6 +14,7 @@ from weightdecay.lab.run.settings import SettingsError
 
 OF_THE_ARM = (
     "optimizer", "lr", "weight_decay", "seed", "optimizer_options", "optimizer_digest", "weight_decay_schedule",
+    "frozen",
 )  # fmt: skip
 """The fields of a run that a task leaves open."""
 

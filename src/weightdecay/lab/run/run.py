@@ -20,8 +20,8 @@ PROTOCOL = 2
 ITS_OWN = math.nan
 """In place of a learning rate: the one that the optimizer has by default. A run that is trained has a number."""
 
-ADDED_LATER = ("test_size", "image_size", "optimizer_digest", "weight_decay_schedule", "classes", "start")
-"""Fields that older runs do not have: at 0, None or empty they are left out of the address: those runs keep theirs."""
+ADDED_LATER = ("test_size", "image_size", "optimizer_digest", "weight_decay_schedule", "classes", "start", "frozen")
+"""Fields that older runs do not have: at 0, None, False or empty they are left out of the address, which stays."""
 
 Option = bool | int | float | str
 Options = tuple[tuple[str, Option], ...]
@@ -115,6 +115,8 @@ class Run:
     """Of several processes: ddp replicates the network, fsdp shards it."""
     start: Run | None = None
     """The run whose weights at the end this one starts from; left out, from fresh ones."""
+    frozen: bool = False
+    """Leave what came from the start as it is, running statistics too, and train the rest."""
 
     def __post_init__(self) -> None:
         # A whole number where a float is meant is the same run: it must have the same address.

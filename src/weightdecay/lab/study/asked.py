@@ -143,7 +143,7 @@ def _texts(run: Run) -> dict[str, str]:
     for name, value in asdict(run).items():
         if name in TABLES:
             found |= {key: f"{one:g}" if isinstance(one, float) else str(one) for key, one in getattr(run, name)}
-        elif name in ("classes", "start"):  # which few runs have
+        elif name in ("classes", "start", "frozen"):  # which few runs have
             if value:
                 found[name] = _start(run, run.start) if run.start and name == "start" else str(value)
         elif name not in left_out and not (run.data == run.network and name in OF_DATA_AND_NETWORK):

@@ -41,7 +41,10 @@ from weightdecay.lab.run.settings import SettingsError
 PLACE = {field.name: field for field in fields(Place) if field.name not in ("rank", "world")}
 OTHERS = ("title", "out", "grid", "start", "executor", "place")
 
-OF_OPTIMIZER = ("optimizer", "lr", "weight_decay", "weight_decay_schedule", "optimizer_options", "optimizer_digest")
+NOT_OF_START = (
+    *("optimizer", "lr", "weight_decay", "weight_decay_schedule", "optimizer_options", "optimizer_digest"),
+    "frozen",
+)
 """Settings of a run that say nothing of its start."""
 
 
@@ -107,7 +110,7 @@ def _started(runs: list[Run], table: Mapping[str, Any]) -> list[Run]:
         raise SettingsError(
             f"the table [start] makes {len(described)} runs, and a run starts from one. Give one value of each setting."
         )
-    own = {name: getattr(described[0], name) for name in {*table, *OF_OPTIMIZER} - {*BESIDE}}
+    own = {name: getattr(described[0], name) for name in {*table, *NOT_OF_START} - {*BESIDE}}
     return [replace(run, start=replace(run, **own)) for run in runs]
 
 

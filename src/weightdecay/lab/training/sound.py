@@ -41,6 +41,8 @@ def check(run: Run) -> None:
     schedule.check(run)
     if run.start is not None:
         check_start(run, run.start)
+    elif run.frozen:
+        raise ValueError("frozen=True: the run has no start, and nothing to freeze. Name a start, or train all.")
 
 
 def check_start(run: Run, start: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import nn
 
 from weightdecay.lab.run import Run
@@ -25,6 +27,24 @@ def take(model: nn.Module, weights: Weights, run: Run) -> tuple[str, ...]:
         raise ValueError(f"start: no weight of {run.start} has the name and the shape of one here. Use its network.")
     model.load_state_dict({**own, **fits})
     return tuple(name for name in own if name not in fits)
+
+
+def freeze(model: nn.Module, fresh: Collection[str]) -> list[nn.Module]:
+    """Leave what the start gave as it is, and return the modules that have nothing else, which must not train either.
+
+    A module in training would go on with the running statistics of its batch norm, or drop some of its outputs: those
+    are to be in evaluation at every step. Raises: ValueError, where the start gave every parameter.
+    """
+    named = dict(model.named_parameters())
+    if not named.keys() & set(fresh):
+        raise ValueError("frozen: the start gave every weight, and nothing is left to learn. Learn other classes.")
+    for name, p in named.items():
+        p.requires_grad_(name in fresh)
+    return [
+        module
+        for name, module in model.named_modules()
+        if (own := [f"{name}.{key}" if name else key for key in module.state_dict()]) and not set(own) & set(fresh)
+    ]
 
 
 def same_classes(run: Run, start: Run) -> bool:

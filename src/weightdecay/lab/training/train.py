@@ -30,7 +30,7 @@ from weightdecay.lab.run.weights import Weights, digest
 from weightdecay.lab.training import processes, schedule, sound
 from weightdecay.lab.training.optimizer import WITHOUT_DECAY, optimizer_of
 from weightdecay.lab.training.progress import Progress
-from weightdecay.lab.training.start import put_back, take
+from weightdecay.lab.training.start import freeze, put_back, take
 from weightdecay.lab.training.task import Named, Task
 
 LOOK_EVERY = 100
@@ -171,6 +171,7 @@ class Training:
             model = model.to(self.device, self.dtype)
             can_be_computed(run, model, self.device)
             self.fresh = take(model, self.start, run) if self.start else ()
+            self.still = freeze(model, self.fresh) if run.frozen else []
             self.scorer = self.task.scorer(self.data, model)
         self.model = processes.spread(layout.laid_out(model, run, self.place), run.strategy, self.place)
         if run.compile:
@@ -225,6 +226,8 @@ class Training:
         """Take the steps that are left of the epoch; return whether the loss is still finite."""
         run, progress, steps = self.run, self.progress, self.data.steps
         self.model.train()
+        for module in self.still:
+            module.eval()
         batches = self.data.train(progress.epoch, progress.step)
         look = 1 if self.device.type == "cpu" and self.place.world == 1 else LOOK_EVERY
         while progress.step < steps:
