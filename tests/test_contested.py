@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import evidence
 import pytest
 
 from weightdecay.lab.run.recorded import read_runs
@@ -71,25 +72,10 @@ def test_every_verdict_of_the_page_is_that_of_the_scorecard():
 
 def test_every_ruling_of_the_page_is_that_of_the_referee_and_none_is_left_out():
     """A line "noisy-digits, Adam, stable: RULING" is an arm of referee.json, in the first section all of them."""
-
-    def signed(value):
-        return f"{value:+.2f}".replace("-", "−")
-
-    published = {
-        (answer["task"], arm["optimizer"], arm["decay"]): arm
-        for answer in json.loads((DOCS / "referee" / "referee.json").read_text(encoding="utf-8"))
-        for arm in answer["arms"]
-        if arm["verdict"]
-    }
-    line = re.compile(r"^- `([\w-]+)`, (\w+), ([^:]+): \*\*([\w ]+)\*\* \(([^)]*)\)$", re.M)
-    said = [(task, optimizer.lower(), decay, *rest) for task, optimizer, decay, *rest in line.findall(PAGE)]
-    for task, optimizer, decay, verdict, numbers in said:
-        arm = published[task, optimizer, decay]
-        assert verdict == arm["verdict"], (task, decay)
-        low, high = map(signed, arm["interval"])
-        assert numbers == f"{signed(arm['difference'])} [{low}, {high}]", (task, decay)
-    assert {one[:3] for one in said} == set(published)
+    published = set(evidence.of_referee())
+    assert evidence.contested(PAGE) == PAGE
     for title, of in {
+        "Is any decay": "",
         "Hyperball": "hyperball",
         "Cautious": "cautious(decoupled)",
         "Corrected": "corrected",
@@ -98,6 +84,5 @@ def test_every_ruling_of_the_page_is_that_of_the_referee_and_none_is_left_out():
         "Schedules of λ": "decoupled@",
     }.items():
         (section,) = re.findall(rf"^## {title}.*?(?=^## |\Z)", PAGE, re.M | re.S)
-        own = {key for key in published if key[2] == of or (of.endswith("@") and key[2].startswith(of))}
-        found = {(task, optimizer.lower(), word) for task, optimizer, word, *_ in line.findall(section)}
-        assert found == own != set(), title
+        own = {one for one in published if of in ("", one[2]) or (of.endswith("@") and one[2].startswith(of))}
+        assert {evidence.key(found) for found in evidence.RULING.finditer(section)} == own != set(), title

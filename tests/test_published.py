@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import get_args
 
+import evidence
 import pytest
 
 from weightdecay.lab import paper
@@ -111,22 +112,6 @@ def test_the_table_of_all_claims_counts_each_experiment():
 
 def test_what_is_said_of_medium_is_what_its_rows_show():
     """The table of docs/lab/reproduce.md: every claim of every experiment that has all of its runs, and no other."""
-    rows = read_runs(PUBLISHED / "medium.csv")
-    made = {
-        (row.experiment, row.panel, row.claim.text): row.headline
-        for one in judged_again(rows, paper.EXPERIMENTS.values())
-        for row in one.rows
-    }
-    text = (DOCS / "lab" / "reproduce.md").read_text(encoding="utf-8")
-    (section,) = re.findall(r"^## At scale `medium`, so far$.*?(?=^## )", text, re.MULTILINE | re.DOTALL)
-    said = re.findall(r"^\| `(\w+)`, (.+?) \| (.+?) \| ([a-z ]+) \| (.+) \|$", section, re.MULTILINE)
-    assert {(name, panel, claim) for name, panel, claim, *_ in said} == made.keys()
-    for name, panel, claim, verdict, measured in said:
-        one = made[name, panel, claim]
-        assert verdict == one.verdict, claim
-        reason = r"; (AdamW at λ [\d.]+) is not judged here: .*"  # once for all of them, in the page's own words
-        short = re.sub(reason, r"; \1 is [not judged](#how-to-read-the-scorecard)", one.measured)
-        assert one.verdict == "not judged" or measured == short, claim
-    assert f"{len(rows):,} of its 2,860 runs" in section
-    undecided = sum(verdict == "undecided" for *_, verdict, _ in said)
-    assert f"Of {len(said)} verdicts {undecided} are *undecided*." in section
+    page = evidence.REPRODUCE.read_text(encoding="utf-8")
+    assert evidence.CLAIM.search(page)
+    assert evidence.of_medium(page) == page

@@ -111,7 +111,7 @@ def _refereed(rows: Sequence[Result], file: Path, out: Path) -> bool:
     again = heard_again(rows, out, f"weightdecay report {file}")
     if again is None:
         return False
-    written = write(*again)
+    written = write(*again, read_from=file)
     show_rulings(again[0], written)
     text = markdown(again[0], f"weightdecay report {file}", written.titles)
     say(f"text    {write_whole(out / RULINGS, text)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from weightdecay import document
 from weightdecay.lab.referee.answer import Answer
 from weightdecay.lab.report.referee.page import ROWS, RUNS, SUMMARY, as_json, document_of
+from weightdecay.lab.run.recorded import runs_csv
 from weightdecay.whole import write_whole
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ class Written:
     titles: Mapping[str, Mapping[str, str]]  # of the figures of each task, by name
 
 
-def write(heard: Heard, case: Case) -> Written:
+def write(heard: Heard, case: Case, read_from: Path | None = None) -> Written:
     """Write page, figures (PNG and SVG), referee.json and runs.csv into the folder of the case.
 
+    ``read_from`` is the table that all of it was read from: runs.csv is that table, as it is.
     Raises: OSError, where the folder cannot be written.
     """
     from weightdecay.lab.report.drawn import forest
@@ -47,7 +49,9 @@ def write(heard: Heard, case: Case) -> Written:
         drawn[SUMMARY] = summary
     files = [path for name, picture in drawn.items() for path in picture.save(folder, name)]
     titles = {task: {name: each.title for name, each in own.items()} for task, own in pictures.items()}
-    page = document.write(document_of(heard, case, pictures, summary), case.out, PAGE)
+    known = sorted(heard.results, key=lambda one: one.run.address)
+    runs = read_from.read_text(encoding="utf-8") if read_from else runs_csv(known)
+    page = document.write(document_of(heard, case, pictures, runs, summary), case.out, PAGE)
     rows = write_whole(case.out / ROWS, as_json(heard.answers))
     return Written(page, rows, case.out / RUNS, tuple(files), titles)
 

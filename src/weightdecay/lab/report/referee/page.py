@@ -13,7 +13,6 @@ from weightdecay.lab.referee.answer import Answer
 from weightdecay.lab.referee.ladder import AT_MOST, TUNING
 from weightdecay.lab.report.referee.tables import carried_table, finite, table
 from weightdecay.lab.report.referee.words import counted, notes, reading, said
-from weightdecay.lab.run.recorded import runs_csv
 
 if TYPE_CHECKING:
     from weightdecay.lab.referee.hearing import Case, Heard
@@ -23,9 +22,11 @@ ROWS, RUNS, SUMMARY = "referee.json", "runs.csv", "summary"
 
 
 def document_of(
-    heard: Heard, case: Case, pictures: Mapping[str, Mapping[str, Picture]], summary: Picture | None = None
+    heard: Heard, case: Case, pictures: Mapping[str, Mapping[str, Picture]], runs: str, summary: Picture | None = None
 ) -> Document:
-    """Return the page; ``pictures`` are by their task, and then by their file, ``summary`` is of all tasks."""
+    """Return the page. ``pictures`` are by their task, and then by their file, ``summary`` of all tasks; ``runs`` is
+    the table of all runs, as text.
+    """
     sections = [Section("All tasks", (), (summary.drawing(f"of-{SUMMARY}"),))] if summary else []
     for answer in heard.answers:
         parts: list[Part] = [table(answer)] if answer.standings else []
@@ -41,8 +42,7 @@ def document_of(
         sections=sections,
         facts=facts(heard, case),
         command=case.command,
-        downloads={ROWS: as_json(heard.answers),
-                   RUNS: runs_csv(sorted(heard.results, key=lambda one: one.run.address))},
+        downloads={ROWS: as_json(heard.answers), RUNS: runs},
     )  # fmt: skip
 
 
