@@ -37,7 +37,7 @@ def freeze(model: nn.Module, fresh: Collection[str]) -> list[nn.Module]:
     """
     named = dict(model.named_parameters())
     if not named.keys() & set(fresh):
-        raise ValueError("frozen: the start gave every weight, and nothing is left to learn. Learn other classes.")
+        raise ValueError("frozen: the start gave every weight, and nothing is left to learn. Learn other classes, or train all.")
     for name, p in named.items():
         p.requires_grad_(name in fresh)
     return [
