@@ -88,7 +88,7 @@ def test_a_frozen_run_is_another_run_and_its_table_says_so(tmp_path):
     ("run", "message"),
     [
         (dataclasses.replace(START, frozen=True), "the run has no start, and nothing to freeze"),
-        (dataclasses.replace(START, seed=5, start=START, frozen=True), "the start gave every weight, and nothing is"),
+        (dataclasses.replace(START, seed=5, start=START, frozen=True), "the start gave every weight, and none is"),
         (frozen(dataclasses.replace(NORMED, frozen=True)), "the run has no start"),
     ],
 )

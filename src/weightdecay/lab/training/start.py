@@ -37,7 +37,9 @@ def freeze(model: nn.Module, fresh: Collection[str]) -> list[nn.Module]:
     """
     named = dict(model.named_parameters())
     if not named.keys() & set(fresh):
-        raise ValueError("frozen: the start gave every weight, and nothing is left to learn. Learn other classes, or train all.")
+        raise ValueError(
+            "frozen: the start gave every weight, and none is left to learn. Use other classes, or train all."
+        )
     for name, p in named.items():
         p.requires_grad_(name in fresh)
     return [
