@@ -47,7 +47,7 @@ SET = {
     "milestones": (0.5,), "lr_factor": 0.3, "warmup": 1.5, "restart_period": 3.0, "restart_factor": 1.5,
     "weight_decay_schedule": "cosine", "data": "mnist", "train_size": 100, "validation_size": 10, "label_noise": 0.1,
     "test_size": 50, "image_size": 14, "classes": "0-4", "augment": False, "sequence": 5, "network": "smallcnn",
-    "network_options": (("width", 4),), "dtype": "bfloat16", "channels_last": False, "compile": True,
+    "network_options": (("width", 4),), "dtype": "bfloat16", "channels_last": False, "compile": True, "frozen": True,
     "strategy": "fsdp", "device": "cpu", "download": False, "workers": 5, "checkpoint_seconds": 1.5,
     "keep_weights": False,
 }  # fmt: skip
