@@ -26,7 +26,7 @@ from weightdecay.lab.report import compared, figures, page, write
 from weightdecay.lab.report.drawn import curves
 from weightdecay.lab.report.drawn import decay as by_decay
 from weightdecay.lab.report.lines import with_bars
-from weightdecay.lab.report.ticks import error_scale
+from weightdecay.lab.report.ticks import error_scale, plain_ticks
 from weightdecay.lab.run.methods import METHODS
 from weightdecay.lab.run.recorded import COLUMNS, results_csv
 from weightdecay.lab.study import statistics
@@ -315,3 +315,13 @@ def test_in_a_browser_a_comparison_and_a_sweep_are_legible(whole, written, tmp_p
     with browsing() as tab:
         assert_legible(tab, written.page)
         assert_legible(tab, sweep.page)
+
+
+def test_an_axis_with_both_signs_is_labelled_on_both_sides_of_nothing():
+    axes = Figure().subplots()
+    axes.plot([0, 1], [-30.0, 200.0])
+    axes.set_yscale("symlog", linthresh=2.0)
+    plain_ticks(axes.yaxis)
+    low, high = axes.get_ylim()
+    labels = [axes.yaxis.get_major_formatter()(tick) for tick in axes.get_yticks() if low <= tick <= high]
+    assert labels == ["−10", "−1", "0", "1", "10", "100"]

@@ -55,7 +55,7 @@ def error_scale(axes: Axes, values: Sequence[float]) -> None:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Write 2, 5, 10, 20 and not 2 × 10⁰."""
+    """Write 2, 5, 10, 20 and not 2 × 10⁰; on both sides of 0, where the axis has both."""
     low, high = axis.get_view_interval()
     ratio = high / low if low > 0 else math.inf
     digits = (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 10 else (1, 2, 3, 5, 7) if ratio < 60 else (1, 2, 5)
@@ -66,7 +66,8 @@ def plain_ticks(axis: Axis) -> None:
         return
     values = [digit * 10.0**power for power in range(-9, 7) for digit in (digits if ratio < 1e4 else (1,))]
     if low <= 0:
-        values = [0.0, *(value for value in values if value >= 1)]
+        above = [value for value in values if value >= 1]
+        values = [*(-value for value in reversed(above)), 0.0, *above]
     axis.set_major_locator(FixedLocator([value for value in values if low <= value <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axis.set_minor_formatter(NullFormatter())

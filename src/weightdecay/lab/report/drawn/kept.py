@@ -32,7 +32,7 @@ def draw(answer: Answer) -> Picture:
             for one in own:
                 shift = 0.7 * ((decays.index(one.arm.decay) + 0.5) / len(decays) - 0.5)
                 _costs(canvas, axes, one, decays.index(one.arm.decay), shift)
-            axes.set_yscale("symlog", linthresh=5.0)  # a λ that destroys the training costs tens of points
+            axes.set_yscale("symlog", linthresh=2.0)  # a λ that destroys the training costs tens of points
             plain_ticks(axes.yaxis)
             axes.set_xticks(range(len(changes)), [change.title for change in changes])
             axes.set_ylabel("perplexity, %" if answer.task.of_text else "validation error, points")
