@@ -96,3 +96,33 @@ def test_the_page_compares_a_pull_towards_the_start_with_a_freeze_by_the_same_se
         assert frozen.keys() == pulled.keys()
         found = paired([frozen[seed] for seed in pulled], list(pulled.values()))
         assert re.search(rf"{re.escape(str(found))}( points)? in `{task}`", PAGE)
+
+
+def test_every_verdict_at_medium_is_that_of_the_table_of_all_claims():
+    """A line "`table3` at `medium`: “CLAIM”: VERDICT" is a row of docs/lab/reproduce.md, which the runs determine."""
+    table = evidence.REPRODUCE.read_text(encoding="utf-8")
+    said = re.findall(r"^- `(\w+)` at `medium`: “([^”]+)”: \*\*([\w ]+)\*\*", PAGE, re.M)
+    assert said
+    for experiment, claim, verdict in said:
+        rows = re.findall(rf"^\| `{experiment}`, .+? \| {re.escape(claim)} \| ([\w ]+) \|", table, re.M)
+        assert set(rows) == {verdict}, claim
+
+
+def test_the_errors_of_sgd_by_the_length_of_the_training_are_those_of_the_runs():
+    """In percent, at the best epoch: means over the five seeds, at (epochs, λ)."""
+    found = defaultdict(list)
+    usual = {"optimizer": "sgd", "network": "resnet8", "lr": 0.1, "batch_size": 50, "schedule": "step"}
+    for row in read_runs(evidence.MEDIUM):
+        momentum = dict(row.run.optimizer_options).get("momentum") == 0.9
+        if momentum and all(getattr(row.run, name) == value for name, value in usual.items()):
+            found[row.run.epochs, row.run.weight_decay].append(row.best)
+    (section,) = re.findall(r"^## λ in proportion.*?(?=^## )", PAGE, re.M | re.S)
+    for cells, said in (
+        ([(2, 0.08), (5, 0.04), (10, 0.02), (50, 0.004), (100, 0.002)], "{:.1f}, {:.1f}, {:.1f}, {:.1f} and {:.1f} %"),
+        ([(10, 0.002), (10, 0.0006)], "the error is {:.1f} to {:.1f} %"),
+        ([(100, 0.002), (100, 0.0002)], "has {:.1f} % where a tenth of it has {:.1f} %"),
+    ):
+        assert all(len(found[cell]) == 5 for cell in cells)
+        assert said.format(*(sum(found[cell]) / 5 for cell in cells)) in " ".join(section.split())
+    low = [sum(found[10, weight_decay]) / 5 for weight_decay in (0.0002, 0.0006, 0.002)]
+    assert (min(low), max(low)) == (low[2], low[1])
