@@ -41,14 +41,17 @@ def all_of(judged: Sequence[Difference], margins: Sequence[float] = ()) -> tuple
     It holds where every interval lies below 0 (an intersection–union test: no correction is due). It is refuted where
     one lies above 0, each at the level divided by their number. Where neither is so, and one is shown to be smaller
     than its margin (:meth:`Difference.within`, at the same corrected level), that one is practically equal, and so is
-    the verdict: lower than every one by a difference that matters it is not. Without margins nothing is.
+    the verdict: lower than every one by a difference that matters it is not. Without margins nothing is, and nothing
+    where another is above its margin on average: equal here and far behind there is no equality.
     """
     verdicts = [one.verdict for one in judged]
     if all(verdict == "holds" for verdict in verdicts):
         return "holds", None
     if any(_refutes(one, len(judged)) for one in judged):
         return "refuted", None
-    if any(one.within(margin, LEVEL / len(judged)) for one, margin in zip(judged, margins, strict=False)):
+    bounded = list(zip(judged, margins, strict=True)) if margins else []
+    behind = any(one.mean > margin for one, margin in bounded)
+    if not behind and any(one.within(margin, LEVEL / len(judged)) for one, margin in bounded):
         return "practically equal", None
     open_ = [one.seeds for one in judged if one.verdict != "holds"]
     known = [seeds for seeds in open_ if seeds is not None]

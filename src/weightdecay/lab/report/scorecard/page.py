@@ -29,7 +29,7 @@ MEANINGS = {
     "refuted": "the same the other way round, corrected for the number of differences.",
     "practically equal": "the claim is that one is lower, and the difference is shown, by two one-sided tests at the "
     "5 % level, to be less than what matters: 1 point of error, or a twentieth of the error where that is less; 1 % of "
-    "a perplexity.",
+    "a perplexity. None of the claim’s other differences is above that on average.",
     "undecided": "these seeds do not tell; where a number of seeds is given, so many would, with a power of 80 %, if "
     "the differences and their spread are as measured.",
     "not judged": "the runs only prove that they run, or what the claim presupposes does not hold here.",
