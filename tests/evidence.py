@@ -36,8 +36,12 @@ def of_medium(page: str) -> str:
     rows = read_runs(MEDIUM)
     judged = [row for one in judged_again(rows, paper.EXPERIMENTS.values()) for row in one.rows]
     undecided = sum(row.headline.verdict == "undecided" for row in judged)
+    differing = sum(not row.agree for row in judged)
+    validated = sum(row.judged["validation"].verdict == "undecided" for row in judged if "validation" in row.judged)
     page = re.sub(r"[\d,]+ (of its 2,860 runs)", rf"{len(rows):,} \1", page)
     page = re.sub(r"Of \d+ verdicts \d+ are", f"Of {len(judged)} verdicts {undecided} are", page)
+    page = re.sub(r"verdict of \d+ of\s+them", f"verdict of {differing} of them", page)
+    page = re.sub(r"By validation \d+ are", f"By validation {validated} are", page)
     return CLAIM.sub(lambda _: "".join(map(_claim, judged)), page)
 
 
@@ -45,7 +49,15 @@ def _claim(row):
     one = row.headline
     short = re.sub(r"; (AdamW at λ [\d.]+) is not judged here: .*", rf"; \1 is [not judged]{ELSEWHERE}", one.measured)
     measured = f"[AdamW has no room at that λ]{ELSEWHERE}" if one.verdict == "not judged" else short
-    return f"| `{row.experiment}`, {row.panel} | {row.claim.text} | {one.verdict} | {measured} |\n"
+    others = unlike({name: judgement.verdict for name, judgement in row.judged.items()})
+    verdict = one.verdict + (f" ({', '.join(others)})" if others else "")
+    return f"| `{row.experiment}`, {row.panel} | {row.claim.text} | {verdict} | {measured} |\n"
+
+
+def unlike(verdicts):
+    """Return "MEASURE: VERDICT" of each measure that comes to another verdict than the first, which is the paper's."""
+    first, *_ = verdicts.values()
+    return [f"{name}: {verdict}" for name, verdict in verdicts.items() if verdict != first]
 
 
 def of_referee():
