@@ -7,6 +7,7 @@ that it changes is printed.
 
 import contextlib
 import difflib
+import io
 import json
 import re
 import sys
@@ -108,9 +109,11 @@ def _signed(value):
 
 def write_anew() -> None:
     """Write what has changed, and print it."""
-    with contextlib.chdir(DOCS.parent):  # the page names the command as it is given
-        if main(["report", "docs/referee/runs.csv"]):
-            sys.exit(1)
+    told = io.StringIO()
+    with contextlib.chdir(DOCS.parent), contextlib.redirect_stdout(told):  # the page names the command as it is given
+        failed = main(["report", "docs/referee/runs.csv"])
+    if failed:
+        sys.exit(told.getvalue())
     for path in (RULED / "referee.html", *(RULED / "figures").glob("*.svg")):
         path.unlink()
     for path, made in ((REPRODUCE, of_medium), (CONTESTED, contested)):
