@@ -1,8 +1,8 @@
 """What the documentation says of committed runs, made anew from these: ``.venv/bin/python tests/evidence.py``.
 
-After a table of runs has grown, this writes the table of ``docs/lab/reproduce.md``, the folder ``docs/referee`` but for
-its table, and the rulings of ``docs/contested.md``. What people wrote around them is theirs to read again: every line
-that it changes is printed.
+After a table of runs has grown, this writes the folders ``docs/scorecard/medium`` and ``docs/referee`` but for their
+tables, the counts in ``docs/lab/reproduce.md``, and the rulings of ``docs/contested.md``. What people wrote around them
+is theirs to read again: every line of these two pages that it changes is printed.
 """
 
 import contextlib
@@ -13,46 +13,30 @@ import re
 import sys
 from pathlib import Path
 
-from weightdecay.lab import paper
 from weightdecay.lab.cli import main
-from weightdecay.lab.paper.again import judged_again
 from weightdecay.lab.run.recorded import read_runs
 
 DOCS = Path(__file__).parents[1] / "docs"
-MEDIUM, RULED = DOCS / "scorecard" / "medium.csv", DOCS / "referee"
+MEDIUM, RULED = DOCS / "scorecard" / "medium" / "runs.csv", DOCS / "referee"
+JUDGED = MEDIUM.with_name("scorecard.json")
 REPRODUCE, CONTESTED = DOCS / "lab" / "reproduce.md", DOCS / "contested.md"
-
-CLAIM = re.compile(r"(^\| `\w+`, .+ \|\n)+", re.MULTILINE)
-"""The rows of the table of claims, together."""
 
 RULING = re.compile(r"^- `([\w-]+)`, (\w+), ([^:]+): \*\*[\w ]+\*\* \([^)]*\)$", re.MULTILINE)
 """A ruling: task, optimizer and decay of its arm."""
 
-ELSEWHERE = "(#how-to-read-the-scorecard)"
-"""Where the page says, once for all, why AdamW is not judged."""
-
 
 def of_medium(page: str) -> str:
-    """Return the page with what the committed runs of scale medium show: every claim that has all of its runs."""
+    """Return the page with how many runs of scale medium are committed, and what their verdicts come to."""
     rows = read_runs(MEDIUM)
-    judged = [row for one in judged_again(rows, paper.EXPERIMENTS.values()) for row in one.rows]
-    undecided = sum(row.headline.verdict == "undecided" for row in judged)
-    differing = sum(not row.agree for row in judged)
-    validated = sum(row.judged["validation"].verdict == "undecided" for row in judged if "validation" in row.judged)
+    judged = [row["by_measure"] for row in json.loads(JUDGED.read_text(encoding="utf-8"))]
+    undecided, validated = (
+        sum(one[by]["verdict"] == "undecided" for one in judged if by in one) for by in ("best epoch", "validation")
+    )
+    differing = sum(len({measure["verdict"] for measure in one.values()}) > 1 for one in judged)
     page = re.sub(r"[\d,]+ (of its 2,860 runs)", rf"{len(rows):,} \1", page)
     page = re.sub(r"Of \d+ verdicts \d+ are", f"Of {len(judged)} verdicts {undecided} are", page)
-    page = re.sub(r"verdict of \d+ of\s+them", f"verdict of {differing} of them", page)
-    page = re.sub(r"By validation \d+ are", f"By validation {validated} are", page)
-    return CLAIM.sub(lambda _: "".join(map(_claim, judged)), page)
-
-
-def _claim(row):
-    one = row.headline
-    short = re.sub(r"; (AdamW at λ [\d.]+) is not judged here: .*", rf"; \1 is [not judged]{ELSEWHERE}", one.measured)
-    measured = f"[AdamW has no room at that λ]{ELSEWHERE}" if one.verdict == "not judged" else short
-    others = unlike({name: judgement.verdict for name, judgement in row.judged.items()})
-    verdict = one.verdict + (f" ({', '.join(others)})" if others else "")
-    return f"| `{row.experiment}`, {row.panel} | {row.claim.text} | {verdict} | {measured} |\n"
+    page = re.sub(r"verdict of \d+ of them", f"verdict of {differing} of them", page)
+    return re.sub(r"By validation \d+ are", f"By validation {validated} are", page)
 
 
 def unlike(verdicts):
@@ -109,13 +93,15 @@ def _signed(value):
 
 def write_anew() -> None:
     """Write what has changed, and print it."""
-    told = io.StringIO()
-    with contextlib.chdir(DOCS.parent), contextlib.redirect_stdout(told):  # the page names the command as it is given
-        failed = main(["report", "docs/referee/runs.csv"])
-    if failed:
-        sys.exit(told.getvalue())
-    for path in (RULED / "referee.html", *(RULED / "figures").glob("*.svg")):
-        path.unlink()
+    for folder in (MEDIUM.parent, RULED):
+        told = io.StringIO()
+        file = str((folder / "runs.csv").relative_to(DOCS.parent))  # the pages name the command as it is given
+        with contextlib.chdir(DOCS.parent), contextlib.redirect_stdout(told):
+            failed = main(["report", file])
+        if failed:
+            sys.exit(told.getvalue())
+        for path in (*folder.glob("*.html"), *(folder / "figures").glob("*.svg")):
+            path.unlink()
     for path, made in ((REPRODUCE, of_medium), (CONTESTED, contested)):
         before = path.read_text(encoding="utf-8")
         after = made(before)
