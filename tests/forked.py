@@ -18,6 +18,10 @@ import warnings
 
 import torch
 
+torch.ones((), requires_grad=True).backward()
+"""Autograd counts the devices once, at its first backward pass, and where it finds one no fork can go backwards. So the
+first is made here, before a test's fake tensors register a GPU that is not there."""
+
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1)
 
 

@@ -131,6 +131,16 @@ def test_fake_tensors_take_a_step_or_are_refused_in_one_sentence(cls, engine):
     assert_close(ends(optimizer), ends(reference))
 
 
+def test_after_fake_tensors_a_program_that_is_forked_can_go_backwards():
+    """Fake tensors register a device that is not there, for which autograd's first backward pass starts threads."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        torch.ones(2)
+    torch.ones(2, requires_grad=True).sum().backward()
+    assert output("import torch; torch.ones(2, requires_grad=True).sum().backward(); print(3)") == "3\n"
+
+
 # ---------------------------------------------------------------- compilers
 
 
