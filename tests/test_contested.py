@@ -128,3 +128,16 @@ def test_the_errors_of_sgd_by_the_length_of_the_training_are_those_of_the_runs()
         assert said.format(*(sum(errors[cell]) / 5 for cell in cells)) in " ".join(section.split())
     low = [sum(found[10, weight_decay]) / 5 for weight_decay in (0.0002, 0.0006, 0.002)]
     assert (min(low), max(low)) == (low[2], low[1])
+
+
+def test_each_claim_has_who_says_it_a_figure_a_verdict_and_a_command():
+    """A figure is one of those that are made from committed runs."""
+    _, *claims = re.split(r"^## ", PAGE, flags=re.M)
+    for claim in claims:
+        for part in ("**Who says it.**", "**What we measured.**", "**Verdict", "**Command.**"):
+            assert claim.count(part) == 1, (claim.splitlines()[0], part)
+        figures = re.findall(r"^!\[.+\]\((\S+)\)$", claim, re.M)
+        assert figures, claim.splitlines()[0]
+        for figure in figures:
+            assert (DOCS / figure).is_file(), figure
+            assert re.match(r"(scorecard|scorecard/medium|referee)/figures/", figure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,11 @@ from browser import browsing
 from legible import assert_legible, needs_chromium
 
 from weightdecay.lab.cli import main
+from weightdecay.lab.referee.again import heard_again
 from weightdecay.lab.referee.carried import changes
 from weightdecay.lab.referee.task import TASKS
+from weightdecay.lab.report.drawn import forest
+from weightdecay.lab.report.referee.files import slug
 from weightdecay.lab.run.recorded import read_runs
 from weightdecay.lab.run.store import Store
 
@@ -133,6 +136,35 @@ def test_the_published_rulings_follow_from_the_published_runs(tmp_path):
     names = {path.name for path in (tmp_path / "figures").glob("*.png")}
     assert {path.name for path in (PUBLISHED / "figures").glob("*.png")} == names
     assert {f"{one['task']}-basins.png" for one in made} < names
+    tasks = defaultdict(set)
+    for one in made:
+        for arm in one["arms"]:
+            if arm["verdict"]:
+                tasks[arm["decay"]].add(one["task"])
+    several = {f"decay-{slug(decay)}.png" for decay, found in tasks.items() if len(found) > 1}
+    assert several == {name for name in names if name.startswith("decay-")}
+    assert "decay-decoupled-cosine.png" in several
+
+
+def test_the_figure_of_a_decay_has_its_ruling_on_every_task(tmp_path):
+    answers = heard_again(read_runs(PUBLISHED / "runs.csv"), tmp_path, "report")[0].answers
+    arms = {
+        (answer.task.name, one.arm.optimizer): one.ruling
+        for answer in answers
+        for one in answer.standings
+        if one.arm.decay == "hyperball" and one.ruling
+    }
+    picture = forest.of_decay("hyperball", answers)
+    (axes,) = picture.figure.axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == len(arms) == len(picture.spots)
+    drawn = dict(zip(labels, picture.spots, strict=True))
+    for (task, optimizer), ruling in arms.items():
+        (spot,) = [spot for label, spot in drawn.items() if label.lower() == f"{task}, {optimizer}"]
+        assert spot.x == ruling.mean
+        assert spot.text.endswith(ruling.verdict)
+    low, high = axes.get_xlim()
+    assert all(low < end < high for ruling in arms.values() for end in ruling.interval)
 
 
 @needs_chromium

@@ -324,4 +324,4 @@ def test_an_axis_with_both_signs_is_labelled_on_both_sides_of_nothing():
     plain_ticks(axes.yaxis)
     low, high = axes.get_ylim()
     labels = [axes.yaxis.get_major_formatter()(tick) for tick in axes.get_yticks() if low <= tick <= high]
-    assert labels == ["−10", "−1", "0", "1", "10", "100"]
+    assert labels == ["−50", "−20", "−10", "−5", "−2", "−1", "0", "1", "2", "5", "10", "20", "50", "100", "200"]

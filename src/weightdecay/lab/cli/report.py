@@ -113,7 +113,7 @@ def _refereed(rows: Sequence[Result], file: Path, out: Path) -> bool:
         return False
     written = write(*again, read_from=file)
     show_rulings(again[0], written)
-    text = markdown(again[0], f"weightdecay report {file}", written.titles)
+    text = markdown(again[0], f"weightdecay report {file}", written)
     say(f"text    {write_whole(out / RULINGS, text)}")
     return True
 

@@ -57,8 +57,9 @@ def error_scale(axes: Axes, values: Sequence[float]) -> None:
 def plain_ticks(axis: Axis) -> None:
     """Write 2, 5, 10, 20 and not 2 × 10⁰; on both sides of 0, where the axis has both."""
     low, high = axis.get_view_interval()
-    ratio = high / low if low > 0 else math.inf
+    ratio = high / low if low > 0 else max(-low, high)  # a scale with 0 is linear up to about 1
     digits = (1, 1.5, 2, 3, 4, 5, 6, 8) if ratio < 10 else (1, 2, 3, 5, 7) if ratio < 60 else (1, 2, 5)
+    digits = digits if low > 0 else (1, 2, 5)
     if 1 < ratio < 2.5:  # too few of those fit
         axis.set_major_locator(MaxNLocator(4))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,4 +1,4 @@
-"""Differences to a reference with the intervals that decide, an arm per line: of one task, or of all in one picture."""
+"""Differences to a reference with the intervals that decide, a line each: of one task, of all, or of one decay."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from weightdecay.lab.referee.answer import Answer
 from weightdecay.lab.referee.rulings import Ruled
 from weightdecay.lab.report.drawn.canvas import Canvas, Picture
 from weightdecay.lab.report.figures import COLOURS, INK, styled
+from weightdecay.lab.report.ticks import plain_ticks
 
 LOOKS: Mapping[Ruled, str] = {
     "better": COLOURS[2],
@@ -25,6 +26,9 @@ LOOKS: Mapping[Ruled, str] = {
 
 ACROSS = 4
 """Panes beside one another, where all tasks are in one picture."""
+
+LINEAR = 2.0
+"""Up to here the axis of one decay is linear: around 0 it has the margin, and far out what failed."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def draw(answer: Answer) -> Picture:
     with styled():
         canvas = Canvas(Figure(figsize=(7.0, 1.0 + 0.31 * (max(len(lines), 1) + 0.2)), layout="constrained"))
         axes = canvas.figure.subplots()
-        _pane(canvas, axes, answer, dict(enumerate(lines)))
+        _pane(canvas, axes, answer.margin, dict(enumerate(lines)))
         _named(axes, [line.title for line in lines])
         canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
         axes.set_xlabel(f"{_unit(answer)}, minus that of decoupled decay")
@@ -76,7 +80,7 @@ def together(answers: Sequence[Answer]) -> Picture:
             axes.set_axis_off()
         for place, (axes, (answer, optimizer, lines)) in enumerate(zip(grid.flat, panes, strict=False)):
             decays = names[place // ACROSS]
-            _pane(canvas, axes, answer, {decays.index(decay): line for decay, line in lines.items()})
+            _pane(canvas, axes, answer.margin, {decays.index(decay): line for decay, line in lines.items()})
             _named(axes, decays)
             own = next(one.arm.title for one in answer.standings if one.arm.optimizer == optimizer)
             axes.set_title(f"{answer.task.name}, {own.partition(',')[0]}", fontsize=8)
@@ -85,6 +89,36 @@ def together(answers: Sequence[Answer]) -> Picture:
             axes.locator_params(axis="x", nbins=4)
         _explain(canvas, grid.flat[0], [line for *_, lines in panes for line in lines.values()])
         return canvas.done(title, _caption(answers))
+
+
+def of_decay(decay: str, answers: Sequence[Answer]) -> Picture:
+    """Draw one decay on all tasks, a line for each optimizer, the best of a task first."""
+    found = [
+        (answer, line)
+        for answer in answers
+        for line in sorted(_lines(answer), key=lambda line: line.mean)
+        if line.decay == decay
+    ]
+    lines = {place: line for place, (_, line) in enumerate(found)}
+    title = f"all tasks: {decay}, tuned, against decoupled decay"
+    with styled():
+        canvas = Canvas(Figure(figsize=(7.0, 1.2 + 0.31 * (len(found) + 0.2)), layout="constrained"))
+        axes = canvas.figure.subplots()
+        _pane(canvas, axes, found[0][0].margin, lines)
+        _named(axes, [f"{answer.task.name}, {line.title.partition(',')[0]}" for answer, line in found])
+        if max(abs(end) for line in lines.values() for end in line.interval) > 5 * LINEAR:
+            axes.set_xscale("symlog", linthresh=LINEAR)
+            plain_ticks(axes.xaxis)
+        canvas.figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+        axes.set_xlabel("points of error, or % of perplexity, minus decoupled decay")
+        _explain(canvas, axes, list(lines.values()))
+        return canvas.done(title, _caption(answers))
+
+
+def on_several(answers: Sequence[Answer]) -> list[str]:
+    """Return the decays with a line on more than one task, by name."""
+    tasks = [{line.decay for line in _lines(answer)} for answer in answers]
+    return sorted(decay for decay in set().union(*tasks) if sum(decay in own for own in tasks) > 1)
 
 
 def _ordered(panes: Sequence[Mapping[str, Line]]) -> list[str]:
@@ -104,9 +138,9 @@ def _lines(answer: Answer) -> Iterator[Line]:
             yield Line(one.arm.title, one.arm.decay, one.arm.optimizer, one.ruling.mean, interval, one.ruling.verdict)
 
 
-def _pane(canvas: Canvas, axes: Axes, answer: Answer, lines: Mapping[int, Line]) -> None:
+def _pane(canvas: Canvas, axes: Axes, margin: float, lines: Mapping[int, Line]) -> None:
     """Draw the lines at their places, from above."""
-    axes.axvspan(-answer.margin, answer.margin, color="#8c8c8c", alpha=0.18, lw=0)
+    axes.axvspan(-margin, margin, color="#8c8c8c", alpha=0.18, lw=0)
     axes.axvline(0, color=INK, lw=0.8)
     for place, line in lines.items():
         colour, (low, high) = LOOKS[line.verdict], line.interval

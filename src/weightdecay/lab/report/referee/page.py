@@ -22,12 +22,17 @@ ROWS, RUNS, SUMMARY = "referee.json", "runs.csv", "summary"
 
 
 def document_of(
-    heard: Heard, case: Case, pictures: Mapping[str, Mapping[str, Picture]], runs: str, summary: Picture | None = None
+    heard: Heard,
+    case: Case,
+    pictures: Mapping[str, Mapping[str, Picture]],
+    runs: str,
+    over_tasks: Mapping[str, Picture],
 ) -> Document:
-    """Return the page. ``pictures`` are by their task, and then by their file, ``summary`` of all tasks; ``runs`` is
-    the table of all runs, as text.
+    """Return the page. ``pictures`` are by their task, and then by their file, ``over_tasks`` of several, by their
+    file; ``runs`` is the table of all runs, as text.
     """
-    sections = [Section("All tasks", (), (summary.drawing(f"of-{SUMMARY}"),))] if summary else []
+    all_tasks = [picture.drawing(f"of-{name}") for name, picture in over_tasks.items()]
+    sections = [Section("All tasks", (), tuple(all_tasks))] if all_tasks else []
     for answer in heard.answers:
         parts: list[Part] = [table(answer)] if answer.standings else []
         parts += [kept] if (kept := carried_table(answer)) else []
@@ -37,7 +42,7 @@ def document_of(
         )
     return Document(
         title="weightdecay referee",
-        answer=counted(heard.answers) if summary else " ".join(said(answer) for answer in heard.answers),
+        answer=counted(heard.answers) if over_tasks else " ".join(said(answer) for answer in heard.answers),
         notes=[note for answer in heard.answers for note in notes(answer, heard.results)],
         sections=sections,
         facts=facts(heard, case),
